@@ -20,22 +20,37 @@ import os
 import re
 import stat
 import sys
-from datetime import date, datetime, timedelta, timezone
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, FrozenSet, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type, Union
+from typing import (
+    Any,
+    ClassVar,
+    Dict,
+    Iterable,
+    Iterator,
+    List,
+    Mapping,
+    NamedTuple,
+    Optional,
+    Tuple,
+    Type,
+    Union,
+)
 
 import jinja2
 import jinja2.meta
+import pendulum
 import yaml
 from croniter import croniter
-from pydantic import BaseModel, Field, PydanticValueError, StrictBool, ValidationError
-from pydantic.fields import SHAPE_SINGLETON
+from pydantic import BaseModel, ConstrainedInt, Field, PydanticValueError, StrictBool, ValidationError, validator
+from pydantic.errors import DictError
+from pydantic.fields import SHAPE_DICT, SHAPE_SINGLETON, ModelField
 from typing_extensions import Literal
 from yaml.composer import Composer, ComposerError
 from yaml.constructor import ConstructorError, SafeConstructor
-from yaml.cyaml import CParser
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.resolver import Resolver
 
 KeyPath = Tuple[Any, ...]
@@ -44,7 +59,6 @@ KeyPath = Tuple[Any, ...]
 MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
 MAX_DAG_ID = 250  # a column of Airflow's database
-MAX_DAG_TAG = 100  # likewise
 # ECS limits: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 MAX_OVERRIDES = 8192  # characters of JSON
 MAX_ECS_TAGS = 50
@@ -93,11 +107,7 @@ class Problem(NamedTuple):
 
 
 class Rejected(Exception):
-    """A file that gives no definition at all; carries its problems."""
-
-    def __init__(self, *problems: Problem) -> None:
-        super().__init__(*problems)
-        self.problems = list(problems)
+    """A file that gives no definition at all; its arguments are the problems."""
 
 
 def nearest(name: Any, known: Iterable[str]) -> str:
@@ -113,6 +123,8 @@ def describe(value: Any) -> str:
     """Name a value as YAML read it, for a message."""
     if value is None:
         return "nothing"
+    if isinstance(value, Misread):
+        return f"what YAML 1.1 reads as the number {value.value}"
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
     if isinstance(value, (int, float)):
@@ -128,7 +140,10 @@ def describe(value: Any) -> str:
 
 
 class Wrong(PydanticValueError):
-    """A validator's message; ``key`` is the mapping's key where that is at fault, since pydantic does not tell."""
+    """What a validator says; ``key`` is the key of a mapping that it is said of, which pydantic does not tell.
+
+    ``{source}`` in a hint becomes the text as it stands in the file.
+    """
 
     code = "wrong"
     msg_template = "{message}"
@@ -137,51 +152,17 @@ class Wrong(PydanticValueError):
         super().__init__(message=message, hint=hint, rule=rule, key=key)
 
 
-class Misread(int):
-    """An integer that YAML 1.1 reads and nobody means: ``010`` is 8, ``1:30`` is 90, ``1_000`` is 1000."""
+class Misread:
+    """An integer as YAML 1.1 reads it and nobody means it: ``010`` is 8, ``1:30`` is 90, ``1_000`` is 1000."""
 
-    text: str
-
-
-def integer(value: Any, minimum: int) -> int:
-    if isinstance(value, Misread):
-        raise Wrong(f"YAML reads {value.text} as {int(value)}", f"write {int(value)}, or quote it: '{value.text}'")
-    if type(value) is not int:
-        raise Wrong(f"expected a whole number, got {describe(value)}")
-    if not minimum <= value < 2**31:  # Airflow's database and ECS keep 32 bits
-        raise Wrong(f"expected a number from {minimum} to {2**31 - 1}, got {value}")
-    return value
+    def __init__(self, value: int) -> None:
+        self.value = value
 
 
-class Count(int):
-    """A whole number from 0."""
+class Shape:
+    """A kind of value: pydantic calls ``validate``, and editors are told ``schema``."""
 
-    @classmethod
-    def __get_validators__(cls) -> Iterator[Any]:
-        yield lambda value: integer(value, 0)
-
-    @classmethod
-    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
-        schema.update(type="integer", minimum=0)
-
-
-class Positive(int):
-    """A whole number from 1."""
-
-    @classmethod
-    def __get_validators__(cls) -> Iterator[Any]:
-        yield lambda value: integer(value, 1)
-
-    @classmethod
-    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
-        schema.update(type="integer", minimum=1)
-
-
-class Text(str):
-    """Text, and nothing that YAML reads as something else; subclasses say which text."""
-
-    pattern = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f]*")
-    what = "text without control characters"
+    schema: ClassVar[Dict[str, Any]] = {}
 
     @classmethod
     def __get_validators__(cls) -> Iterator[Any]:
@@ -189,71 +170,109 @@ class Text(str):
 
     @classmethod
     def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
+        schema.update(cls.schema)
+
+    @classmethod
+    def validate(cls, value: Any) -> Any:
+        raise NotImplementedError
+
+
+class Text(Shape, str):
+    """Text without control characters."""
+
+    pattern = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f]*")
+
+    @classmethod
+    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
         schema.update(type="string", pattern=f"^(?:{cls.pattern.pattern})$")
+
+    @classmethod
+    def what(cls) -> str:
+        """Say what it should be, for a message: the class's docstring."""
+        words = (cls.__doc__ or "").splitlines()[0].rstrip(".")
+        return words[0].lower() + words[1:]
 
     @classmethod
     def validate(cls, value: Any) -> str:
         if not isinstance(value, str):
-            raise Wrong(f"expected text, got {describe(value)}", key=value)
+            hint = "" if isinstance(value, (dict, list, type(None))) else "quote it: '{source}'"
+            raise Wrong(f"expected text, got {describe(value)}", hint, key=value)
         if not cls.pattern.fullmatch(value):
-            raise Wrong(f"{value[:60]!r} is not {cls.what}", key=value)
+            raise Wrong(f"{value[:60]!r} is not {cls.what()}", key=value)
         return value
 
 
 class PlainText(Text):
+    """Plain text on one line (a template does not work here)."""
+
     pattern = re.compile(r"[^\x00-\x1f\x7f{}]+")
-    what = "plain text on one line (a template does not work here)"
 
 
 class FamilyName(Text):
+    """A family's name: lower-case letters, digits and _."""
+
     pattern = re.compile(r"[a-z0-9][a-z0-9_]*")
-    what = "a family's name: lower-case letters, digits and _"
 
 
 class PipelineName(Text):
+    """A pipeline's name: lower-case letters, digits, _ and -, without '_dag_'."""
+
     # Not '_dag_' in it, nor '_dag' at its end: the first '_dag_' of a DAG id is where the provider begins.
     pattern = re.compile(r"(?!.*_dag(?:_|$))[a-z0-9][a-z0-9_-]*")
-    what = "a pipeline's name: lower-case letters, digits, _ and -, without '_dag_'"
 
 
 class ProviderName(Text):
+    """A provider's name: lower-case letters, digits and _."""
+
     pattern = re.compile(r"[a-z0-9][a-z0-9_]*")
-    what = "a provider's name: lower-case letters, digits and _"
 
 
 class TaskId(Text):
-    pattern = re.compile(r"[a-z0-9][a-z0-9_-]*")
-    what = "a task's name: lower-case letters, digits, _ and -"
+    """A task's name: lower-case letters, digits, _ and -."""
+
+    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,249}")
 
 
 class Identifier(Text):
-    pattern = re.compile(r"(?!name$)[A-Za-z_][A-Za-z0-9_]*")
-    what = "a name for templates: letters, digits and _, and not 'name', which is there already"
+    """A name that templates can use: letters, digits and _."""
+
+    pattern = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+class VariableName(Text):
+    """A variable's name: letters, digits and _, and not 'name', which is there already."""
+
+    pattern = re.compile(r"(?!name$)[A-Za-z][A-Za-z0-9_]*")
 
 
 class Owner(Text):
+    """An owner: 1 to 36 letters, digits, _ and - (ECS takes it as startedBy)."""
+
     pattern = re.compile(r"[A-Za-z0-9_-]{1,36}")
-    what = "an owner: 1 to 36 letters, digits, _ and - (ECS takes it as startedBy)"
 
 
 class DagTag(Text):
-    pattern = re.compile(rf"[^\x00-\x1f\x7f]{{1,{MAX_DAG_TAG}}}")
-    what = f"a tag of 1 to {MAX_DAG_TAG} characters"
+    """A tag of 1 to 100 characters."""
+
+    pattern = re.compile(r"[^\x00-\x1f\x7f]{1,100}")  # a column of Airflow's database
 
 
 class TaskDefinition(Text):
+    """A task definition: family, family:revision or ARN."""
+
     pattern = re.compile(r"[A-Za-z0-9_-]{1,255}(:[0-9]+)?|arn:[^\s{}]+:task-definition/[^\s{}:]+(:[0-9]+)?|.*\{\{.*")
-    what = "a task definition: family, family:revision or ARN"
 
 
 class EcsTagKey(Text):
+    """A tag's key: 1 to 128 characters, not starting with 'aws:'."""
+
     pattern = re.compile(r"(?!aws:)[^\x00-\x1f\x7f]{1,128}")
-    what = "a tag's key: 1 to 128 characters, not starting with 'aws:'"
 
 
 class EcsTagValue(Text):
+    """A tag's value: at most 256 characters."""
+
     pattern = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
-    what = "a tag's value: at most 256 characters"
 
 
 class Cron(Text):
@@ -273,118 +292,117 @@ class Cron(Text):
     @classmethod
     @lru_cache(maxsize=256)
     def problem(cls, text: str) -> Optional[Tuple[str, str]]:
-        """Message and hint, or None. A bad expression would fail only when Airflow bags the DAG."""
+        """Give message and hint, or None. Airflow would find a bad expression only when the DAG is bagged."""
         if text.startswith("@"):
-            known = text in cls.presets
-            return None if known else (f"unknown schedule {text[:60]!r}", nearest(text, cls.presets))
+            return None if text in cls.presets else (f"unknown schedule {text[:60]!r}", nearest(text, cls.presets))
         parts = text.split()
         if len(parts) != len(cls.fields):
-            return (f"a cron expression has five fields, this has {len(parts)}", f"they are: {', '.join(cls.fields)}")
+            return f"a cron expression has five fields, this has {len(parts)}", f"they are: {', '.join(cls.fields)}"
         for index, part in enumerate(parts):
             probe = ["*"] * len(parts)
             probe[index] = part
-            # 'R' and 'H' are croniter's random and hashed fields: another time at every parse.
+            # croniter's R and H are random: another time at every parse.
             random = re.search(r"[^0-9A-Za-z*,/#-]|\b[RHrh]\b", part)
             if random or not croniter.is_valid(" ".join(probe)):
-                return (
-                    f"{part[:60]!r} is not a cron field for the {cls.fields[index]}",
-                    'e.g. "0 3 * * *": daily at 3',
-                )
+                return f"{part[:60]!r} is not a cron field for the {cls.fields[index]}", "daily at 3 is '0 3 * * *'"
         try:
             croniter(text, datetime(2000, 1, 1)).get_next()
         except ValueError:
-            return (f"the schedule {text!r} never comes", "there is no such day in the calendar")
+            return f"the schedule {text!r} never comes", "there is no such day in the calendar"
         return None
 
 
-class Moment(datetime):
-    """A static date, in UTC unless it says otherwise."""
+class Moment(Shape, datetime):
+    """A static date, in UTC unless it says otherwise; with pendulum's time zone, which Airflow insists on."""
 
-    @classmethod
-    def __get_validators__(cls) -> Iterator[Any]:
-        yield cls.validate
-
-    @classmethod
-    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
-        schema.update(
-            type="string", pattern=r"^\d{4}-\d{2}-\d{2}([Tt ]\d{2}:\d{2}(:\d{2})?(\.\d+)?(Z|[+-]\d{2}:\d{2}))?$"
-        )
+    schema: ClassVar[Dict[str, Any]] = {
+        "type": "string",
+        "pattern": r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)? ?(Z|[+-]\d\d:\d\d))?$",
+    }
 
     @classmethod
     def validate(cls, value: Any) -> datetime:
+        hint = "a date is static, so that every parse gives the same DAG: write one such as 2022-01-01"
         if isinstance(value, str):
             try:
                 value = datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
             except ValueError:
-                hint = "a date is static, so that every parse gives the same DAG: write one such as 2022-01-01"
-                raise Wrong(f"expected a date, got {describe(value)}", hint, rule="schedule")
+                raise Wrong(f"expected a date, got {describe(value)}", hint, "schedule") from None
         if not isinstance(value, date):
-            raise Wrong(f"expected a date, got {describe(value)}", "write a date such as 2022-01-01", rule="schedule")
+            raise Wrong(f"expected a date, got {describe(value)}", hint, "schedule")
         if not isinstance(value, datetime):
-            return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+            return pendulum.datetime(value.year, value.month, value.day)
         if value.tzinfo is None:
             hint = f"write {value.isoformat()}Z for UTC, or an offset such as +01:00"
-            raise Wrong("a date with a time needs its time zone", hint, rule="schedule")
-        return value
+            raise Wrong("a date with a time needs its time zone", hint, "schedule")
+        return pendulum.instance(value)
 
 
-class Duration(timedelta):
+class Duration(Shape, timedelta):
     """A length of time: ``30m``, ``6h``, ``1d12h``, or seconds."""
 
-    pattern = re.compile(r"(?=.)(?:(\d{1,5})d)?(?:(\d{1,5})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
-
-    @classmethod
-    def __get_validators__(cls) -> Iterator[Any]:
-        yield cls.validate
-
-    @classmethod
-    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
-        schema.update(
-            anyOf=[{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{cls.pattern.pattern}$"}]
-        )
+    pattern = re.compile(r"(?=.)(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
+    schema: ClassVar[Dict[str, Any]] = {
+        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{pattern.pattern}$"}]
+    }
 
     @classmethod
     def validate(cls, value: Any) -> timedelta:
         if isinstance(value, timedelta):
             return value
-        if isinstance(value, str):
-            match = cls.pattern.fullmatch(value)
-            if not match:
-                raise Wrong(f"{value[:40]!r} is not a duration", "write it as 30m, 6h, 1d12h or in seconds")
+        match = cls.pattern.fullmatch(value) if isinstance(value, str) else None
+        if match:
             days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-            length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        elif type(value) is int and abs(value) < 2**31:
+            days, hours, minutes, seconds = 0, 0, 0, value
         else:
-            length = timedelta(seconds=integer(value, 0))
-        # Airflow takes a timeout of nothing for no timeout.
-        if not timedelta(0) < length <= timedelta(days=366):
-            raise Wrong("a duration is longer than nothing and at most 366 days")
+            raise Wrong(f"expected a duration, got {describe(value)}", "write it as 30m, 6h, 1d12h or in seconds")
+        length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        if length <= timedelta(0):  # Airflow would take it for no timeout
+            raise Wrong("a duration is longer than nothing")
         return length
 
 
-class Scalar:
+class Scalar(Shape):
     """What a variable may be: text, a number or a boolean."""
 
-    @classmethod
-    def __get_validators__(cls) -> Iterator[Any]:
-        yield cls.validate
-
-    @classmethod
-    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
-        schema.update(type=["string", "number", "boolean"])
+    schema: ClassVar[Dict[str, Any]] = {"type": ["string", "number", "boolean"]}
 
     @classmethod
     def validate(cls, value: Any) -> Union[str, int, float, bool]:
-        if isinstance(value, Misread):
-            return integer(value, 0)
-        if isinstance(value, (bool, int, float)):
-            return value
-        return Text.validate(value)
+        return value if isinstance(value, (bool, int, float)) else Text.validate(value)
+
+
+class Count(ConstrainedInt):
+    """A whole number from 0, in the 32 bits that Airflow's database and ECS keep."""
+
+    strict, ge, le = True, 0, 2**31 - 1
+
+
+class Positive(Count):
+    """A whole number from 1."""
+
+    ge = 1
 
 
 class Model(BaseModel):
+    """A mapping with known keys."""
+
     class Config:
         extra = "forbid"
         allow_mutation = False
+
+    @classmethod
+    def validate(cls, value: Any) -> Any:
+        if not isinstance(value, (dict, cls)):  # pydantic would make a mapping of a list of pairs
+            raise DictError()
+        return super().validate(value)
+
+    @validator("*", pre=True, allow_reuse=True)
+    def mapping_is_mapping(cls, value: Any, field: ModelField) -> Any:
+        if field.shape == SHAPE_DICT and not isinstance(value, dict):
+            raise DictError()
+        return value
 
 
 TriggerRule = Literal[
@@ -440,15 +458,15 @@ class Task(Model):
 class Param(Model):
     """What a person may set when triggering by hand, as JSON Schema."""
 
-    type: Union[None, PlainText, List[PlainText]] = Field(None, description="JSON Schema type.")
+    type: Union[PlainText, List[PlainText], None] = Field(None, description="JSON Schema type.")
     default: Any = Field(None, description="The value unless a person types another. Required, but for type null.")
     description: Optional[Text] = None
     title: Optional[Text] = None
     enum: Optional[List[Any]] = Field(None, description="The values allowed.")
     minimum: Any = None
     maximum: Any = None
-    minLength: Optional[Count] = None
-    maxLength: Optional[Count] = None
+    minLength: Optional[Count] = None  # noqa: N815 (JSON Schema's name)
+    maxLength: Optional[Count] = None  # noqa: N815
     format: Optional[Literal["date", "date-time", "time", "email", "ipv4", "ipv6"]] = None
 
 
@@ -484,11 +502,16 @@ class Settings(Model):
     wait_for: Optional[WaitFor] = None
     environments: Optional[List[Text]] = Field(None, description="Where it exists; default: everywhere.")
 
+    @property
+    def the_params(self) -> Dict[str, Param]:
+        """The params that no layer takes away."""
+        return {name: param for name, param in (self.params or {}).items() if param is not None}
+
 
 class Provider(Settings):
     """A data provider: what differs from the pipeline for it."""
 
-    variables: Dict[Identifier, Scalar] = Field({}, description="`{{ provider.x }}` in templates.")
+    variables: Dict[VariableName, Scalar] = Field({}, description="`{{ provider.x }}` in templates.")
     defaults: Task = Field(Task(), description="Every task of this provider starts from these.")
     tasks: Dict[TaskId, Optional[Task]] = Field(
         {}, description="What differs for a task; null: this provider has none."
@@ -505,6 +528,8 @@ class Pipeline(Settings):
 
 
 class CapacityProvider(Model):
+    """One part of a capacity provider strategy, as ECS has it."""
+
     capacity_provider: PlainText
     weight: Optional[Count] = None
     base: Optional[Count] = None
@@ -532,11 +557,14 @@ class Cluster(Model):
 
     @property
     def is_fargate(self) -> bool:
+        """Whether its tasks run on Fargate, whose sizes are fixed."""
         strategy = self.capacity_provider_strategy or []
         return self.launch_type == "FARGATE" or any(s.capacity_provider.startswith("FARGATE") for s in strategy)
 
 
 class Alerts(Model):
+    """Who is told of a failed run."""
+
     sns_topic_arn: PlainText
 
 
@@ -545,7 +573,7 @@ class Environment(Model):
 
     region: PlainText
     aws_conn_id: PlainText = Field("aws_default", description="Airflow connection for AWS.")
-    variables: Dict[Identifier, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
+    variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Names that a task's `cluster` may say.")
     alerts: Optional[Alerts] = None
@@ -559,7 +587,7 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
     """Plain data of one YAML document, from libyaml's events.
 
     Not ``yaml.CSafeLoader``: its composer recurses in C, and 50,000 brackets end the process with a segmentation
-    fault (measured with libyaml 0.2.5). This one also tells duplicate keys, and costs 1.5 times as much.
+    fault (measured with libyaml 0.2.5). This one also tells duplicate keys, and takes 1.5 times as long.
     """
 
     def __init__(self, text: str) -> None:
@@ -571,9 +599,9 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         self.duplicates: List[yaml.Node] = []
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        event = self.peek_event()
-        if isinstance(event, yaml.AliasEvent):
-            # An alias bomb is 9 lines long, and a value with two places cannot be told of in one.
+        """Compose a node, but not an alias and not for ever."""
+        event: Any = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):  # 9 lines of them can stand for a billion values
             raise ComposerError(None, None, "aliases (*) are not part of the language", event.start_mark)
         if self.depth == MAX_DEPTH:
             raise ComposerError(None, None, f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
@@ -583,214 +611,193 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Construct a value; what is none, such as the date 2022-13-45, is an error of YAML."""
         try:
-            return super().construct_object(node, deep)
-        except ValueError as error:  # e.g. the date 2022-13-45
-            raise ConstructorError(None, None, str(error), node.start_mark)
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except ValueError as error:
+            raise ConstructorError(None, None, str(error), node.start_mark) from error
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Dict[Any, Any]:
+        """Construct a mapping and keep in mind the keys that stand twice."""
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            keys = set()
-            for key, _ in node.value:
-                if (key.tag, key.value) in keys:
-                    self.duplicates.append(key)
-                keys.add((key.tag, key.value))
+            names = [(key.tag, key.value) for key, _ in node.value]
+            self.duplicates += [key for n, (key, _) in enumerate(node.value) if names[n] in names[:n]]
         return mapping
 
-    def construct_yaml_int(self, node: Any) -> int:
+    def construct_yaml_int(self, node: Any) -> Any:
+        """Construct an int, or a Misread for what is written as no one reads it."""
         value = super().construct_yaml_int(node)
-        if re.fullmatch(r"-?(0|[1-9][0-9]*)", node.value):
-            return value
-        misread = Misread(value)
-        misread.text = node.value
-        return misread
+        return value if re.fullmatch(r"-?(0|[1-9][0-9]*)", node.value) else Misread(value)
 
 
-Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)  # type: ignore[type-var]
 
 
 class Document:
-    """A YAML file that was read: its path, text and data; finds the place of anything in it."""
+    """A YAML file that was read: path, text and data. It finds the place of a value only when asked to."""
 
     def __init__(self, path: str, text: str) -> None:
-        self.path = path
-        self.text = text
-        self._root: Optional[yaml.Node] = None
+        self.path, self.lines = path, text.splitlines() or [""]
         loader = Loader(text)
         try:
-            self.data = loader.get_single_data()
+            self._root = loader.get_single_node()
+            self.data: Any = loader.construct_document(self._root) if self._root else None  # type: ignore[no-untyped-call]
         except yaml.YAMLError as error:
-            raise Rejected(self._yaml_problem(error))
-        except RecursionError:
-            raise Rejected(self.problem_at(0, 0, "nested too deep"))
-        self.duplicates = [
-            self.problem_at(
-                key.start_mark.line,
-                key.start_mark.column,
-                f"duplicate key '{key.value[:60]}'",
-                "YAML would silently take the last one",
-                width=len(key.value),
-            )
+            raise Rejected(self._syntax_problem(error, text)) from error
+        if not isinstance(self.data, dict):
+            raise Rejected(self.problem((), f"expected a mapping, got {describe(self.data)}"))
+        self.problems = [
+            self._problem_at(key, f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently")
             for key in loader.duplicates
         ]
-
-    def problem_at(
-        self, line: int, column: int, message: str, hint: str = "", rule: str = "schema", width: int = 1
-    ) -> Problem:
-        """Make the problem of a place, counted from 0."""
-        lines = self.text.splitlines() or [""]
-        line = min(line, len(lines) - 1)
-        column = min(column, len(lines[line]))
-        return Problem(self.path, line + 1, column + 1, message, hint, rule, lines[line], width)
 
     def problem(
         self, path: KeyPath, message: str, hint: str = "", rule: str = "schema", at_key: bool = False
     ) -> Problem:
-        """Make the problem of the value at ``path``, or of its key, or else of the nearest that is there."""
-        if self._root is None:
-            self._root = Loader(self.text).get_single_node()
+        """Make the problem of the value at ``path`` or of its key; where there is none, of the nearest above."""
         key, value = None, self._root
         for part in path:
             found = self._child(value, part)
-            if not found:
+            if found is None:
                 at_key = True
                 break
             key, value = found
-        node = key if key is not None and (at_key or not isinstance(value, yaml.ScalarNode)) else value
-        if node is None:
-            return self.problem_at(0, 0, message, hint, rule)
-        start, end = node.start_mark, node.end_mark
-        scalar = isinstance(node, yaml.ScalarNode)
-        if not hint and message.startswith("expected text") and scalar and node.style is None and node.value:
-            hint = f"quote it: '{node.value[:60]}'"
-        width = end.column - start.column if scalar and end.line == start.line else 1
-        return self.problem_at(start.line, start.column, message, hint, rule, width)
+        is_text = isinstance(value, yaml.ScalarNode) and value.value
+        return self._problem_at(key if key is not None and (at_key or not is_text) else value, message, hint, rule)
+
+    def _problem_at(self, node: Any, message: str, hint: str = "", rule: str = "schema", mark: Any = None) -> Problem:
+        mark = mark or (node and node.start_mark)
+        line = min(mark.line, len(self.lines) - 1) if mark else 0
+        column = min(mark.column, len(self.lines[line])) if mark else 0
+        width = 1
+        if isinstance(node, yaml.ScalarNode) and node.end_mark.line == line:
+            width = node.end_mark.column - column
+            hint = hint.replace("{source}", node.value[:60])
+        return Problem(self.path, line + 1, column + 1, message, hint, rule, self.lines[line], width)
 
     @staticmethod
     def _child(node: Any, part: Any) -> Optional[Tuple[Any, Any]]:
         if isinstance(node, yaml.MappingNode):
             for key, value in reversed(node.value):
-                if isinstance(key, yaml.ScalarNode) and (
-                    key.value == part if isinstance(part, str) else Loader("").construct_object(key) == part
-                ):
+                if isinstance(key, yaml.ScalarNode) and key.value == part:
+                    return key, value
+            for key, value in node.value:  # a key that is no text, such as no or 2022
+                if not isinstance(part, str) and Loader("").construct_object(key) == part:
                     return key, value
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             return None, node.value[part]
         return None
 
-    def _yaml_problem(self, error: yaml.YAMLError) -> Problem:
-        hint = ""
-        if isinstance(error, yaml.reader.ReaderError):
-            before = self.text.encode()[: error.position].decode(errors="replace")
-            return self.problem_at(before.count("\n"), len(before.rpartition("\n")[2]), f"not YAML: {error.reason}")
-        mark = getattr(error, "problem_mark", None)
-        message = str(getattr(error, "problem", None) or error)
-        if "unhashable" in message:
-            message, hint = "a mapping as a key", 'a template in braces is quoted: "{{ ds }}"'
+    def _syntax_problem(self, error: yaml.YAMLError, text: str) -> Problem:
+        mark, hint = getattr(error, "problem_mark", None), ""
+        message = ", ".join(
+            part for part in (getattr(error, "context", ""), getattr(error, "problem", str(error))) if part
+        )
+        if isinstance(error, yaml.reader.ReaderError):  # its position counts bytes
+            before = text.encode()[: error.position].decode(errors="replace")
+            message, mark = (
+                error.reason,
+                SimpleNamespace(line=before.count("\n"), column=len(before.rpartition("\n")[2])),
+            )
+        elif "unhashable" in message:
+            hint = 'a template is quoted: "{{ ds }}"'
         elif "tab character" in message or "cannot start any token" in message:
-            hint = "YAML is indented with spaces, and text that starts with %, @, ` or a tab is quoted"
-        line, column = (mark.line, mark.column) if mark else (0, 0)
-        return self.problem_at(line, column, f"not YAML: {message}", hint)
+            hint = "indent with spaces, and quote text that starts with %, @, ` or a tab"
+        return self._problem_at(None, f"not YAML: {message}", hint, mark=mark)
 
 
-def read_text(file: Path, shown: str) -> str:
-    """Read a definition: a regular file (no link, pipe or device) of UTF-8, at most 512 KiB.
+def read_document(root: Path, file: Path) -> Document:
+    """Read a definition: a regular file (no link, pipe or device) of UTF-8, at most 512 KiB. Raises Rejected."""
+    path = shown(root, file)
 
-    Raises Rejected.
-    """
+    def rejected(message: str, hint: str) -> Rejected:
+        return Rejected(Problem(path, 1, 1, message, hint, "schema"))
 
-    def rejected(message: str, hint: str = "") -> Rejected:
-        return Rejected(Problem(shown, 1, 1, message, hint, "schema"))
-
+    if file.is_symlink():
+        raise rejected("is a link", "put the definition itself here")
     try:
         # Without O_NONBLOCK, opening a pipe waits for its writer for ever.
-        descriptor = os.open(str(file), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-        with os.fdopen(descriptor, "rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-                raise rejected(f"is {what}", "a definition is a file that ends in .yaml")
+        with open(os.open(str(file), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise rejected("is not a regular file", "a definition is a file that ends in .yaml")
             content = stream.read(MAX_FILE_BYTES + 1)
     except OSError as error:
-        if file.is_symlink():
-            raise rejected("is a link", "put the definition itself here")
-        if file.is_dir():
-            raise rejected("is a folder", "a definition is a file that ends in .yaml")
-        raise rejected(f"cannot be read: {error.strerror}")
+        raise rejected(f"cannot be read: {error.strerror}", "a definition is a file that ends in .yaml") from error
     if len(content) > MAX_FILE_BYTES:
         raise rejected(f"is larger than {MAX_FILE_BYTES // 1024} KiB", "split it into several pipelines")
     try:
-        return content.decode("utf-8-sig")
+        return Document(path, content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        good = content[: error.start].decode()
-        line, column = good.count("\n"), len(good.rpartition("\n")[2])
-        raise Rejected(Problem(shown, line + 1, column + 1, "is not UTF-8", "save the file as UTF-8", "schema"))
+        before = content[: error.start].decode()
+        line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
+        raise Rejected(Problem(path, line, column, "is not UTF-8", "save the file as UTF-8", "schema")) from error
 
 
 EXPECTED = {
-    "type_error.dict": "a mapping",
-    "type_error.list": "a list",
-    "type_error": "another type",
-    "value_error.strictbool": "true or false",
-    "value_error.any_str.max_length": "shorter text",
+    "type_error.dict": ("a mapping", "write it as lines of 'key: value'"),
+    "type_error.list": ("a list", "write it as [one, two]"),
+    "type_error.integer": ("a whole number", ""),
+    "type_error.none.not_allowed": ("a value", ""),
+    "value_error.strictbool": ("true or false", ""),
 }
-
-
-def model_at(model: Type[BaseModel], path: KeyPath) -> Type[BaseModel]:
-    """Find the model whose keys stand at ``path``."""
-    in_container = False
-    for part in path:
-        if in_container:
-            in_container = False
-        elif part in model.__fields__:
-            field = model.__fields__[part]
-            in_container = field.shape != SHAPE_SINGLETON
-            if isinstance(field.type_, type) and issubclass(field.type_, BaseModel):
-                model = field.type_
-    return model
-
-
-def value_at(data: Any, path: KeyPath) -> Any:
-    for part in path:
-        data = data[part]
-    return data
 
 
 def schema_problems(document: Document, model: Type[BaseModel], error: ValidationError) -> Dict[KeyPath, Problem]:
     """Put pydantic's errors into words and places, by the path that is at fault."""
     problems: Dict[KeyPath, Problem] = {}
     for entry in error.errors():
-        path, kind, context = tuple(entry["loc"]), entry["type"], entry.get("ctx", {})
+        path, kind, message, context = tuple(entry["loc"]), entry["type"], entry["msg"], entry.get("ctx", {})
         hint, rule, at_key = context.get("hint", ""), context.get("rule", "schema"), False
         if path[-1] == "__key__":
-            path, at_key, message = path[:-1] + (context["key"],), True, entry["msg"]
-        elif path == ("__root__",):
-            path, message = (), f"expected a mapping, got {describe(document.data)}"
+            path, at_key = (*path[:-1], context["key"]), True
         elif kind == "value_error.extra":
-            at_key, message = True, f"unknown key '{path[-1]}'"
-            hint = nearest(path[-1], model_at(model, path[:-1]).__fields__)
+            message, hint, at_key = f"unknown key '{path[-1]}'", nearest(path[-1], keys_at(model, path[:-1])), True
+            if path[-1] in Task.__fields__ and model is Pipeline:
+                hint = "it is a task's: put it under the task or, for all of them, under 'defaults:'"
         elif kind == "value_error.missing":
             message = f"missing key '{path[-1]}'"
         elif kind == "value_error.const":
             message, hint = f"unknown value {context['given']!r}", nearest(context["given"], context["permitted"])
-        elif kind == "type_error.none.not_allowed":
-            message = "expected a value, got nothing"
+        elif kind.startswith("value_error.number"):
+            bound = "at most" if kind.endswith("le") else "at least"
+            message = f"expected a whole number, {bound} {context['limit_value']}"
         elif kind in EXPECTED:
-            message = f"expected {EXPECTED[kind]}, got {describe(value_at(document.data, path))}"
-        else:
-            message = entry["msg"]
+            (expected, hint), value = EXPECTED[kind], value_at(document.data, path)
+            message = f"expected {expected}, got {describe(value)}"
+            if isinstance(value, Misread):
+                hint = f"write {value.value}"
         problems.setdefault(path, document.problem(path, message, hint, rule, at_key))
     return problems
 
 
+def keys_at(model: Type[BaseModel], path: KeyPath) -> Iterable[str]:
+    """Give the keys that the language has at ``path``."""
+    in_container = False
+    for part in path:
+        if in_container or part not in model.__fields__:
+            in_container = False
+            continue
+        field = model.__fields__[part]
+        in_container = field.shape != SHAPE_SINGLETON
+        model = field.sub_fields[0].type_ if field.sub_fields else field.type_
+    return model.__fields__
+
+
+def value_at(data: Any, path: KeyPath) -> Any:
+    """Give the value at ``path``; raises LookupError or TypeError where there is none."""
+    for part in path:
+        data = data[part]
+    return data
+
+
 def read_environment(document: Document) -> Environment:
     """Give the environment of a document; raises Rejected."""
-    problems = list(document.duplicates)
     try:
         environment = Environment.parse_obj(document.data)
     except ValidationError as error:
-        raise Rejected(*problems, *schema_problems(document, Environment, error).values())
+        raise Rejected(*document.problems, *schema_problems(document, Environment, error).values()) from error
+    problems = list(document.problems)
     for name, cluster in environment.clusters.items():
         problems += check_cluster(document, ("clusters", name), cluster)
     if problems:
@@ -799,36 +806,32 @@ def read_environment(document: Document) -> Environment:
 
 
 def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[Pipeline, List[Problem]]:
-    """Give the pipeline of a document without the providers that are wrong, and what is wrong with them.
+    """Give the pipeline of a document without the providers that are wrong, and what is wrong with those.
 
-    With ``provider``, the other providers are not even looked at. Raises Rejected when more than providers is wrong.
+    With ``provider``, the others are not even looked at. Raises Rejected when more is wrong than providers.
     """
     data = document.data
-    if document.duplicates:
-        problems = list(document.duplicates)
-        try:
-            Pipeline.parse_obj(data)
-        except ValidationError as error:
-            problems += schema_problems(document, Pipeline, error).values()
-        raise Rejected(*problems)
-    if isinstance(data, dict) and isinstance(data.get("providers"), dict) and provider in data["providers"]:
+    if isinstance(data.get("providers"), dict) and provider in data["providers"]:
         data = {**data, "providers": {provider: data["providers"][provider]}}
+    found: Dict[KeyPath, Problem] = {}
     try:
-        return Pipeline.parse_obj(data), []
+        pipeline = Pipeline.parse_obj(data)
     except ValidationError as error:
         found = schema_problems(document, Pipeline, error)
-    bad = {path[1] for path in found if len(path) > 1 and path[0] == "providers"}
-    if any(len(path) < 2 or path[0] != "providers" for path in found):
-        raise Rejected(*found.values())
-    good = {name: value for name, value in data["providers"].items() if name not in bad}
-    return Pipeline.parse_obj({**data, "providers": good}), list(found.values())
+    if document.problems or any(path[:1] != ("providers",) or len(path) < 2 for path in found):
+        raise Rejected(*document.problems, *found.values())
+    if found:
+        bad = {path[1] for path in found}
+        good = {name: value for name, value in data["providers"].items() if name not in bad}
+        pipeline = Pipeline.parse_obj({**data, "providers": good})
+    return pipeline, list(found.values())
 
 
 # ------------------------------------------------------------------------------------------------------ layers
 
 
 class Layer(NamedTuple):
-    """Where a layer of settings stands."""
+    """Where one layer of settings stands."""
 
     document: Document
     path: KeyPath
@@ -843,7 +846,7 @@ def merge(layers: Iterable[Mapping[str, Any]]) -> Dict[str, Any]:
                 merged.pop(key, None)
             elif isinstance(value, dict):
                 below = merged.get(key)
-                merged[key] = merge([below if isinstance(below, dict) else {}, value])
+                merged[key] = merge([below, value] if isinstance(below, dict) else [value])
             else:
                 merged[key] = value
     return merged
@@ -854,26 +857,26 @@ def given(model: BaseModel) -> Dict[str, Any]:
     return model.dict(exclude_unset=True)
 
 
-def supplied_by(layers: List[Layer], path: KeyPath) -> Tuple[Document, KeyPath]:
-    """Find the last layer that holds ``path``, or the longest part of it."""
+def problem_in(layers: List[Layer], path: KeyPath, message: str, hint: str, rule: str) -> Problem:
+    """Make the problem of a merged value at the last layer that holds it, or else the longest part of its path."""
     for length in range(len(path), 0, -1):
-        for layer in reversed(layers):
+        for document, above in reversed(layers):
             try:
-                value_at(layer.document.data, layer.path + path[:length])
-            except (KeyError, IndexError, TypeError):
+                value_at(document.data, above + path[:length])
+            except (LookupError, TypeError):
                 continue
-            return layer.document, layer.path + path[:length]
-    own = [layer for layer in layers if layer.path[-2:-1] == ("tasks",)] or layers
-    return own[0].document, own[0].path
+            return document.problem(above + path[:length], message, hint, rule)
+    document, above = layers[0]
+    return document.problem(above, message, hint, rule, at_key=True)
 
 
 class PlannedTask(NamedTuple):
     """A task after all layers."""
 
     task: Task
-    layers: List[Layer]
+    layers: List[Layer]  # the task's own first, then from the lowest to the highest
     operator: Dict[str, Any]  # arguments of the ECS operator, but for owner and DAG
-    references: FrozenSet[Tuple[str, str, KeyPath]]  # (env | provider | params, member, where in the task)
+    references: List[Tuple[KeyPath, str, str]]  # place in the task, env | provider | params, member
 
 
 class Plan(NamedTuple):
@@ -884,6 +887,16 @@ class Plan(NamedTuple):
     table: str  # Markdown, for the DAG's page
 
 
+class Context(NamedTuple):
+    """What every pipeline is laid over."""
+
+    name: str  # of the environment
+    environment: Environment
+    document: Document
+    environments: List[str]  # the names of all
+    folder: str  # "etl", or the sandbox's
+
+
 class Definition(NamedTuple):
     """One DAG to be: a pipeline for a data provider in an environment, after all layers."""
 
@@ -892,13 +905,11 @@ class Definition(NamedTuple):
     family: str
     pipeline: str
     provider: str
-    environment: str
-    folder: str  # "etl", or the sandbox's
+    context: Context
     description: str
     schedule: Optional[str]  # None where nothing is scheduled
     settings: Settings
-    env_variables: Mapping[str, Any]
-    provider_variables: Mapping[str, Any]
+    variables: Dict[str, Dict[str, Any]]  # what templates find in env and provider
     plan: Plan
 
 
@@ -908,14 +919,12 @@ def format_dag_id(family: str, pipeline: str, provider: str, folder: str = "etl"
 
 
 def parse_dag_id(dag_id: str, folder: str = "etl") -> Optional[Tuple[str, str, str]]:
-    """Give (family, pipeline, provider) of a DAG id, or None if it is not one of this folder's."""
-    match = re.fullmatch(
-        r"([a-z0-9_]+)-([a-z0-9_-]+?)_dag_([a-z0-9_]+)", dag_id[0 if folder == "etl" else len(folder) + 1 :]
-    )
-    if not match or format_dag_id(*match.groups(), folder=folder) != dag_id:
+    """Give (family, pipeline, provider) of a DAG id, or None if it is none of this folder's."""
+    match = re.search(r"([a-z0-9_]+)-([a-z0-9_-]+?)_dag_([a-z0-9_]+)$", dag_id)
+    if not match:
         return None
     family, pipeline, provider = match.groups()
-    return family, pipeline, provider
+    return (family, pipeline, provider) if format_dag_id(family, pipeline, provider, folder) == dag_id else None
 
 
 # ------------------------------------------------------------------------------------------------------- rules
@@ -923,21 +932,20 @@ def parse_dag_id(dag_id: str, folder: str = "etl") -> Optional[Tuple[str, str, s
 
 def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> List[Problem]:
     """Check what RunTask says of launch type and network."""
-    problems = []
+    wrong = []
     if cluster.launch_type and cluster.capacity_provider_strategy:
-        message = "launch_type and capacity_provider_strategy exclude each other"
-        problems.append(document.problem(path + ("launch_type",), message, "keep one of them", "ecs", at_key=True))
+        wrong.append(
+            ("launch_type", "launch_type and capacity_provider_strategy exclude each other", "keep one of them")
+        )
     if cluster.is_fargate and not cluster.subnets:
-        problems.append(document.problem(path, "Fargate needs subnets", "add 'subnets: [subnet-...]'", "ecs"))
+        wrong.append(("subnets", "Fargate needs subnets", "add 'subnets: [subnet-...]'"))
     for key, limit in (("subnets", 16), ("security_groups", 5)):
         if len(getattr(cluster, key) or ()) > limit:
-            problems.append(
-                document.problem(path + (key,), f"ECS takes at most {limit} {key}", rule="ecs", at_key=True)
-            )
-    return problems
+            wrong.append((key, f"ECS takes at most {limit} {key}", ""))
+    return [document.problem((*path, key), message, hint, "ecs", at_key=True) for key, message, hint in wrong]
 
 
-# What Airflow 2.2.2 gives a template: TaskInstance.get_template_context(), and Jinja's own functions.
+# What Airflow 2.2.2 gives a template: TaskInstance.get_template_context(), Jinja's own functions, and ours.
 TEMPLATE_NAMES = frozenset(
     "conf conn dag dag_run data_interval_end data_interval_start ds ds_nodash execution_date inlets logical_date macros"
     " next_ds next_ds_nodash next_execution_date outlets params prev_data_interval_end_success"
@@ -957,181 +965,73 @@ def jinja_environment() -> jinja2.Environment:
 
 
 @lru_cache(maxsize=4096)
-def read_template(text: str) -> Tuple[Tuple[str, str], FrozenSet[Tuple[str, str]]]:
+def read_template(text: str) -> Tuple[str, str, List[Tuple[str, str]]]:
     """Give what is wrong with a template (message and hint, or "") and its members of env, provider and params."""
     environment = jinja_environment()
     try:
         tree = environment.parse(text)
         unknown = sorted(jinja2.meta.find_undeclared_variables(tree) - TEMPLATE_NAMES)
     except jinja2.TemplateSyntaxError as error:
-        named = re.match(r"no (filter|test) named '(.*)'", error.message)
-        hint = nearest(named.group(2), environment.filters if named.group(1) == "filter" else environment.tests) if named else ""
-        return (f"not a Jinja template: {error.message} (line {error.lineno} of the text)", hint), frozenset()
+        named = re.match("no (filter|test) named '(.*)'", error.message or "")
+        known = {"filter": environment.filters, "test": environment.tests}
+        hint = nearest(named.group(2), known[named.group(1)]) if named else ""
+        return f"not a Jinja template: {error.message} (line {error.lineno} of the text)", hint, []
     if unknown:
-        return (f"unknown name '{unknown[0]}' in the template", nearest(unknown[0], TEMPLATE_NAMES)), frozenset()
+        return f"unknown name '{unknown[0]}' in the template", nearest(unknown[0], TEMPLATE_NAMES), []
     members = set()
     for node in tree.find_all((jinja2.nodes.Getattr, jinja2.nodes.Getitem)):
         if isinstance(node.node, jinja2.nodes.Name) and node.node.name in ("env", "provider", "params"):
             member = node.attr if isinstance(node, jinja2.nodes.Getattr) else getattr(node.arg, "value", None)
             if isinstance(member, str):
                 members.add((node.node.name, member))
-    return ("", ""), frozenset(members)
+    return "", "", sorted(members)
 
 
 def templates(task: Task) -> Iterator[Tuple[KeyPath, str]]:
     """Give the templated texts of a task, each with its place in the task."""
     for key in ("task_definition", "container", "task_role_arn", "execution_role_arn"):
-        if getattr(task, key):
-            yield (key,), getattr(task, key)
+        yield (key,), getattr(task, key) or ""
     for index, text in enumerate(task.command or ()):
         yield ("command", index), text
-    for key, mapping in (("environment", task.environment), ("tags", task.tags)):
-        for name, text in (mapping or {}).items():
-            yield (key, name), text or ""
+    for key in ("environment", "tags"):
+        for name, text in (getattr(task, key) or {}).items():
+            yield (key, name), text
 
 
-def fargate_problem(cpu: Optional[int], memory: Optional[int]) -> Optional[Tuple[str, str]]:
-    """Give message and hint if Fargate has no such size (CPU units, MiB), or None."""
-    if cpu is not None and cpu not in FARGATE_MEMORY:
-        return f"Fargate has no {cpu} CPU", f"it has {', '.join(map(str, FARGATE_MEMORY))}"
-    sizes = FARGATE_MEMORY[cpu] if cpu else sorted(set().union(*FARGATE_MEMORY.values()))
-    if memory is None or memory in sizes:
-        return None
-    if cpu is None:
-        return f"Fargate has no {memory} MiB", "the sizes are multiples of 1024 MiB"
-    step = f" in steps of {sizes[1] - sizes[0]}" if cpu > 256 else f": {', '.join(map(str, sizes))}"
-    return (
-        f"Fargate has no {memory} MiB for {cpu} CPU",
-        f"Fargate's {cpu} CPU takes {sizes[0]} to {sizes[-1]} MiB{step}",
-    )
-
-
-def operator_arguments(task: Task, container: str, cluster: Cluster, environment: Environment) -> Dict[str, Any]:
-    """Give the ECS operator's arguments for a task, but for owner and DAG.
-
-    A size goes to the ECS task, not to the container: on Fargate that is what is paid for, and what a container
-    without limits of its own gets.
-    """
-    override: Dict[str, Any] = {"name": container}
-    if task.command is not None:
-        override["command"] = task.command
-    if task.environment is not None:
-        override["environment"] = [{"name": name, "value": value} for name, value in task.environment.items()]
-    overrides: Dict[str, Any] = {"containerOverrides": [override]}
-    for key, value in (("cpu", task.cpu), ("memory", task.memory)):
-        if value is not None:
-            overrides[key] = str(value)
-    if task.ephemeral_storage is not None:
-        overrides["ephemeralStorage"] = {"sizeInGiB": task.ephemeral_storage}
-    for key, value in (("taskRoleArn", task.task_role_arn), ("executionRoleArn", task.execution_role_arn)):
-        if value is not None:
-            overrides[key] = value
-
-    arguments: Dict[str, Any] = {
-        "task_definition": task.task_definition,
-        "cluster": cluster.cluster,
-        "overrides": overrides,
-        "aws_conn_id": environment.aws_conn_id,
-        "region_name": environment.region,
-        "launch_type": cluster.launch_type,  # None: the cluster's default strategy; the operator's default is EC2
-        "platform_version": cluster.platform_version,
-        "tags": task.tags,
-    }
-    if cluster.capacity_provider_strategy:
-        arguments["capacity_provider_strategy"] = [
-            {{"capacity_provider": "capacityProvider"}.get(key, key): value for key, value in given(item).items()}
-            for item in cluster.capacity_provider_strategy
-        ]
-    if cluster.subnets:
-        network = {"subnets": cluster.subnets, "securityGroups": cluster.security_groups or []}
-        network["assignPublicIp"] = "ENABLED" if cluster.assign_public_ip else "DISABLED"
-        arguments["network_configuration"] = {"awsvpcConfiguration": network}
-    if cluster.logs:
-        arguments["awslogs_group"] = cluster.logs.group
-        arguments["awslogs_region"] = cluster.logs.region
-        # The operator adds only the ECS task's id to the stream's name.
-        arguments["awslogs_stream_prefix"] = f"{cluster.logs.prefix}/{container}"
-        # The fetcher sleeps this out before a task ends; the operator's default is 30 s.
-        arguments["awslogs_fetch_interval"] = timedelta(seconds=5)
-    for key in AIRFLOW_ARGUMENTS:
-        value = getattr(task, key)
-        if value is not None:
-            arguments[key] = value
-    return arguments
-
-
-AIRFLOW_ARGUMENTS = (
-    "retries retry_delay retry_exponential_backoff max_retry_delay execution_timeout sla pool priority_weight"
-    " trigger_rule depends_on_past"
-).split()
-
-
-def plan_task(
-    task_id: str, layers: List[Layer], models: List[Optional[Task]], environment: Environment
-) -> Tuple[PlannedTask, List[Problem]]:
-    """Merge the layers of a task, check the result and turn it into the operator's arguments."""
-    task = Task.parse_obj(merge(given(model) for model in models if model is not None))
-    problems: List[Problem] = []
-
-    def report(path: KeyPath, message: str, hint: str = "", rule: str = "ecs") -> None:
-        document, place = supplied_by(layers, path)
-        problems.append(document.problem(place, message, hint, rule))
-
-    references = set()
-    for path, text in templates(task):
-        if "{" in text:
-            (message, hint), members = read_template(text)
-            if message:
-                report(path, message, hint, "template")
-            references.update((root, member, path) for root, member in members)
-
-    container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
-    if task.task_definition is None:
-        report((), f"task '{task_id}' has no task_definition", "add 'task_definition: <family>'", "schema")
-    elif task.container is None and "{" in container:
-        report(("task_definition",), "a task definition with a template needs a container", "add 'container: <name>'")
-
-    cluster = environment.clusters.get(task.cluster or "default")
-    if cluster is None and task.cluster is None:
-        report((), f"task '{task_id}' has no cluster", nearest("default", environment.clusters))
-    elif cluster is None:
-        report(("cluster",), f"unknown cluster '{task.cluster}'", nearest(task.cluster, environment.clusters))
-    if problems or cluster is None:
-        return PlannedTask(task, layers, {}, frozenset(references)), problems
-
-    if cluster.is_fargate:
-        size = fargate_problem(task.cpu, task.memory)
-        if size:
-            report(("memory",) if task.memory else ("cpu",), *size)
-        if task.ephemeral_storage and not 21 <= task.ephemeral_storage <= 200:
-            report(("ephemeral_storage",), "Fargate's ephemeral storage is 21 to 200 GiB")
-    operator = operator_arguments(task, container, cluster, environment)
-    length = len(json.dumps(operator["overrides"]))
-    if length > MAX_OVERRIDES:
-        message = f"the overrides are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
-        report(("environment",) if task.environment else ("command",), message, "put data on S3 and pass its address")
-    if len(task.tags or ()) > MAX_ECS_TAGS:
-        report(("tags",), f"ECS takes at most {MAX_ECS_TAGS} tags")
-    return PlannedTask(task, layers, operator, frozenset(references)), problems
+def check_fargate(task: Task) -> Iterator[Tuple[KeyPath, str, str, str]]:
+    """Check that Fargate has the size: CPU units, MiB and GiB."""
+    cpus = ", ".join(map(str, FARGATE_MEMORY))
+    if task.cpu is not None and task.cpu not in FARGATE_MEMORY:
+        yield ("cpu",), f"Fargate has no {task.cpu} CPU", f"it has {cpus}", "ecs"
+    elif task.cpu is None and task.memory is not None:
+        yield ("memory",), "on Fargate, memory goes with cpu", f"add 'cpu:', one of {cpus}", "ecs"
+    elif task.cpu is not None and task.memory not in FARGATE_MEMORY[task.cpu]:
+        sizes = FARGATE_MEMORY[task.cpu]
+        takes = f"{sizes[0]} to {sizes[-1]} MiB in steps of {sizes[-1] - sizes[-2]}"
+        if len(sizes) == 3:
+            takes = "512, 1024 or 2048 MiB"
+        message = f"Fargate has no {task.memory} MiB" if task.memory else "on Fargate, cpu goes with memory"
+        yield ("memory",) if task.memory else ("cpu",), message, f"Fargate's {task.cpu} CPU takes {takes}", "ecs"
+    if task.ephemeral_storage is not None and not 21 <= task.ephemeral_storage <= 200:
+        message = f"Fargate has no ephemeral storage of {task.ephemeral_storage} GiB"
+        yield ("ephemeral_storage",), message, "it takes 21 to 200", "ecs"
 
 
 def check_dependencies(tasks: Mapping[str, PlannedTask]) -> List[Problem]:
     """Check that the tasks that others wait for are there and do not wait for one another."""
     problems = []
-    before: Dict[str, List[str]] = {}
+    before: Dict[str, List[str]] = {task_id: [] for task_id in tasks}
     for task_id, planned in tasks.items():
-        before[task_id] = []
         for index, other in enumerate(planned.task.depends_on or ()):
             if other in tasks and other != task_id:
                 before[task_id].append(other)
                 continue
-            document, place = supplied_by(planned.layers, ("depends_on", index))
             message, hint = f"unknown task '{other}'", nearest(other, set(tasks) - {task_id})
             if other == task_id:
-                message, hint = f"task '{task_id}' depends on itself", ""
-            problems.append(document.problem(place, message, hint, "dependencies"))
+                message, hint = f"task '{task_id}' depends on itself", "leave it out"
+            problems.append(problem_in(planned.layers, ("depends_on", index), message, hint, "dependencies"))
     waiting = dict(before)
-    ready = True
+    ready: List[str] = list(waiting)
     while ready:
         ready = [task_id for task_id, others in waiting.items() if not any(other in waiting for other in others)]
         for task_id in ready:
@@ -1141,49 +1041,28 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> List[Problem]:
         while chain[-1] not in chain[:-1]:
             chain.append(next(other for other in before[chain[-1]] if other in waiting))
         cycle = chain[chain.index(chain[-1]) :]
-        document, place = supplied_by(tasks[cycle[0]].layers, ("depends_on", before[cycle[0]].index(cycle[1])))
-        problems.append(document.problem(place, f"a cycle: {' -> '.join(cycle)}", "", "dependencies"))
+        place = ("depends_on", list(tasks[cycle[0]].task.depends_on or ()).index(Text(cycle[1])))
+        message, hint = f"a cycle: {' -> '.join(cycle)}", "a task waits for those before the arrow to end"
+        problems.append(problem_in(tasks[cycle[0]].layers, place, message, hint, "dependencies"))
     return problems
 
 
-def check_settings(settings: Settings, layers: List[Layer], environments: Iterable[str]) -> List[Problem]:
+def check_settings(settings: Settings, layers: List[Layer], context: Context) -> List[Problem]:
     """Check what a pipeline and a provider say of their DAG together."""
-    problems = []
-
-    def report(path: KeyPath, message: str, hint: str = "", rule: str = "schedule") -> None:
-        document, place = supplied_by(layers, path)
-        problems.append(document.problem(place, message, hint, rule))
-
+    wrong: List[Tuple[KeyPath, str, str, str]] = []
     if settings.start_date is None:
-        report((), "missing key 'start_date'", "add a static date such as 'start_date: 2022-01-01'", "schema")
+        wrong.append(((), "missing key 'start_date'", "add a static date such as 'start_date: 2022-01-01'", "schema"))
     elif settings.end_date is not None and settings.end_date < settings.start_date:
-        report(("end_date",), "end_date is before start_date")
+        wrong.append((("end_date",), "end_date is before start_date", "", "schedule"))
     for index, name in enumerate(settings.environments or ()):
-        if name not in environments:
-            report(("environments", index), f"unknown environment '{name}'", nearest(name, environments), "schema")
-    for name, param in (settings.params or {}).items():
-        problem = param_problem(param)
-        if problem:
-            report(("params", name), problem, rule="schema")
+        if name not in context.environments:
+            hint = nearest(name, context.environments)
+            wrong.append((("environments", index), f"unknown environment '{name}'", hint, "schema"))
+    for param_name, param in settings.the_params.items():
+        wrong += [(("params", param_name), message, "", "schema") for message in param_problems(param)]
     if settings.wait_for is not None:
-        report(("wait_for",), "wait_for does nothing yet", "leave it out until it does", "schema")
-    return problems
-
-
-def param_problem(param: Param) -> str:
-    """Say what is wrong with a param's schema or default, or give ""."""
-    from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
-    from jsonschema.exceptions import SchemaError
-
-    default, _, schema = param_parts(param)
-    if default is None and "null" not in (param.type or ()):
-        return "a param needs a default, or nobody can run the DAG without typing one"
-    try:
-        Draft7Validator.check_schema(schema)
-    except SchemaError as error:
-        return f"not a JSON Schema: {error.message}"
-    errors = list(Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(default))
-    return f"the default does not fit: {errors[0].message}" if errors else ""
+        wrong.append((("wait_for",), "wait_for does nothing yet", "leave it out until it does", "schema"))
+    return [problem_in(layers, *arguments) for arguments in wrong]
 
 
 def param_parts(param: Param) -> Tuple[Any, Optional[str], Dict[str, Any]]:
@@ -1192,92 +1071,191 @@ def param_parts(param: Param) -> Tuple[Any, Optional[str], Dict[str, Any]]:
     return schema.pop("default", None), schema.pop("description", None), schema
 
 
+def param_problems(param: Param) -> List[str]:
+    """Say what is wrong with a param's schema or its default."""
+    from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
+    from jsonschema.exceptions import SchemaError
+
+    default, _, schema = param_parts(param)
+    if default is None and "null" not in (param.type or ()):
+        return ["a param needs a default: a scheduled run has nobody to type a value"]
+    try:
+        Draft7Validator.check_schema(schema)
+    except SchemaError as error:
+        return [f"not a JSON Schema: {error.message}"]
+    errors = Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(default)
+    return [f"the default does not fit: {error.message}" for error in errors]
+
+
 # ------------------------------------------------------------------------------------------------- definitions
 
+AIRFLOW_ARGUMENTS = (
+    "retries retry_delay retry_exponential_backoff max_retry_delay execution_timeout sla pool priority_weight"
+    " trigger_rule depends_on_past"
+).split()
 
-class Context(NamedTuple):
-    """What every pipeline is laid over."""
 
-    name: str  # of the environment
-    environment: Environment
-    document: Document
-    environments: List[str]  # the names of all
-    folder: str  # "etl", or the sandbox's
+def operator_arguments(task: Task, container: str, cluster: Cluster, environment: Environment) -> Dict[str, Any]:
+    """Give the ECS operator's arguments for a task, but for owner and DAG.
+
+    A size is the ECS task's, not the container's: on Fargate that is what is paid for, and what a container
+    without limits of its own gets.
+    """
+    override: Dict[str, Any] = {"name": container}
+    if task.command is not None:
+        override["command"] = task.command
+    if task.environment is not None:
+        override["environment"] = [{"name": name, "value": value} for name, value in task.environment.items()]
+    overrides = {
+        "containerOverrides": [override],
+        "cpu": task.cpu and str(task.cpu),
+        "memory": task.memory and str(task.memory),
+        "ephemeralStorage": task.ephemeral_storage and {"sizeInGiB": task.ephemeral_storage},
+        "taskRoleArn": task.task_role_arn,
+        "executionRoleArn": task.execution_role_arn,
+    }
+    arguments: Dict[str, Any] = {
+        "task_definition": task.task_definition,
+        "cluster": cluster.cluster,
+        "overrides": {key: value for key, value in overrides.items() if value is not None},
+        "aws_conn_id": environment.aws_conn_id,
+        "region_name": environment.region,
+        "launch_type": cluster.launch_type,  # None: the cluster's own strategy; the operator's default is EC2
+        "platform_version": cluster.platform_version,
+        "tags": task.tags,
+    }
+    if cluster.capacity_provider_strategy:
+        arguments["capacity_provider_strategy"] = [
+            {"capacityProvider" if key == "capacity_provider" else key: value for key, value in given(item).items()}
+            for item in cluster.capacity_provider_strategy
+        ]
+    if cluster.subnets:
+        public = "ENABLED" if cluster.assign_public_ip else "DISABLED"
+        network = {
+            "subnets": cluster.subnets,
+            "securityGroups": cluster.security_groups or [],
+            "assignPublicIp": public,
+        }
+        arguments["network_configuration"] = {"awsvpcConfiguration": network}
+    if cluster.logs:
+        arguments["awslogs_group"] = cluster.logs.group
+        arguments["awslogs_region"] = cluster.logs.region
+        arguments["awslogs_stream_prefix"] = f"{cluster.logs.prefix}/{container}"  # the operator adds the task's id
+        # The fetcher sleeps this out before a task ends; the operator's default is 30 s.
+        arguments["awslogs_fetch_interval"] = timedelta(seconds=5)
+    arguments.update({key: getattr(task, key) for key in AIRFLOW_ARGUMENTS if getattr(task, key) is not None})
+    return arguments
+
+
+def plan_task(
+    task_id: str, layers: List[Layer], models: List[Optional[Task]], environment: Environment
+) -> Tuple[PlannedTask, List[Problem]]:
+    """Merge the layers of a task, check the result and turn it into the operator's arguments."""
+    task = Task.parse_obj(merge(given(model) for model in models if model is not None))
+    wrong: List[Tuple[KeyPath, str, str, str]] = []
+    references = []
+    for path, text in templates(task):
+        if "{" in text:
+            message, hint, members = read_template(text)
+            if message:
+                wrong.append((path, message, hint, "template"))
+            references += [(path, *member) for member in members]
+
+    container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
+    if task.task_definition is None:
+        wrong.append(((), f"task '{task_id}' has no task_definition", "add 'task_definition: <family>'", "schema"))
+    elif task.container is None and "{" in container:
+        message, hint = "a templated task definition needs a container", "add 'container: <name>'"
+        wrong.append((("task_definition",), message, hint, "schema"))
+    cluster = environment.clusters.get(PlainText(task.cluster or "default"))
+    if cluster is None:
+        message = f"unknown cluster '{task.cluster}'" if task.cluster else f"task '{task_id}' has no cluster"
+        wrong.append((("cluster",), message, nearest(task.cluster, environment.clusters), "schema"))
+    elif cluster.is_fargate:
+        wrong += check_fargate(task)
+    if len(task.tags or ()) > MAX_ECS_TAGS:
+        wrong.append((("tags",), f"ECS takes at most {MAX_ECS_TAGS} tags", "", "ecs"))
+    operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
+    length = len(json.dumps(operator["overrides"]))
+    if length > MAX_OVERRIDES:
+        message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
+        wrong.append((("environment",) if task.environment else ("command",), message, "put the data on S3", "ecs"))
+    problems = [problem_in(layers, *arguments) for arguments in wrong]
+    return PlannedTask(task, layers, operator, references), problems
 
 
 def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], context: Context) -> Plan:
     """Lay environment, pipeline and, if one is named, provider over one another for every task."""
-    override = (provider and pipeline.providers[provider]) or Provider()
-    place: KeyPath = ("providers", provider)
+    override = (provider and pipeline.providers[ProviderName(provider)]) or Provider()
+    above: KeyPath = ("providers", provider)
+    problems = []
+    for name in set(override.tasks) - set(pipeline.tasks):
+        place, hint = (*above, "tasks", name), nearest(name, pipeline.tasks)
+        problems.append(document.problem(place, f"unknown task '{name}'", hint, "dependencies", at_key=True))
     tasks: Dict[str, PlannedTask] = {}
-    problems: List[Problem] = []
     for task_id, task in pipeline.tasks.items():
         own = override.tasks.get(task_id)
         if own is None and task_id in override.tasks:
             continue
-        layers = [
-            Layer(context.document, ("defaults",)),
-            Layer(document, ("defaults",)),
-            Layer(document, ("tasks", task_id)),
-        ]
-        models: List[Optional[Task]] = [context.environment.defaults, pipeline.defaults, task]
-        if provider:
-            layers += [Layer(document, place + ("defaults",)), Layer(document, place + ("tasks", task_id))]
-            models += [override.defaults, own]
+        own_place = Layer(document, ("tasks", task_id))
+        layers = [own_place, Layer(context.document, ("defaults",)), Layer(document, ("defaults",)), own_place]
+        layers += [Layer(document, (*above, "defaults")), Layer(document, (*above, "tasks", task_id))]
+        models = [context.environment.defaults, pipeline.defaults, task, override.defaults, own]
         tasks[task_id], found = plan_task(task_id, layers, models, context.environment)
         problems += found
-    for task_id in override.tasks:
-        if task_id not in pipeline.tasks:
-            message, hint = f"unknown task '{task_id}'", nearest(task_id, pipeline.tasks)
-            path = place + ("tasks", task_id)
-            problems.append(document.problem(path, message, hint, "dependencies", at_key=True))
+    if not tasks:
+        place = (*above, "tasks") if provider else ("tasks",)
+        problems.append(document.problem(place, "there is no task", "a DAG has at least one", at_key=True))
     problems += check_dependencies(tasks)
     return Plan(tasks, problems, "" if problems else task_table(tasks))
 
 
 def define(document: Document, pipeline: Pipeline, context: Context) -> Tuple[List[Definition], List[Problem]]:
-    """Give the DAGs of a pipeline in an environment, and what is wrong with its providers."""
+    """Give the DAGs of a pipeline in an environment, and what is wrong with its providers.
+
+    What a provider does not override is merged and checked once for all such providers.
+    """
     definitions: List[Definition] = []
     problems: List[Problem] = []
     family, name = document.path.split("/")[-2], Path(document.path).stem
-    plans: Dict[Optional[str], Plan] = {}
     checked: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
+    plans: Dict[Optional[str], Plan] = {}
     for provider, override in pipeline.providers.items():
         override = override or Provider()
-        own_settings = override.__fields_set__ & set(Settings.__fields__)
-        settings_of = provider if own_settings else None
-        if settings_of not in checked:
-            merged = merge([given(pipeline), override.dict(include=own_settings, exclude_unset=True)])
-            settings = Settings.parse_obj({key: merged[key] for key in merged if key in Settings.__fields__})
-            layers = [Layer(document, ()), Layer(document, ("providers", provider) if settings_of else ())]
-            checked[settings_of] = settings, check_settings(settings, layers, context.environments)
-        settings, found = checked[settings_of]
-        if settings.environments is not None and context.name not in settings.environments and not found:
+        own = override.__fields_set__ & set(Settings.__fields__)
+        who = provider if own else None
+        if who not in checked:
+            below = pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)
+            settings = Settings.parse_obj(merge([below, override.dict(include=own, exclude_unset=True)]))
+            layers = [Layer(document, ()), Layer(document, ("providers", who))]
+            checked[who] = settings, check_settings(settings, layers, context)
+        settings, found = checked[who]
+        if not found and settings.environments is not None and context.name not in settings.environments:
             continue
-        plan_of = provider if override.__fields_set__ & {"defaults", "tasks"} else None
-        if plan_of not in plans:
-            plans[plan_of] = plan_tasks(document, pipeline, plan_of, context)
-        plan = plans[plan_of]
-
+        who = provider if override.__fields_set__ & {"defaults", "tasks"} else None
+        if who not in plans:
+            plans[who] = plan_tasks(document, pipeline, who, context)
+        plan = plans[who]
         definition = Definition(
             dag_id=format_dag_id(family, name, provider, context.folder),
             path=document.path,
             family=family,
             pipeline=name,
             provider=provider,
-            environment=context.name,
-            folder=context.folder,
+            context=context,
             description=pipeline.description or "",
             schedule=settings.schedule if context.environment.schedules and context.folder == "etl" else None,
             settings=settings,
-            env_variables={**context.environment.variables, "name": context.name},
-            provider_variables={**override.variables, "name": provider},
+            variables={
+                "env": {**given(context.environment).get("variables", {}), "name": context.name},
+                "provider": {**given(override).get("variables", {}), "name": provider},
+            },
             plan=plan,
         )
         found = found + plan.problems + check_references(definition)
         if len(definition.dag_id) > MAX_DAG_ID:
             message = f"the DAG's id would have {len(definition.dag_id)} characters; Airflow takes {MAX_DAG_ID}"
-            found.append(document.problem(("providers", provider), message, "choose a shorter name", at_key=True))
+            found.append(document.problem(("providers", provider), message, "shorten the names", at_key=True))
         problems += found
         if not found:
             definitions.append(definition)
@@ -1286,22 +1264,18 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> Tuple[Li
 
 def check_references(definition: Definition) -> List[Problem]:
     """Check that env, provider and params have what the templates name of them."""
-    known: Dict[str, Iterable[str]] = {
-        "env": definition.env_variables,
-        "provider": definition.provider_variables,
-        "params": definition.settings.params or {},
-    }
+    known: Dict[str, Iterable[str]] = {**definition.variables, "params": definition.settings.the_params}
     problems = []
     for planned in definition.plan.tasks.values():
-        for root, member, path in planned.references:
+        for path, root, member in planned.references:
             if member not in known[root]:
-                document, place = supplied_by(planned.layers, path)
-                of = {"env": definition.environment, "provider": definition.provider, "params": definition.pipeline}[
-                    root
-                ]
-                message = f"unknown name '{root}.{member}' in the template: {of} has no such {root} variable"
-                problems.append(document.problem(place, message, nearest(member, known[root]), "template"))
+                place = f"for provider '{definition.provider}' in {definition.context.name}"
+                message = f"unknown name '{root}.{member}' in the template, {place}"
+                problems.append(problem_in(planned.layers, path, message, nearest(member, known[root]), "template"))
     return problems
+
+
+# ----------------------------------------------------------------------------------------------------- loading
 
 
 class Found(NamedTuple):
@@ -1312,93 +1286,82 @@ class Found(NamedTuple):
 
 
 def shown(root: Path, file: Path) -> str:
-    """Give the path a person knows a file by: from the DAGs folder's name on."""
+    """Give the path that a person knows a file by: from the DAGs folder's name on."""
     return file.relative_to(root.parent.parent).as_posix()
 
 
-def environment_names(root: Path) -> List[str]:
-    return sorted(file.stem for file in root.glob("configs/*.yaml"))
-
-
-def read_context(root: Path, environment_name: Optional[str]) -> Context:
+def read_context(root: Path, environment: Optional[str]) -> Context:
     """Read the environment that the Airflow option [etl] environment names; raises Rejected."""
-    names = environment_names(root)
-    if environment_name not in names:
-        message = f"unknown environment '{environment_name}'" if environment_name else "no environment is chosen"
+    names = sorted(file.stem for file in root.glob("configs/*.yaml"))
+    if environment not in names:
+        message = f"unknown environment '{environment}'" if environment else "no environment is chosen"
         hint = f"set the Airflow option [etl] environment (AIRFLOW__ETL__ENVIRONMENT) to one of: {', '.join(names)}"
         raise Rejected(Problem(shown(root, root / "configs"), 1, 1, message, hint, "schema"))
-    file = root / "configs" / f"{environment_name}.yaml"
-    document = Document(shown(root, file), read_text(file, shown(root, file)))
-    return Context(str(environment_name), read_environment(document), document, names, root.name)
+    document = read_document(root, root / "configs" / f"{environment}.yaml")
+    return Context(str(environment), read_environment(document), document, names, root.name)
 
 
-def pipeline_files(root: Path) -> Iterator[Path]:
-    """Give everything that stands where a definition stands, in the order of names; hidden files are not meant."""
-    for family in sorted((root / "pipelines").iterdir()):
-        if family.name.startswith("."):
-            continue
-        if family.is_dir() and not family.is_symlink():
-            yield from (
-                file for file in sorted(family.iterdir()) if file.suffix in (".yaml", ".yml") and file.name[0] != "."
-            )
-        elif family.suffix in (".yaml", ".yml") or family.is_symlink():
-            yield family
+def pipeline_files(root: Path) -> List[Path]:
+    """Give whatever stands where a definition stands, or is called like one; hidden files are not meant."""
+    pipelines = root / "pipelines"
+    families = [path for path in pipelines.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
+    files = [path for family in (pipelines, *families) for path in family.iterdir()]
+    return sorted(
+        path for path in files
+        if path.name[0] != "." and path not in families and (path.is_symlink() or path.suffix in (".yaml", ".yml"))
+    )  # fmt: skip
 
 
 def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> Found:
     """Give the DAGs of one file, or of one of its providers."""
-    path = shown(root, file)
+    path, hint = shown(root, file), "a definition is pipelines/<family>/<name>.yaml"
     try:
-        for text, kind in ((file.parent.name, FamilyName), (file.stem, PipelineName)):
-            if file.parent.parent == root / "pipelines" and not kind.pattern.fullmatch(text):
-                raise Rejected(Problem(path, 1, 1, f"{text!r} is not {kind.what}", "rename it", "schema"))
         if file.suffix != ".yaml" or file.parent.parent != root / "pipelines":
-            hint = "a definition is pipelines/<family>/<name>.yaml"
-            raise Rejected(Problem(path, 1, 1, "is not where or what a definition is", hint, "schema"))
-        document = Document(path, read_text(file, path))
+            raise Rejected(Problem(path, 1, 1, "is not called or placed like a definition", hint, "schema"))
+        kinds: List[Tuple[str, Type[Text]]] = [(file.parent.name, FamilyName), (file.stem, PipelineName)]
+        for text, kind in kinds:
+            if not kind.pattern.fullmatch(text):
+                raise Rejected(Problem(path, 1, 1, f"{text!r} is not {kind.what()}", hint, "schema"))
+        document = read_document(root, file)
         pipeline, problems = read_pipeline(document, provider)
         definitions, found = define(document, pipeline, context)
         return Found(definitions, problems + found)
     except Rejected as rejected:
-        return Found([], rejected.problems)
+        return Found([], list(rejected.args))
+    except Exception as error:
+        return Found([], [unforeseen(path, error)])
 
 
-def load(root: Path, environment_name: Optional[str], dag_id: Optional[str] = None) -> Found:
+def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -> Found:
     """Read all definitions below ``root`` for an environment, or only the one that a DAG id names.
 
     Problems come in the order of files and places, each once.
     """
     try:
-        context = read_context(root, environment_name)
-        names = parse_dag_id(dag_id, context.folder) if dag_id else None
-        if names:
-            return read_file(root, root / "pipelines" / names[0] / f"{names[1]}.yaml", context, names[2])
-        files = list(pipeline_files(root))
+        context = read_context(root, environment)
     except Rejected as rejected:
-        return Found([], rejected.problems)
-    found = Found(
-        [],
-        [Problem(context.document.path, 1, 1, "alerts do nothing yet", "", "schema")]
-        if context.environment.alerts
-        else [],
-    )
-    for file in files:
-        try:
-            definitions, problems = read_file(root, file, context)
-        except Exception as error:
-            definitions, problems = [], [unforeseen(shown(root, file), error)]
-        found.definitions.extend(definitions)
-        found.problems.extend(problems)
-    return Found(found.definitions, sorted(set(found.problems), key=lambda problem: problem[:4]))
+        return Found([], list(rejected.args))
+    names = parse_dag_id(dag_id, context.folder) if dag_id else None
+    if names:
+        return read_file(root, root / "pipelines" / names[0] / f"{names[1]}.yaml", context, names[2])
+    definitions: List[Definition] = []
+    problems: List[Problem] = []
+    if context.environment.alerts:
+        problems.append(context.document.problem(("alerts",), "alerts do nothing yet", "leave them out until they do"))
+    for file in pipeline_files(root):
+        found = read_file(root, file, context)
+        definitions += found.definitions
+        problems += found.problems
+    return Found(definitions, sorted(set(problems)))
 
 
 def unforeseen(path: str, error: Exception) -> Problem:
-    """Tell of an error that is the factory's own. It is logged whole, and must not cost the other DAGs."""
-    if type(error).__name__ == "AirflowTaskTimeout":  # the import timeout is Airflow's to tell
+    """Tell of an error of the factory's own: it must not cost the other DAGs. The log has it whole."""
+    if type(error).__name__ == "AirflowTaskTimeout":  # the parse took too long, and that is Airflow's to tell
         raise error
     logging.getLogger(__name__).exception("The factory failed on %s", path)
     message = f"the factory failed: {type(error).__name__}: {error}"
-    return Problem(path, 1, 1, message, "this is an error of the factory: the log has the traceback", "factory")
+    return Problem(path, 1, 1, message, "this is an error of the factory; the log has its traceback", "factory")
 
 
 # --------------------------------------------------------------------------------------------------------- DAG
@@ -1411,37 +1374,29 @@ def markdown(text: str) -> str:
 
 def task_table(tasks: Mapping[str, PlannedTask]) -> str:
     """Give a Markdown table of the tasks; Airflow knows tables, but no code blocks."""
-    rows = [
-        "| Task | After | Task definition | Cluster | CPU / MiB | Command |",
-        "| --- | --- | --- | --- | --- | --- |",
-    ]
+    rows = [("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), ("---",) * 6]
     for task_id, planned in tasks.items():
-        task, overrides = planned.task, planned.operator["overrides"]
-        cells = (
-            task_id,
-            ", ".join(task.depends_on or ()),
-            task.task_definition or "",
-            planned.operator["cluster"],
-            f"{overrides['cpu'] if task.cpu else '-'} / {overrides['memory'] if task.memory else '-'}",
-            " ".join(task.command or ()),
-        )
-        rows.append(f"| {' | '.join(map(markdown, cells))} |")
-    return "\n".join(rows)
+        task = planned.task
+        size = f"{task.cpu or '-'} / {task.memory or '-'}"
+        after, command = ", ".join(task.depends_on or ()), " ".join(task.command or ())
+        rows.append((task_id, after, task.task_definition or "", planned.operator["cluster"], size, command))
+    return "\n".join(f"| {' | '.join(map(markdown, row))} |" for row in rows)
 
 
 def doc_md(definition: Definition) -> str:
     """Tell a person in the web page where the DAG comes from and what its tasks run."""
     schedule = definition.schedule or "only when triggered"
     if definition.settings.schedule and not definition.schedule:
-        schedule = f"{definition.settings.schedule} is off here: only when triggered"
-    params = "".join(
-        f"\n\n`{name}`: {markdown(param.description or '')}"
-        for name, param in (definition.settings.params or {}).items()
-    )
-    return (
-        f"{markdown(definition.description)}\n\nProvider **{definition.provider}** of {markdown(definition.path)}"
-        f" in environment **{definition.environment}**. Schedule: {markdown(schedule)}.{params}\n\n{definition.plan.table}"
-    )
+        schedule = f"only when triggered ({definition.settings.schedule} is off here)"
+    params = definition.settings.the_params.items()
+    paragraphs = [
+        markdown(definition.description),
+        f"Provider **{definition.provider}** of {markdown(definition.path)}"
+        f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}.",
+        *(markdown(f"{name}: {param.description}") for name, param in params if param.description),
+        definition.plan.table,
+    ]
+    return "\n\n".join(paragraphs)
 
 
 @lru_cache(maxsize=1)
@@ -1454,8 +1409,9 @@ def ecs_operator() -> Any:
     from airflow.configuration import conf
     from airflow.exceptions import AirflowFailException
 
-    class PipelineEcsOperator(EcsOperator):  # type: ignore[misc, valid-type]
-        template_fields = tuple(EcsOperator.template_fields) + (
+    class PipelineEcsOperator(EcsOperator):
+        template_fields = (
+            *EcsOperator.template_fields,
             "cluster",
             "task_definition",
             "network_configuration",
@@ -1470,12 +1426,12 @@ def ecs_operator() -> Any:
             if typed and not conf.getboolean("core", "dag_run_conf_overrides_params"):
                 keys = ", ".join(sorted(typed))
                 raise AirflowFailException(
-                    f"what was typed at the trigger ({keys}) is not used yet: trigger without it"
+                    f"What was typed at the trigger ({keys}) is not used yet: trigger without it."
                 )
             return super().execute(context)
 
     # Airflow's metaclass wraps the inherited __init__ once more, which costs 20 % of building an operator.
-    PipelineEcsOperator.__init__ = EcsOperator.__init__
+    PipelineEcsOperator.__init__ = EcsOperator.__init__  # type: ignore[method-assign]
     return PipelineEcsOperator
 
 
@@ -1484,15 +1440,19 @@ def build_dag(definition: Definition) -> Any:
     from airflow.models.dag import DAG
     from airflow.models.param import Param as AirflowParam
 
-    settings = definition.settings
-    owner = settings.owner or "airflow"
-    params = {}
-    for name, param in (settings.params or {}).items():
+    settings, folder = definition.settings, definition.context.folder
+    tags = {
+        definition.family,
+        definition.pipeline,
+        definition.provider,
+        definition.context.name,
+        *(settings.tags or ()),
+    }
+    optional: Dict[str, Any] = {"max_active_tasks": settings.max_active_tasks} if settings.max_active_tasks else {}
+    params: Dict[str, Any] = {}
+    for name, param in settings.the_params.items():
         default, description, schema = param_parts(param)
-        params[name] = AirflowParam(default, description, **schema)
-    sandbox = [definition.folder] if definition.folder != "etl" else []
-    names = [definition.family, definition.pipeline, definition.provider, definition.environment]
-    optional = {"max_active_tasks": settings.max_active_tasks} if settings.max_active_tasks else {}
+        params[name] = AirflowParam(default, description or "", **schema)
     dag = DAG(
         definition.dag_id,
         description=definition.description,
@@ -1502,23 +1462,20 @@ def build_dag(definition: Definition) -> Any:
         catchup=bool(settings.catchup),
         max_active_runs=settings.max_active_runs or 1,
         dagrun_timeout=settings.dagrun_timeout,
-        tags=sorted({*names, *sandbox, *(settings.tags or ())}),
+        tags=sorted(tags if folder == "etl" else tags | {folder}),
         params=params,
-        user_defined_macros={
-            "env": SimpleNamespace(**definition.env_variables),
-            "provider": SimpleNamespace(**definition.provider_variables),
-        },
+        user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
         doc_md=doc_md(definition),
         **optional,
     )
     operator = ecs_operator()
-    operators = {
-        task_id: operator(task_id=task_id, dag=dag, owner=owner, **planned.operator)
+    tasks = {
+        task_id: operator(task_id=task_id, dag=dag, owner=settings.owner or "airflow", **planned.operator)
         for task_id, planned in definition.plan.tasks.items()
     }
     for task_id, planned in definition.plan.tasks.items():
         if planned.task.depends_on:
-            operators[task_id].set_upstream([operators[other] for other in planned.task.depends_on])
+            tasks[task_id].set_upstream([tasks[other] for other in planned.task.depends_on])
     return dag
 
 
@@ -1527,9 +1484,8 @@ def problem_dag(problems: List[Problem]) -> Any:
     from airflow.exceptions import AirflowClusterPolicyViolation
     from airflow.models.dag import DAG
 
-    text = f"{len(problems)} problem{'s' * (len(problems) != 1)} in the definitions:\n\n" + "\n\n".join(
-        map(str, problems)
-    )
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    text = "\n\n".join([f"{count} in the definitions:", *map(str, problems)])
 
     class ProblemDag(DAG):
         def resolve_template_files(self) -> None:
@@ -1544,8 +1500,8 @@ def problem_dag(problems: List[Problem]) -> Any:
 def dag_id_of_task() -> Optional[str]:
     """Give the id of the DAG whose task this process runs; None in any other process.
 
-    ``airflow tasks run <dag_id> ...`` is the command line of a new interpreter (Sequential and Local executor) and,
-    in a fork (Celery and Local executor), stands in the process title. Airflow has an API for it from 2.5 on.
+    ``airflow tasks run <dag_id> ...`` is the command line of a new interpreter (Sequential and Local executor) and
+    stands in the process title of a fork (Celery and Local executor). Airflow has an API for it from 2.5 on.
     """
     if sys.argv[1:3] == ["tasks", "run"] and len(sys.argv) > 3:
         return sys.argv[3]
@@ -1555,15 +1511,11 @@ def dag_id_of_task() -> Optional[str]:
     return match.group(1) if match else None
 
 
-def build_all(
-    root: Path, environment_name: Optional[str], dag_id: Optional[str] = None
-) -> Tuple[Dict[str, Any], List[Problem]]:
-    """Give the DAGs by their ids and all problems; with ``dag_id`` only that DAG, or all if it cannot be had alone."""
-    definitions, problems = load(root, environment_name, dag_id)
-    if dag_id and (problems or [definition.dag_id for definition in definitions] != [dag_id]):
-        definitions, problems = load(root, environment_name)
-    dags = {}
-    for definition in definitions:
+def build(found: Found) -> Tuple[Dict[str, Any], List[Problem]]:
+    """Make the DAGs of what was found, by their ids, and tell all problems."""
+    dags: Dict[str, Any] = {}
+    problems = list(found.problems)
+    for definition in found.definitions:
         try:
             dags[definition.dag_id] = build_dag(definition)
         except Exception as error:
@@ -1575,9 +1527,11 @@ def register(namespace: Dict[str, Any]) -> None:
     """Put the DAGs of the environment into the module's namespace, where Airflow looks for them."""
     from airflow.configuration import conf
 
-    dags, problems = build_all(
-        Path(__file__).absolute().parent, conf.get("etl", "environment", fallback=None), dag_id_of_task()
-    )
+    root, environment = Path(__file__).absolute().parent, conf.get("etl", "environment", fallback=None)
+    dag_id = dag_id_of_task()
+    dags, problems = build(load(root, environment, dag_id))
+    if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
+        dags, problems = build(load(root, environment))
     namespace.update(dags)
     if problems:
         namespace["etl_problems"] = problem_dag(problems)
@@ -1588,20 +1542,18 @@ def main(arguments: List[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python dags/etl/factory.py ENVIRONMENT\ne.g.:  python dags/etl/factory.py development")
         return 2
-    root = Path(__file__).absolute().parent
-    definitions, problems = load(root, arguments[0])
-    print(f"environment: {arguments[0]}")
+    found = load(Path(__file__).absolute().parent, arguments[0])
+    dags, problems = build(found)
+    print(f"environment {arguments[0]}\n")
     providers: Dict[str, List[str]] = {}
-    for definition in definitions:
+    for definition in found.definitions:
         providers.setdefault(f"{definition.family}-{definition.pipeline}", []).append(definition.provider)
     for pipeline, names in providers.items():
         print(f"{pipeline}: {', '.join(names)}")
-    for definition in definitions:
-        try:
-            build_dag(definition)
+    print()
+    for definition in found.definitions:
+        if definition.dag_id in dags:
             print(f"{definition.dag_id}  {definition.path}")
-        except Exception as error:
-            problems.append(unforeseen(definition.path, error))
     for problem in problems:
         print(f"\n{problem}")
     return 1 if problems else 0
@@ -1609,5 +1561,5 @@ def main(arguments: List[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
-elif __name__ != "factory":  # Airflow imports a DAG file under a name of its own, tools import "factory"
+elif __name__ != "factory":  # Airflow imports a DAG file under a name of its own; tools import "factory"
     register(globals())
