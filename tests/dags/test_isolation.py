@@ -1,0 +1,179 @@
+"""Whatever a file holds, the DAGs of the others are there and the problem is told."""
+
+import os
+from pathlib import Path
+from typing import Any, Callable, Dict
+
+import pytest
+
+from tests.trees import DATA, SMALL, dag_bag, import_error, tree
+
+HEALTHY = {"cwr-big_dag_un", "cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"}
+BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
+
+
+def write(content: bytes) -> Callable[[Path], Any]:
+    return lambda file: file.write_bytes(content)
+
+
+def unreadable(file: Path) -> None:
+    file.write_text(SMALL)
+    file.chmod(0)
+
+
+FILES: Dict[str, Callable[[Path], Any]] = {
+    "empty": write(b""),
+    "list": write(b"- un\n- wcm\n"),
+    "truncated": write(SMALL.encode()[:60]),
+    "tabs": write(SMALL.replace("  ", "\t").encode()),
+    "not UTF-8": write(b"description: \xff\xfe\n"),
+    "UTF-16": write(SMALL.encode("utf-16")),
+    "duplicate keys": write(SMALL.encode() + b"  un: {}\n"),
+    "alias bomb": write(BOMB.encode()),
+    "100 MB": write(b"a: " + b"x" * 100_000_000),
+    "folder": lambda file: file.mkdir(),
+    "dangling link": lambda file: file.symlink_to("nowhere.yaml"),
+    "circular link": lambda file: file.symlink_to(file.name),
+    "link out of the tree": lambda file: file.symlink_to("/etc/passwd"),
+    "pipe": lambda file: os.mkfifo(str(file)),
+    "200,000 brackets": write(b"[" * 200_000),
+    "200,000 dashes": write(b"- " * 200_000 + b"a"),
+    "NUL": write(b"description: \x00\n"),
+    "noise": write(bytes(range(256)) * 10),
+    "Python object": write(b"description: !!python/object/apply:os.system [id]\n"),
+    "a number of 400,000 digits": write(b"a: " + b"9" * 400_000),
+    "not a date": write(SMALL.replace("2022-01-01", "2022-13-45").encode()),
+}
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
+
+
+@pytest.fixture()
+def root(tmp_path: Path) -> Path:
+    return tree(tmp_path, {"cwr/big.yaml": SMALL, "vi/works.yaml": SMALL})
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_bad_file_costs_that_file(name: str, root: Path) -> None:
+    FILES[name](root / "pipelines" / "cwr" / "case.yaml")
+
+    bag = dag_bag(root)
+
+    assert set(bag.dags) == HEALTHY
+    error = import_error(bag)
+    assert error.startswith("1 problem in the definitions:\n\ndags/etl/pipelines/cwr/case.yaml:")
+    assert "the factory failed" not in error
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+def test_an_unreadable_file_costs_that_file(root: Path) -> None:
+    unreadable(root / "pipelines" / "cwr" / "case.yaml")
+
+    bag = dag_bag(root)
+
+    assert set(bag.dags) == HEALTHY
+    assert "cannot be read: Permission denied" in import_error(bag)
+
+
+@pytest.mark.parametrize("case", sorted((DATA / "bad").glob("*.yaml")), ids=lambda case: case.stem)
+def test_a_mistake_costs_no_more_than_its_file(case: Path, root: Path) -> None:
+    (root / "pipelines" / "bad").mkdir()
+    (root / "pipelines" / "bad" / case.name).write_text(case.read_text())
+
+    bag = dag_bag(root)
+
+    assert set(bag.dags) >= HEALTHY
+    report = case.with_suffix(".txt").read_text().rstrip("\n")
+    assert import_error(bag).partition("\n\n")[2].replace("\n\n", "\n") == report
+
+
+def test_a_bad_provider_costs_that_provider(root: Path) -> None:
+    (root / "pipelines" / "cwr" / "case.yaml").write_text(
+        SMALL + "  bad: {schedule: '61 * * * *'}\n  no: {}\n  worse: {tasks: {load: {cluster: nowhere}}}\n  prs: {}\n"
+    )
+
+    bag = dag_bag(root)
+
+    assert set(bag.dags) == HEALTHY | {"cwr-case_dag_un", "cwr-case_dag_wcm", "cwr-case_dag_prs"}
+    assert import_error(bag).startswith("3 problems in the definitions:")
+
+
+def test_an_error_of_the_factory_itself_costs_that_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = (root / "factory.py").read_text()
+    broken = source.replace(
+        "        document = read_document(root, file)\n        pipeline,",
+        "        if file.stem == 'case':\n            raise RuntimeError('a bug')\n"
+        "        document = read_document(root, file)\n        pipeline,",
+    )
+    assert broken != source
+    (root / "factory.py").write_text(broken)
+    (root / "pipelines" / "cwr" / "case.yaml").write_text(SMALL)
+
+    bag = dag_bag(root)
+
+    assert set(bag.dags) == HEALTHY
+    assert "case.yaml:1:1: the factory failed: RuntimeError: a bug" in import_error(bag)
+
+
+def test_the_import_timeout_is_airflows_to_tell(root: Path) -> None:
+    source = (root / "factory.py").read_text()
+    slow = source.replace("def read_document(", "def read_document(*_):\n    import time\n    time.sleep(5)\n\n\ndef _(", 1)
+    (root / "factory.py").write_text(slow)
+
+    from airflow.models.dagbag import DagBag
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 0.2)
+        bag = dag_bag(root)
+
+    assert not bag.dags
+    assert "DagBag import timeout" in import_error(bag)
+
+
+def test_problems_go_with_their_cause(root: Path) -> None:
+    case = root / "pipelines" / "cwr" / "case.yaml"
+    case.write_text("tasks: [")
+    assert import_error(dag_bag(root))
+    case.write_text(SMALL)
+
+    bag = dag_bag(root)
+
+    assert not bag.import_errors
+    assert len(bag.dags) == len(HEALTHY) + 2
+
+
+@pytest.mark.parametrize("chosen", [None, "production"])
+def test_without_an_environment_there_is_one_clear_error(
+    chosen: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AIRFLOW__ETL__ENVIRONMENT")
+    if chosen:
+        monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", chosen)
+
+    bag = dag_bag(root)
+
+    assert not bag.dags
+    error = import_error(bag)
+    assert "[etl] environment" in error
+    assert "development, staging" in error
+
+
+def test_a_sandbox_is_apart_from_its_neighbour(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "staging")
+    scheduled = SMALL + "schedule: '@daily'\n"
+    (root / "pipelines" / "cwr" / "big.yaml").write_text(scheduled)
+    tree(root.parent.parent, {"cwr/big.yaml": scheduled}, name="test_merge")
+
+    from airflow.models.dagbag import DagBag
+
+    bag = DagBag(str(root.parent), include_examples=False)
+
+    assert not bag.import_errors
+    assert set(bag.dags) == HEALTHY | {"test_merge.cwr-big_dag_un", "test_merge.cwr-big_dag_wcm"}
+    assert bag.dags["cwr-big_dag_un"].schedule_interval == "@daily"
+    sandboxed = bag.dags["test_merge.cwr-big_dag_un"]
+    assert sandboxed.schedule_interval is None
+    assert "test_merge" in sandboxed.tags

@@ -1,0 +1,62 @@
+"""At parse time there is no database, no network, no other process and no variable."""
+
+from pathlib import Path
+
+from tests.trees import REPOSITORY, python
+
+PARSE = """
+import os, socket, subprocess, sys
+from airflow import settings
+from airflow.models import Connection, Variable
+from airflow.models.dagbag import DagBag
+import airflow.providers.amazon.aws.operators.ecs, boto3
+
+def refuse(name):
+    def refused(*arguments, **more):
+        print("REFUSED", name, file=sys.stderr)
+        os._exit(3)
+    return refused
+
+socket.socket.connect = refuse("connect")
+socket.getaddrinfo = refuse("getaddrinfo")
+settings.engine.connect = refuse("database")
+settings.Session = refuse("session")
+Variable.get = refuse("Variable.get")
+Connection.get_connection_from_secrets = refuse("connection")
+boto3.client = boto3.session.Session.client = refuse("boto3")
+subprocess.Popen.__init__ = os.fork = os.system = refuse("process")
+for probe in sys.argv[2:]:
+    exec(probe)
+bag = DagBag(sys.argv[1], include_examples=False)
+assert not bag.import_errors, bag.import_errors
+print(len(bag.dags))
+"""
+
+
+def parse(*probes: str) -> "tuple[int, str, str]":
+    file = REPOSITORY / "dags" / "etl" / "factory.py"
+    done = python(PARSE, str(file), *probes, environment={"AIRFLOW__ETL__ENVIRONMENT": "staging"})
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_parsing_reaches_nothing_outside() -> None:
+    status, output, errors = parse()
+
+    assert status == 0, errors
+    assert int(output.splitlines()[-1]) >= 10
+
+
+def test_the_refusal_would_be_seen() -> None:
+    for probe in ("settings.Session()", "settings.engine.connect()", "socket.create_connection(('127.0.0.1', 9))"):
+        assert parse(probe)[0] == 3
+
+
+def test_parsing_warns_of_nothing_of_ours(tmp_path: Path) -> None:
+    code = "import sys; from airflow.models.dagbag import DagBag; DagBag(sys.argv[1], include_examples=False)"
+    file = REPOSITORY / "dags" / "etl" / "factory.py"
+    done = python(
+        "import warnings; warnings.resetwarnings(); warnings.simplefilter('always');" + code,
+        str(file),
+        environment={"AIRFLOW__ETL__ENVIRONMENT": "staging", "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
+    )
+    assert "factory.py" not in done.stderr, done.stderr

@@ -1,0 +1,101 @@
+"""In a worker only the DAG that the task belongs to is built, and only its file read."""
+
+import json
+from pathlib import Path
+from typing import Any, Dict, List
+
+import pytest
+
+from tests.trees import SMALL, python, tree
+
+# Parses as the worker process that argv and the process title say, and tells what was read and built.
+PARSE = """
+import builtins, io, json, os, sys
+arguments = json.loads(sys.argv[1])
+sys.argv = arguments["argv"]
+if arguments["title"]:
+    from setproctitle import setproctitle
+    setproctitle(arguments["title"])
+from airflow.models.dagbag import DagBag
+opened, real = [], os.open
+def spy(path, *more):
+    if str(path).endswith((".yaml", ".yml")):
+        opened.append(os.path.basename(str(path)))
+    return real(path, *more)
+os.open = spy
+bag = DagBag(arguments["file"], include_examples=False)
+print(json.dumps({"dags": sorted(bag.dags), "errors": len(bag.import_errors), "opened": sorted(opened)}))
+"""
+RUN = ["airflow", "tasks", "run", "cwr-big_dag_un", "load", "manual__1", "--local", "--subdir", "DAGS_FOLDER/etl/factory.py"]
+EVERYTHING = ["cwr-big_dag_un", "cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"]
+
+
+def parse(root: Path, argv: List[str], title: str = "") -> Dict[str, Any]:
+    arguments = json.dumps({"argv": argv, "title": title, "file": str(root / "factory.py")})
+    done = python(PARSE, arguments, environment={"AIRFLOW__ETL__ENVIRONMENT": "development"})
+    assert done.returncode == 0, done.stderr
+    result: Dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+@pytest.fixture()
+def root(tmp_path: Path) -> Path:
+    return tree(tmp_path, {"cwr/big.yaml": SMALL, "vi/works.yaml": SMALL})
+
+
+@pytest.mark.parametrize(
+    ("argv", "title"),
+    [
+        (RUN, ""),  # Sequential and Local executor: a new interpreter
+        (["/usr/bin/airflow", "celery", "worker"], f"airflow task supervisor: {RUN}"),  # Celery executor: a fork
+        (["/usr/bin/airflow", "scheduler"], f"airflow task supervisor: {RUN}"),  # Local executor: a fork
+    ],
+    ids=["command line", "fork of a Celery worker", "fork of a Local worker"],
+)
+def test_only_the_dag_of_the_task_is_built(argv: List[str], title: str, root: Path) -> None:
+    assert parse(root, argv, title) == {
+        "dags": ["cwr-big_dag_un"],
+        "errors": 0,
+        "opened": ["big.yaml", "development.yaml"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("argv", "title"),
+    [
+        (["airflow", "scheduler"], "airflow scheduler - DagFileProcessor /dags/etl/factory.py"),
+        (["airflow", "dags", "list"], ""),
+        (["airflow", "tasks", "list", "cwr-big_dag_un"], ""),
+        (["airflow", "tasks", "run"], ""),
+        (["airflow", "tasks", "run", "--local", "cwr-big_dag_un", "load"], ""),
+        (["airflow", "tasks", "run", "cwr-big_dag_gone", "load"], ""),
+        (["airflow", "tasks", "run", "other", "load"], ""),
+        (["airflow", "tasks", "run", "cwr-../../big_dag_un", "load"], ""),
+        (["airflow", "celery", "worker"], "airflow task supervisor: ['airflow', 'tasks', 'r"),
+    ],
+)
+def test_everything_is_built_in_any_other_process(argv: List[str], title: str, root: Path) -> None:
+    assert parse(root, argv, title)["dags"] == EVERYTHING
+
+
+def test_everything_is_built_when_the_dag_is_broken(root: Path) -> None:
+    (root / "pipelines" / "cwr" / "big.yaml").write_text(SMALL.replace("un: {}", "un: {retrys: 1}"))
+
+    parsed = parse(root, RUN)
+
+    assert parsed["dags"] == ["cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"]
+    assert parsed["errors"] == 1
+
+
+def test_a_broken_sibling_is_nothing_to_a_task(root: Path) -> None:
+    (root / "pipelines" / "cwr" / "big.yaml").write_text(SMALL.replace("wcm: {}", "wcm: {retrys: 1}"))
+
+    assert parse(root, RUN) == {"dags": ["cwr-big_dag_un"], "errors": 0, "opened": ["big.yaml", "development.yaml"]}
+
+
+def test_a_sandbox_builds_its_own(root: Path, tmp_path: Path) -> None:
+    sandbox = tree(tmp_path, {"cwr/big.yaml": SMALL}, name="test_merge")
+    argv = [word.replace("cwr-big", "test_merge.cwr-big") for word in RUN]
+
+    assert parse(sandbox, argv)["dags"] == ["test_merge.cwr-big_dag_un"]
+    assert parse(root, argv)["dags"] == EVERYTHING

@@ -1,0 +1,61 @@
+"""DAGs folders for tests: the factory with configs and definitions of a test's own."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+DATA = REPOSITORY / "tests" / "data"
+
+sys.path.insert(0, str(REPOSITORY / "dags" / "etl"))
+
+SMALL = """\
+start_date: 2022-01-01
+tasks:
+  load: {task_definition: loader}
+providers:
+  un: {}
+  wcm: {}
+"""
+
+
+def tree(folder: Path, pipelines: Dict[str, str], name: str = "etl", configs: Path = DATA / "configs") -> Path:
+    """Make ``folder/dags/<name>`` with the factory, configs and pipelines (text by "family/name.yaml"); return it."""
+    root = folder / "dags" / name
+    (root / "pipelines").mkdir(parents=True)
+    shutil.copy(str(REPOSITORY / "dags" / "etl" / "factory.py"), str(root))
+    shutil.copytree(str(configs), str(root / "configs"))
+    for path, text in pipelines.items():
+        file = root / "pipelines" / path
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    return root
+
+
+def dag_bag(root: Path) -> Any:
+    """Parse the factory of a tree as the scheduler does."""
+    from airflow.models.dagbag import DagBag
+
+    return DagBag(str(root / "factory.py"), include_examples=False)
+
+
+def import_error(bag: Any) -> str:
+    """Give the one import error of a bag; fail if there are others."""
+    (error,) = bag.import_errors.values()
+    return str(error)
+
+
+def python(code: str, *arguments: str, environment: Optional[Dict[str, str]] = None) -> "subprocess.CompletedProcess[str]":
+    """Run Python code in a fresh process, as a worker is one."""
+    command: List[str] = [sys.executable, "-W", "ignore", "-c", code, *arguments]
+    return subprocess.run(  # noqa: S603
+        command,
+        env={**os.environ, **(environment or {})},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        universal_newlines=True,
+        check=False,
+    )

@@ -1,0 +1,57 @@
+"""python dags/etl/factory.py ENVIRONMENT: the factory looked at alone."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+from tests.trees import SMALL, python, tree
+
+
+def run(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command: List[str] = [sys.executable, "-W", "ignore", str(root / "factory.py"), *arguments]
+    return subprocess.run(  # noqa: S603
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, universal_newlines=True, check=False
+    )
+
+
+def test_it_prints_what_airflow_would_get(tmp_path: Path) -> None:
+    done = run(tree(tmp_path, {"cwr/big.yaml": SMALL}), "development")
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "environment development",
+        "",
+        "cwr-big: un, wcm",
+        "",
+        "cwr-big_dag_un  dags/etl/pipelines/cwr/big.yaml",
+        "cwr-big_dag_wcm  dags/etl/pipelines/cwr/big.yaml",
+    ]
+
+
+def test_it_exits_1_with_the_problems(tmp_path: Path) -> None:
+    done = run(tree(tmp_path, {"cwr/big.yaml": SMALL, "cwr/bad.yaml": "tasks: ["}), "development")
+
+    assert done.returncode == 1
+    assert "cwr-big_dag_un" in done.stdout
+    assert "dags/etl/pipelines/cwr/bad.yaml:1:1: not YAML" in done.stdout
+
+
+def test_it_tells_how_it_is_used(tmp_path: Path) -> None:
+    root = tree(tmp_path, {})
+    assert run(root).returncode == 2
+    assert "factory.py development" in run(root, "--help").stdout
+    assert "known" not in run(root, "production").stderr
+    assert "development, staging" in run(root, "production").stdout
+
+
+def test_tools_read_definitions_without_airflow(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import factory\n"
+        "assert len(factory.load(pathlib.Path(sys.argv[1]), 'development').definitions) == 2\n"
+        "assert not [name for name in sys.modules if name.split('.')[0] == 'airflow']"
+    )
+    done = python(code, str(root))
+
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,119 @@
+"""Every mistake in tests/data/bad gives exactly the report beside it."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trees import DATA, tree
+
+import factory
+
+BAD = sorted((DATA / "bad").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("case", BAD, ids=lambda case: case.stem)
+def test_a_mistake_is_reported_where_and_as_it_is(case: Path, tmp_path: Path) -> None:
+    root = tree(tmp_path, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
+
+    found = factory.load(root, "development")
+
+    assert "\n".join(map(str, found.problems)) + "\n" == case.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+def test_there_are_at_least_eighty_mistakes() -> None:
+    assert len(BAD) >= 80
+
+
+def test_ten_mistakes_in_a_file_are_ten_problems(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"bad/many.yaml": (DATA / "bad" / "ten_mistakes.yaml").read_text()})
+
+    assert len(factory.load(root, "development").problems) == 10
+
+
+def test_a_problem_of_many_providers_is_told_once(tmp_path: Path) -> None:
+    text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader, cluster: nowhere}\nproviders:\n"
+    root = tree(tmp_path, {"bad/many.yaml": text + "".join(f"  p{number}: {{}}\n" for number in range(50))})
+
+    found = factory.load(root, "development")
+
+    assert len(found.problems) == 1
+    assert not found.definitions
+
+
+def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> None:
+    text = f"start_date: 2022-01-01\ntasks: {{load: {{task_definition: loader, tags: {{a: {'x' * 5000}}}, retrys: 1}}}}\n"
+    (problem,) = factory.load(tree(tmp_path, {"bad/long.yaml": text + "providers: {un: {}}\n"}), "development").problems[1:]
+
+    assert problem.column == text.splitlines()[1].index("retrys") + 1
+    source, caret = str(problem).splitlines()[1:3]
+    assert len(source) < 200
+    assert source[caret.index("^") : caret.rindex("^") + 1] == "retrys"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("Cwr/big.yaml", "'Cwr' is not a family's name"),
+        ("cwr-2/big.yaml", "'cwr-2' is not a family's name"),
+        ("cwr/big_dag_x.yaml", "'big_dag_x' is not a pipeline's name"),
+        ("cwr/big_dag.yaml", "'big_dag' is not a pipeline's name"),
+        ("cwr/big one.yaml", "'big one' is not a pipeline's name"),
+        ("cwr/big.yml", "is not called or placed like a definition"),
+    ],
+)
+def test_a_file_of_another_name_is_told(name: str, expected: str, tmp_path: Path) -> None:
+    from tests.trees import SMALL
+
+    found = factory.load(tree(tmp_path, {name: SMALL}), "development")
+
+    assert not found.definitions
+    (problem,) = found.problems
+    assert problem.message.startswith(expected)
+    assert problem.path == f"dags/etl/pipelines/{name}"
+
+
+def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/README.md": "", "cwr/.big.yaml.swp": "", "cwr/big.yaml.A1b2": "tasks: ["})
+    (root / "pipelines" / "stray.yaml").write_text("")
+
+    assert [problem.path for problem in factory.load(root, "development").problems] == [
+        "dags/etl/pipelines/stray.yaml"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "expected a mapping, got nothing"),
+        ("region: eu-west-1\n", "missing key 'clusters'"),
+        ("region: eu-west-1\nclusters: {a: {cluster: x, launch_type: FARGATE}}\n", "Fargate needs subnets"),
+        (
+            "region: eu-west-1\nclusters:\n  a: {cluster: x, launch_type: EC2, capacity_provider_strategy: []}\n"
+            "  b: {cluster: x, launch_type: EC2, capacity_provider_strategy: [{capacity_provider: c}]}\n",
+            "launch_type and capacity_provider_strategy exclude each other",
+        ),
+        (f"region: eu-west-1\nclusters: {{a: {{cluster: x, subnets: {['s'] * 17}}}}}\n", "ECS takes at most 16 subnets"),
+        (f"region: eu-west-1\nclusters: {{a: {{cluster: x, security_groups: {['s'] * 6}}}}}\n", "ECS takes at most 5 sec"),
+        ("region: eu-west-1\nclusters: {a: {cluster: x, launch_type: FARGAT}}\n", "unknown value 'FARGAT'"),
+    ],
+)
+def test_a_bad_environment_builds_nothing_and_says_where(text: str, expected: str, tmp_path: Path) -> None:
+    from tests.trees import SMALL
+
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    (root / "configs" / "development.yaml").write_text(text)
+
+    found = factory.load(root, "development")
+
+    assert not found.definitions
+    assert [problem.path for problem in found.problems] == ["dags/etl/configs/development.yaml"]
+    assert found.problems[0].message.startswith(expected)
+
+
+@pytest.mark.parametrize(("name", "expected"), [(None, "no environment is chosen"), ("dev", "unknown environment 'dev'")])
+def test_no_environment_is_guessed(name: str, expected: str, tmp_path: Path) -> None:
+    (problem,) = factory.load(tree(tmp_path, {}), name).problems
+
+    assert problem.message == expected
+    assert "AIRFLOW__ETL__ENVIRONMENT" in problem.hint
+    assert "development, staging" in problem.hint
