@@ -40,7 +40,8 @@ from typing import (
 )
 
 import jinja2
-import jinja2.meta
+import jinja2.ext
+import jinja2.nodes
 import pendulum
 import yaml
 from croniter import croniter
@@ -72,6 +73,30 @@ FARGATE_MEMORY: Dict[int, Tuple[int, ...]] = {
     8192: tuple(range(16384, 61440 + 1, 4096)),
     16384: tuple(range(32768, 122880 + 1, 8192)),
 }
+
+
+# What a credential looks like, and what one is called. `./etl check` knows more; here is what cannot be anything else.
+SECRET = re.compile(
+    r"\b(?P<AWS_access_key>(?:AKIA|ASIA)[0-9A-Z]{16})\b"
+    r"|(?P<private_key>-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*))"
+    r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+)"
+    r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:[^\s/@'\"{}]+)@",
+    re.DOTALL,
+)
+SECRET_WORD = r"(?:password|passwd|pwd|secret|token|api[_-]?key|(?:access|private)[_-]?key|credentials?)"
+SECRET_NAME = re.compile(SECRET_WORD + "$", re.I)
+NO_SECRET = re.compile(r"|true|false|yes|no|null|~|arn:.*|.*\{\{.*", re.I | re.DOTALL)
+# The spaces are bounded: a pattern that can go back over a whole file can take hours.
+NAMED_SECRET = re.compile(
+    SECRET_WORD + r"""["']?[ \t]{0,9}(?:[:=,]|\n[ \t]{0,99}-)[ \t]{0,9}\n?[ \t]{0,99}"""
+    r"""(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,}\]\[{|>&][^\s,}\]]*)""",
+    re.I,
+)
+# What is another value when a task is run again: Python's and Airflow's ways by Jinja, and the shell's.
+NOT_IDEMPOTENT = re.compile(
+    r"\b(?:now|today)\(|\butcnow\b|\bmacros\.(?:time|uuid|random)\b|\bdatetime\.(?:now|today)\b|\|\s*random\b"
+    r"|\$\(date\b|`date\b|\buuidgen\b|\buuid[14]\(|\$\{?RANDOM\b"
+)
 
 
 # ---------------------------------------------------------------------------------------------------- problems
@@ -521,10 +546,11 @@ class Provider(Settings):
 class Pipeline(Settings):
     """The definition of a pipeline: its tasks, and the data providers that each get a DAG of them."""
 
-    description: Optional[Text] = None
+    description: Optional[Text] = Field(None, description="What the DAGs are for; the web page shows it.")
     defaults: Task = Field(Task(), description="Every task starts from these.")
     tasks: Dict[TaskId, Task] = Field(..., description="The tasks by their name.")
     providers: Dict[ProviderName, Optional[Provider]] = Field(..., description="The data providers by their name.")
+    retired_tasks: List[TaskId] = Field([], description="Tasks that were taken away although that hides their history.")
 
 
 class CapacityProvider(Model):
@@ -638,24 +664,37 @@ class Document:
     """A YAML file that was read: path, text and data. It finds the place of a value only when asked to."""
 
     def __init__(self, path: str, text: str) -> None:
-        self.path, self.lines = path, text.splitlines() or [""]
+        self.path, self.text = path, text
+        self._lines: List[str] = []
+        self._root: Any = None
         loader = Loader(text)
         try:
             self._root = loader.get_single_node()
             self.data: Any = loader.construct_document(self._root) if self._root else None  # type: ignore[no-untyped-call]
         except yaml.YAMLError as error:
-            raise Rejected(self._syntax_problem(error, text)) from error
+            raise Rejected(self._syntax_problem(error)) from error
         if not isinstance(self.data, dict):
             raise Rejected(self.problem((), f"expected a mapping, got {describe(self.data)}"))
+        self.secrets = self._hide_secrets() if SECRET.search(text) or re.search(SECRET_WORD, text, re.I) else {}
         self.problems = [
             self._problem_at(key, f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently")
             for key in loader.duplicates
         ]
 
+    @property
+    def lines(self) -> List[str]:
+        """The lines as problems show them: without credentials."""
+        if not self._lines:
+            self._lines = hide_secrets(self.text).splitlines() or [""]
+        return self._lines
+
     def problem(
-        self, path: KeyPath, message: str, hint: str = "", rule: str = "schema", at_key: bool = False
+        self, path: KeyPath, message: str, hint: str = "", rule: str = "schema", at_key: bool = False, within: str = ""
     ) -> Problem:
-        """Make the problem of the value at ``path`` or of its key; where there is none, of the nearest above."""
+        """Make the problem of the value at ``path``, of its key, or of the text ``within`` the value.
+
+        Where there is no such value, it is that of the nearest above.
+        """
         key, value = None, self._root
         for part in path:
             found = self._child(value, part)
@@ -664,17 +703,38 @@ class Document:
                 break
             key, value = found
         is_text = isinstance(value, yaml.ScalarNode) and value.value
-        return self._problem_at(key if key is not None and (at_key or not is_text) else value, message, hint, rule)
+        node = key if key is not None and (at_key or not is_text) else value
+        if within and node is value and is_text:
+            for line in range(node.start_mark.line, min(node.end_mark.line + 1, len(self.lines))):
+                column = self.lines[line].find(within, node.start_mark.column if line == node.start_mark.line else 0)
+                if column >= 0:
+                    mark = SimpleNamespace(line=line, column=column)
+                    return self._problem_at(None, message, hint, rule, mark, len(within))
+        return self._problem_at(node, message, hint, rule)
 
-    def _problem_at(self, node: Any, message: str, hint: str = "", rule: str = "schema", mark: Any = None) -> Problem:
+    def _problem_at(
+        self, node: Any, message: str, hint: str = "", rule: str = "schema", mark: Any = None, width: int = 1
+    ) -> Problem:
         mark = mark or (node and node.start_mark)
         line = min(mark.line, len(self.lines) - 1) if mark else 0
         column = min(mark.column, len(self.lines[line])) if mark else 0
-        width = 1
         if isinstance(node, yaml.ScalarNode) and node.end_mark.line == line:
             width = node.end_mark.column - column
             hint = hint.replace("{source}", node.value[:60])
-        return Problem(self.path, line + 1, column + 1, message, hint, rule, self.lines[line], width)
+        return Problem(self.path, line + 1, column + 1, SECRET.sub("***", message), hint, rule, self.lines[line], width)
+
+    def _hide_secrets(self) -> Dict[KeyPath, Problem]:
+        """Find the credentials, hide them in the lines that problems show, and give the problem of each."""
+        hint = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
+        found = list(credentials(self._root, (), ""))
+        for _, node, _ in found:
+            first, last = node.start_mark, node.end_mark
+            for number in range(first.line, min(last.line + 1, len(self.lines))):
+                line = self.lines[number]
+                start = first.column if number == first.line else 0
+                end = last.column if number == last.line else len(line)
+                self.lines[number] = line[:start] + "*" * (end - start) + line[end:]
+        return {path: self._problem_at(node, message, hint, "secret") for path, node, message in found}
 
     @staticmethod
     def _child(node: Any, part: Any) -> Optional[Tuple[Any, Any]]:
@@ -689,13 +749,13 @@ class Document:
             return None, node.value[part]
         return None
 
-    def _syntax_problem(self, error: yaml.YAMLError, text: str) -> Problem:
+    def _syntax_problem(self, error: yaml.YAMLError) -> Problem:
         mark, hint = getattr(error, "problem_mark", None), ""
         message = ", ".join(
             part for part in (getattr(error, "context", ""), getattr(error, "problem", str(error))) if part
         )
         if isinstance(error, yaml.reader.ReaderError):  # its position counts bytes
-            before = text.encode()[: error.position].decode(errors="replace")
+            before = self.text.encode()[: error.position].decode(errors="replace")
             message, mark = (
                 error.reason,
                 SimpleNamespace(line=before.count("\n"), column=len(before.rpartition("\n")[2])),
@@ -705,6 +765,45 @@ class Document:
         elif "tab character" in message or "cannot start any token" in message:
             hint = "indent with spaces, and quote text that starts with %, @, ` or a tab"
         return self._problem_at(None, f"not YAML: {message}", hint, mark=mark)
+
+
+def hide_secrets(text: str) -> str:
+    """Put asterisks for what looks like a credential, or is the value of something called like one."""
+    for pattern in (SECRET, NAMED_SECRET):
+        text = pattern.sub(lambda match: mask(match, match.lastgroup or 0), text)
+    return text
+
+
+def mask(match: Any, group: Union[str, int]) -> str:
+    """Give the text of a match with one group of it in asterisks, line by line."""
+    whole, start, end = match.group(), match.start(group) - match.start(), match.end(group) - match.start()
+    if group == "value" and NO_SECRET.fullmatch(match.group(group).strip("\"'")):
+        return str(whole)
+    return str(whole[:start] + re.sub(r"[^\n]", "*", whole[start:end]) + whole[end:])
+
+
+def credentials(node: Any, path: KeyPath, name: str) -> Iterator[Tuple[KeyPath, Any, str]]:
+    """Give path, node and message of each credential at or below a node that is called ``name``."""
+    if isinstance(node, yaml.ScalarNode):
+        match = SECRET.search(node.value)
+        if match:
+            yield path, node, f"a credential is written down: {str(match.lastgroup).replace('_', ' ')}"
+        elif SECRET_NAME.search(name) and not NO_SECRET.fullmatch(node.value):
+            yield path, node, f"a credential is written down: '{name}' has a literal value"
+    elif isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            part = key.value if isinstance(key, yaml.ScalarNode) else ""
+            yield from credentials(key, (*path, part), "")
+            yield from credentials(value, (*path, part), name if part == "default" else str(part))
+    elif isinstance(node, yaml.SequenceNode):
+        flag = ""
+        for index, item in enumerate(node.value):
+            yield from credentials(item, (*path, index), flag)
+            text = item.value if isinstance(item, yaml.ScalarNode) else ""
+            option, _, value = text.partition("=")
+            flag = option if option.startswith("-") and not value else ""
+            if value and SECRET_NAME.search(option) and not NO_SECRET.fullmatch(value):
+                yield (*path, index), item, f"a credential is written down: '{option}' has a literal value"
 
 
 def read_document(root: Path, file: Path) -> Document:
@@ -793,11 +892,12 @@ def value_at(data: Any, path: KeyPath) -> Any:
 
 def read_environment(document: Document) -> Environment:
     """Give the environment of a document; raises Rejected."""
+    problems = [*document.problems, *document.secrets.values()]
     try:
         environment = Environment.parse_obj(document.data)
     except ValidationError as error:
-        raise Rejected(*document.problems, *schema_problems(document, Environment, error).values()) from error
-    problems = list(document.problems)
+        found = {**schema_problems(document, Environment, error), **document.secrets}
+        raise Rejected(*document.problems, *found.values()) from error
     for name, cluster in environment.clusters.items():
         problems += check_cluster(document, ("clusters", name), cluster)
     if problems:
@@ -808,7 +908,7 @@ def read_environment(document: Document) -> Environment:
 def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[Pipeline, List[Problem]]:
     """Give the pipeline of a document without the providers that are wrong, and what is wrong with those.
 
-    With ``provider``, the others are not even looked at. Raises Rejected when more is wrong than providers.
+    With ``provider``, the others are hardly looked at. Raises Rejected when more is wrong than providers.
     """
     data = document.data
     if isinstance(data.get("providers"), dict) and provider in data["providers"]:
@@ -818,6 +918,7 @@ def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[P
         pipeline = Pipeline.parse_obj(data)
     except ValidationError as error:
         found = schema_problems(document, Pipeline, error)
+    found.update(document.secrets)
     if document.problems or any(path[:1] != ("providers",) or len(path) < 2 for path in found):
         raise Rejected(*document.problems, *found.values())
     if found:
@@ -857,7 +958,7 @@ def given(model: BaseModel) -> Dict[str, Any]:
     return model.dict(exclude_unset=True)
 
 
-def problem_in(layers: List[Layer], path: KeyPath, message: str, hint: str, rule: str) -> Problem:
+def problem_in(layers: List[Layer], path: KeyPath, message: str, hint: str, rule: str, within: str = "") -> Problem:
     """Make the problem of a merged value at the last layer that holds it, or else the longest part of its path."""
     for length in range(len(path), 0, -1):
         for document, above in reversed(layers):
@@ -865,7 +966,7 @@ def problem_in(layers: List[Layer], path: KeyPath, message: str, hint: str, rule
                 value_at(document.data, above + path[:length])
             except (LookupError, TypeError):
                 continue
-            return document.problem(above + path[:length], message, hint, rule)
+            return document.problem(above + path[:length], message, hint, rule, within=within)
     document, above = layers[0]
     return document.problem(above, message, hint, rule, at_key=True)
 
@@ -952,7 +1053,7 @@ TEMPLATE_NAMES = frozenset(
     " prev_data_interval_start_success prev_ds prev_ds_nodash prev_execution_date prev_execution_date_success"
     " prev_start_date_success run_id task task_instance task_instance_key_str test_mode ti tomorrow_ds"
     " tomorrow_ds_nodash ts ts_nodash ts_nodash_with_tz var yesterday_ds yesterday_ds_nodash"
-    " cycler dict joiner lipsum namespace range env provider".split()
+    " cycler dict joiner lipsum loop namespace range env provider".split()
 )
 
 
@@ -964,27 +1065,62 @@ def jinja_environment() -> jinja2.Environment:
     return environment
 
 
+class Template(NamedTuple):
+    """What a templated text names, and what is wrong with it ("" for nothing)."""
+
+    message: str
+    hint: str
+    within: str  # the part of the text that is wrong
+    members: List[Tuple[str, str]]  # (env | provider | params, member)
+
+
 @lru_cache(maxsize=4096)
-def read_template(text: str) -> Tuple[str, str, List[Tuple[str, str]]]:
-    """Give what is wrong with a template (message and hint, or "") and its members of env, provider and params."""
-    environment = jinja_environment()
+def read_template(text: str) -> Template:
+    """Parse a template and look at its names.
+
+    Not with ``jinja2.meta``: that compiles the template, and the compiler works constants out, such as ``9**9**9``.
+    """
+    if len(text) > MAX_OVERRIDES:
+        return Template(f"a text of {len(text)} characters; ECS takes {MAX_OVERRIDES} for all of a task", "", "", [])
     try:
-        tree = environment.parse(text)
-        unknown = sorted(jinja2.meta.find_undeclared_variables(tree) - TEMPLATE_NAMES)
+        return template_names(jinja_environment().parse(text))
     except jinja2.TemplateSyntaxError as error:
-        named = re.match("no (filter|test) named '(.*)'", error.message or "")
-        known = {"filter": environment.filters, "test": environment.tests}
-        hint = nearest(named.group(2), known[named.group(1)]) if named else ""
-        return f"not a Jinja template: {error.message} (line {error.lineno} of the text)", hint, []
-    if unknown:
-        return f"unknown name '{unknown[0]}' in the template", nearest(unknown[0], TEMPLATE_NAMES), []
+        hint = "a template is {{ name }}, or {% if ... %} with its {% endif %}"
+        return Template(f"not a Jinja template: {error.message}", hint, broken_expression(text), [])
+    except RecursionError:
+        return Template("not a Jinja template: nested too deep", "write it in parts", "", [])
+
+
+def template_names(tree: Any) -> Template:
+    """Look at the names of a parsed template."""
+    environment, nodes = jinja_environment(), jinja2.nodes
+    if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None):
+        return Template("a template cannot take in another one", "write it out", "{%", [])
+    names = list(tree.find_all(nodes.Name))
+    known = {name.name for name in names if name.ctx != "load"} | TEMPLATE_NAMES
+    wanted = [("name", name.name, known) for name in names]
+    wanted += [("filter", node.name, environment.filters) for node in tree.find_all(nodes.Filter)]
+    wanted += [("test", node.name, environment.tests) for node in tree.find_all(nodes.Test)]
+    for kind, name, there in wanted:
+        if name not in there:
+            return Template(f"unknown {kind} '{name}' in the template", nearest(name, there), name, [])
     members = set()
-    for node in tree.find_all((jinja2.nodes.Getattr, jinja2.nodes.Getitem)):
-        if isinstance(node.node, jinja2.nodes.Name) and node.node.name in ("env", "provider", "params"):
-            member = node.attr if isinstance(node, jinja2.nodes.Getattr) else getattr(node.arg, "value", None)
+    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
+        if isinstance(node.node, nodes.Name) and node.node.name in ("env", "provider", "params"):
+            member = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
             if isinstance(member, str):
                 members.add((node.node.name, member))
-    return "", "", sorted(members)
+    return Template("", "", "", sorted(members))
+
+
+def broken_expression(text: str) -> str:
+    """Give the first line of the first expression that Jinja cannot parse alone, or of the whole text."""
+    for expression in re.findall(r"\{\{.*?(?:\}\}|$)", text, re.DOTALL):
+        try:
+            jinja_environment().parse(expression)
+        except jinja2.TemplateSyntaxError:
+            return str(expression).splitlines()[0]
+    return text.splitlines()[0]
 
 
 def templates(task: Task) -> Iterator[Tuple[KeyPath, str]]:
@@ -1049,20 +1185,25 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> List[Problem]:
 
 def check_settings(settings: Settings, layers: List[Layer], context: Context) -> List[Problem]:
     """Check what a pipeline and a provider say of their DAG together."""
-    wrong: List[Tuple[KeyPath, str, str, str]] = []
+    problems: List[Problem] = []
+
+    def report(path: KeyPath, message: str, hint: str, rule: str) -> None:
+        problems.append(problem_in(layers, path, message, hint, rule))
+
     if settings.start_date is None:
-        wrong.append(((), "missing key 'start_date'", "add a static date such as 'start_date: 2022-01-01'", "schema"))
+        report((), "missing key 'start_date'", "add a static date such as 'start_date: 2022-01-01'", "schema")
     elif settings.end_date is not None and settings.end_date < settings.start_date:
-        wrong.append((("end_date",), "end_date is before start_date", "", "schedule"))
+        report(("end_date",), "end_date is before start_date", "", "schedule")
     for index, name in enumerate(settings.environments or ()):
         if name not in context.environments:
             hint = nearest(name, context.environments)
-            wrong.append((("environments", index), f"unknown environment '{name}'", hint, "schema"))
+            report(("environments", index), f"unknown environment '{name}'", hint, "schema")
     for param_name, param in settings.the_params.items():
-        wrong += [(("params", param_name), message, "", "schema") for message in param_problems(param)]
+        for message in param_problems(param):
+            report(("params", param_name), message, "", "schema")
     if settings.wait_for is not None:
-        wrong.append((("wait_for",), "wait_for does nothing yet", "leave it out until it does", "schema"))
-    return [problem_in(layers, *arguments) for arguments in wrong]
+        report(("wait_for",), "wait_for does nothing yet", "leave it out until it does", "schema")
+    return problems
 
 
 def param_parts(param: Param) -> Tuple[Any, Optional[str], Dict[str, Any]]:
@@ -1152,35 +1293,44 @@ def plan_task(
 ) -> Tuple[PlannedTask, List[Problem]]:
     """Merge the layers of a task, check the result and turn it into the operator's arguments."""
     task = Task.parse_obj(merge(given(model) for model in models if model is not None))
-    wrong: List[Tuple[KeyPath, str, str, str]] = []
-    references = []
+    problems: List[Problem] = []
+
+    def report(path: KeyPath, message: str, hint: str, rule: str, within: str = "") -> None:
+        problems.append(problem_in(layers, path, message, hint, rule, within))
+
+    references: List[Tuple[KeyPath, str, str]] = []
     for path, text in templates(task):
         if "{" in text:
-            message, hint, members = read_template(text)
-            if message:
-                wrong.append((path, message, hint, "template"))
-            references += [(path, *member) for member in members]
+            template = read_template(text)
+            if template.message:
+                report(path, template.message, template.hint, "template", template.within)
+            references += [(path, *member) for member in template.members]
+        again = NOT_IDEMPOTENT.search(text)
+        if again:
+            message = f"'{again.group()}' gives something else when the task runs again"
+            hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
+            report(path, message, hint, "idempotency", again.group())
 
     container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
     if task.task_definition is None:
-        wrong.append(((), f"task '{task_id}' has no task_definition", "add 'task_definition: <family>'", "schema"))
+        report((), f"task '{task_id}' has no task_definition", "add 'task_definition: <family>'", "schema")
     elif task.container is None and "{" in container:
         message, hint = "a templated task definition needs a container", "add 'container: <name>'"
-        wrong.append((("task_definition",), message, hint, "schema"))
+        report(("task_definition",), message, hint, "schema")
     cluster = environment.clusters.get(PlainText(task.cluster or "default"))
     if cluster is None:
         message = f"unknown cluster '{task.cluster}'" if task.cluster else f"task '{task_id}' has no cluster"
-        wrong.append((("cluster",), message, nearest(task.cluster, environment.clusters), "schema"))
+        report(("cluster",), message, nearest(task.cluster, environment.clusters), "schema")
     elif cluster.is_fargate:
-        wrong += check_fargate(task)
+        for size in check_fargate(task):
+            report(*size)
     if len(task.tags or ()) > MAX_ECS_TAGS:
-        wrong.append((("tags",), f"ECS takes at most {MAX_ECS_TAGS} tags", "", "ecs"))
+        report(("tags",), f"ECS takes at most {MAX_ECS_TAGS} tags", "", "ecs")
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
     length = len(json.dumps(operator["overrides"]))
     if length > MAX_OVERRIDES:
         message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
-        wrong.append((("environment",) if task.environment else ("command",), message, "put the data on S3", "ecs"))
-    problems = [problem_in(layers, *arguments) for arguments in wrong]
+        report(("environment",) if task.environment else ("command",), message, "put the data on S3", "ecs")
     return PlannedTask(task, layers, operator, references), problems
 
 
@@ -1271,7 +1421,8 @@ def check_references(definition: Definition) -> List[Problem]:
             if member not in known[root]:
                 place = f"for provider '{definition.provider}' in {definition.context.name}"
                 message = f"unknown name '{root}.{member}' in the template, {place}"
-                problems.append(problem_in(planned.layers, path, message, nearest(member, known[root]), "template"))
+                hint = nearest(member, known[root])
+                problems.append(problem_in(planned.layers, path, message, hint, "template", f"{root}.{member}"))
     return problems
 
 
