@@ -48,14 +48,16 @@ def import_error(bag: Any) -> str:
     return str(error)
 
 
-def python(code: str, *arguments: str, environment: Optional[Dict[str, str]] = None) -> "subprocess.CompletedProcess[str]":
+def python(
+    code: str, *arguments: str, environment: Optional[Dict[str, str]] = None
+) -> "subprocess.CompletedProcess[str]":
     """Run Python code in a fresh process, as a worker is one."""
     command: List[str] = [sys.executable, "-W", "ignore", "-c", code, *arguments]
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         command,
         env={**os.environ, **(environment or {})},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        universal_newlines=True,
+        text=True,
         check=False,
     )

@@ -122,13 +122,14 @@ class Problem(NamedTuple):
         lines = [f"{self.path}:{self.line}:{self.column}: {self.message} [{self.rule}]"]
         if self.source:
             start = max(0, self.column - 80)
-            shown = "".join(c if c.isprintable() else " " for c in self.source[start : start + 120])
+            shown = self.source[start : start + 120]
             caret = "^" * max(1, min(self.width, start + len(shown) - self.column + 1))
             lines.append(f"   {self.line:>4} | {shown}")
             lines.append(f"        | {' ' * (self.column - 1 - start)}{caret}")
         if self.hint:
             lines.append(f"        = {self.hint}")
-        return "\n".join(lines)
+        # PostgreSQL stores no NUL and no half of a surrogate pair, and then no DAG of the file either.
+        return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
 
 
 class Rejected(Exception):
@@ -153,7 +154,7 @@ def describe(value: Any) -> str:
     if isinstance(value, bool):
         return f"the boolean {str(value).lower()}"
     if isinstance(value, (int, float)):
-        return f"the number {value}"
+        return f"the number {str(value)[:40]}"
     if isinstance(value, date):
         return f"the date {value}"
     if isinstance(value, str):
@@ -355,6 +356,8 @@ class Moment(Shape, datetime):
                 raise Wrong(f"expected a date, got {describe(value)}", hint, "schedule") from None
         if not isinstance(value, date):
             raise Wrong(f"expected a date, got {describe(value)}", hint, "schedule")
+        if not 1970 <= value.year <= 2100:  # Airflow adds intervals to it, and a date has its end
+            raise Wrong("a date lies between 1970 and 2100", hint, "schedule")
         if not isinstance(value, datetime):
             return pendulum.datetime(value.year, value.month, value.day)
         if value.tzinfo is None:
@@ -408,6 +411,12 @@ class Positive(Count):
     """A whole number from 1."""
 
     ge = 1
+
+
+class Weight(Positive):
+    """A priority: Airflow adds up those of all tasks that come after, in 32 bits."""
+
+    le = 10_000
 
 
 class Model(BaseModel):
@@ -473,7 +482,7 @@ class Task(Model):
         None, description="When the task should have succeeded, from the run's planned start."
     )
     pool: Optional[PlainText] = Field(None, description="Airflow pool that the task takes a slot of.")
-    priority_weight: Optional[Positive] = Field(None, description="Higher goes first when slots are scarce.")
+    priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
     trigger_rule: Optional[TriggerRule] = Field(
         None, description="When the task runs, by the states of those before it."
     )
@@ -647,8 +656,11 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         """Construct a mapping and keep in mind the keys that stand twice."""
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
-            names = [(key.tag, key.value) for key, _ in node.value]
-            self.duplicates += [key for n, (key, _) in enumerate(node.value) if names[n] in names[:n]]
+            seen = set()
+            for key, _ in node.value:
+                if (key.tag, key.value) in seen:
+                    self.duplicates.append(key)
+                seen.add((key.tag, key.value))
         return mapping
 
     def construct_yaml_int(self, node: Any) -> Any:
@@ -918,7 +930,11 @@ def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[P
         pipeline = Pipeline.parse_obj(data)
     except ValidationError as error:
         found = schema_problems(document, Pipeline, error)
-    found.update(document.secrets)
+    found.update(
+        (path, problem)
+        for path, problem in document.secrets.items()
+        if path[0] != "providers" or path[1:2] == (provider,) or provider is None
+    )
     if document.problems or any(path[:1] != ("providers",) or len(path) < 2 for path in found):
         raise Rejected(*document.problems, *found.values())
     if found:
@@ -1438,7 +1454,7 @@ class Found(NamedTuple):
 
 def shown(root: Path, file: Path) -> str:
     """Give the path that a person knows a file by: from the DAGs folder's name on."""
-    return file.relative_to(root.parent.parent).as_posix()
+    return os.fsencode(str(file.relative_to(root.parent.parent))).decode(errors="replace")
 
 
 def read_context(root: Path, environment: Optional[str]) -> Context:
@@ -1452,15 +1468,28 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
     return Context(str(environment), read_environment(document), document, names, root.name)
 
 
-def pipeline_files(root: Path) -> List[Path]:
-    """Give whatever stands where a definition stands, or is called like one; hidden files are not meant."""
-    pipelines = root / "pipelines"
-    families = [path for path in pipelines.iterdir() if path.is_dir() and not path.is_symlink() and path.name[0] != "."]
-    files = [path for family in (pipelines, *families) for path in family.iterdir()]
-    return sorted(
-        path for path in files
-        if path.name[0] != "." and path not in families and (path.is_symlink() or path.suffix in (".yaml", ".yml"))
-    )  # fmt: skip
+def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
+    """Give whatever stands where a definition stands or is called like one, and the folders that cannot be read.
+
+    Hidden files are not meant, nor are those that an editor or a copy has not finished with.
+    """
+    problems: List[Problem] = []
+
+    def entries(folder: Path) -> List[Path]:
+        try:
+            return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        except OSError as error:
+            message, hint = f"cannot be read: {error.strerror}", "it is the folder of the definitions"
+            problems.append(Problem(shown(root, folder), 1, 1, message, hint, "schema"))
+            return []
+
+    files = []
+    for path in entries(root / "pipelines"):
+        if path.is_dir() and not path.is_symlink():
+            files += entries(path)
+        else:
+            files.append(path)
+    return sorted(path for path in files if path.suffix in (".yaml", ".yml") or path.is_symlink()), problems
 
 
 def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> Found:
@@ -1499,7 +1528,9 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     problems: List[Problem] = []
     if context.environment.alerts:
         problems.append(context.document.problem(("alerts",), "alerts do nothing yet", "leave them out until they do"))
-    for file in pipeline_files(root):
+    files, unreadable = pipeline_files(root)
+    problems += unreadable
+    for file in files:
         found = read_file(root, file, context)
         definitions += found.definitions
         problems += found.problems
@@ -1680,9 +1711,12 @@ def register(namespace: Dict[str, Any]) -> None:
 
     root, environment = Path(__file__).absolute().parent, conf.get("etl", "environment", fallback=None)
     dag_id = dag_id_of_task()
-    dags, problems = build(load(root, environment, dag_id))
-    if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
-        dags, problems = build(load(root, environment))
+    try:
+        dags, problems = build(load(root, environment, dag_id))
+        if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
+            dags, problems = build(load(root, environment))
+    except Exception as error:
+        dags, problems = {}, [unforeseen(shown(root, root), error)]
     namespace.update(dags)
     if problems:
         namespace["etl_problems"] = problem_dag(problems)

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import factory
 import pytest
 
 from tests.trees import REPOSITORY
-
-import factory
 
 ROOT = REPOSITORY / "dags" / "etl"
 ENVIRONMENTS = sorted(file.stem for file in (REPOSITORY / "configs").glob("*.yaml"))

@@ -51,7 +51,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tree(tmp_path, {"cwr/big.yaml": SMALL, "vi/works.yaml": SMALL})
 
@@ -120,7 +120,9 @@ def test_an_error_of_the_factory_itself_costs_that_file(root: Path, monkeypatch:
 
 def test_the_import_timeout_is_airflows_to_tell(root: Path) -> None:
     source = (root / "factory.py").read_text()
-    slow = source.replace("def read_document(", "def read_document(*_):\n    import time\n    time.sleep(5)\n\n\ndef _(", 1)
+    slow = source.replace(
+        "def read_document(", "def read_document(*_):\n    import time\n    time.sleep(5)\n\n\ndef _(", 1
+    )
     (root / "factory.py").write_text(slow)
 
     from airflow.models.dagbag import DagBag
@@ -177,3 +179,44 @@ def test_a_sandbox_is_apart_from_its_neighbour(root: Path, monkeypatch: pytest.M
     sandboxed = bag.dags["test_merge.cwr-big_dag_un"]
     assert sandboxed.schedule_interval is None
     assert "test_merge" in sandboxed.tags
+
+
+def test_a_name_that_is_not_utf_8_costs_that_file(root: Path) -> None:
+    Path(os.fsdecode(os.fsencode(str(root / "pipelines" / "cwr")) + b"/caf\xe9.yaml")).write_text(SMALL)
+
+    bag = dag_bag(root)
+
+    assert set(bag.dags) == HEALTHY
+    import_error(bag).encode()  # what a database could not store would cost every DAG
+
+
+def test_a_family_that_is_a_link_costs_that_family(root: Path, tmp_path: Path) -> None:
+    (root / "pipelines" / "loop").symlink_to(root / "pipelines")
+
+    bag = dag_bag(root)
+
+    assert set(bag.dags) == HEALTHY
+    assert "dags/etl/pipelines/loop:1:1: is not called or placed like a definition" in import_error(bag)
+
+
+def test_before_the_definitions_have_arrived_there_is_one_clear_error(tmp_path: Path) -> None:
+    root = tree(tmp_path, {})
+    (root / "pipelines").rmdir()
+
+    bag = dag_bag(root)
+
+    assert not bag.dags
+    assert "dags/etl/pipelines:1:1: cannot be read: No such file or directory" in import_error(bag)
+
+
+def test_an_error_outside_of_any_file_is_told_and_leaves_nothing(root: Path) -> None:
+    source = (root / "factory.py").read_text()
+    broken = source.replace(
+        "        context = read_context(", "        raise RuntimeError('a bug')\n        context = read_context("
+    )
+    assert broken != source
+    (root / "factory.py").write_text(broken)
+
+    error = import_error(dag_bag(root))
+
+    assert "the factory failed: RuntimeError: a bug" in error

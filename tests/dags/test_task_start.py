@@ -26,7 +26,17 @@ os.open = spy
 bag = DagBag(arguments["file"], include_examples=False)
 print(json.dumps({"dags": sorted(bag.dags), "errors": len(bag.import_errors), "opened": sorted(opened)}))
 """
-RUN = ["airflow", "tasks", "run", "cwr-big_dag_un", "load", "manual__1", "--local", "--subdir", "DAGS_FOLDER/etl/factory.py"]
+RUN = [
+    "airflow",
+    "tasks",
+    "run",
+    "cwr-big_dag_un",
+    "load",
+    "manual__1",
+    "--local",
+    "--subdir",
+    "DAGS_FOLDER/etl/factory.py",
+]
 EVERYTHING = ["cwr-big_dag_un", "cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"]
 
 
@@ -38,7 +48,7 @@ def parse(root: Path, argv: List[str], title: str = "") -> Dict[str, Any]:
     return result
 
 
-@pytest.fixture()
+@pytest.fixture
 def root(tmp_path: Path) -> Path:
     return tree(tmp_path, {"cwr/big.yaml": SMALL, "vi/works.yaml": SMALL})
 

@@ -4,11 +4,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict
 
+import factory
 import pytest
 
 from tests.trees import tree
-
-import factory
 
 CONFIG = """\
 region: eu-west-1
@@ -42,7 +41,7 @@ providers:
 """
 
 
-@pytest.fixture()
+@pytest.fixture
 def operators(tmp_path: Path) -> Dict[str, Dict[str, Dict[str, Any]]]:
     """Arguments of the operator by provider and task."""
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
@@ -96,7 +95,10 @@ def test_null_takes_a_task_away(operators: Any) -> None:
 
 
 def test_providers_without_overrides_share_one_plan(tmp_path: Path) -> None:
-    text = PIPELINE[: PIPELINE.index("providers:")] + "providers: {un: {}, wcm: {variables: {a: b}}, prs: {schedule: '@daily'}}\n"
+    text = (
+        PIPELINE[: PIPELINE.index("providers:")]
+        + "providers: {un: {}, wcm: {variables: {a: b}}, prs: {schedule: '@daily'}}\n"
+    )
     definitions = factory.load(tree(tmp_path, {"cwr/big.yaml": text}), "development").definitions
 
     assert len({id(definition.plan) for definition in definitions}) == 1
@@ -146,7 +148,9 @@ providers:
     (problem,) = factory.load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
     assert (problem.line, problem.column, problem.rule) == (6, 28, "ecs")
 
-    root = tree(tmp_path / "environment", {"cwr/big.yaml": text[: text.index("defaults")] + text[text.index("tasks") :]})
+    root = tree(
+        tmp_path / "environment", {"cwr/big.yaml": text[: text.index("defaults")] + text[text.index("tasks") :]}
+    )
     config = root / "configs" / "development.yaml"
     config.write_text(config.read_text() + "\n".join(["  # end", ""]).replace("  # end", "# end"))
     config.write_text(config.read_text().replace("defaults: {retries: 1}", "defaults: {cluster: nowhere}"))

@@ -3,11 +3,10 @@
 import itertools
 from pathlib import Path
 
+import factory
 import pytest
 
 from tests.trees import SMALL, tree
-
-import factory
 
 WORDS = ["a", "dag", "a_dag", "dag_a", "_dag", "a_dag_b", "a-b", "a-dag", "3rd_party", "a__dag", "dag_", "a_"]
 
@@ -29,7 +28,9 @@ def test_a_sandbox_has_its_folder_in_front() -> None:
     assert factory.parse_dag_id("test_merge.cwr-big_dag_un", "test_merge") == ("cwr", "big", "un")
 
 
-@pytest.mark.parametrize("dag_id", ["", "cwr", "cwr-big", "cwr-big_dag_", "other.cwr-big_dag_un", "-big_dag_un", "cwr_dag_un"])
+@pytest.mark.parametrize(
+    "dag_id", ["", "cwr", "cwr-big", "cwr-big_dag_", "other.cwr-big_dag_un", "-big_dag_un", "cwr_dag_un"]
+)
 def test_an_id_that_is_none_of_ours_names_nothing(dag_id: str) -> None:
     assert factory.parse_dag_id(dag_id) is None
 

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+import factory
 import pytest
 
 from tests.trees import DATA, tree
-
-import factory
 
 BAD = sorted((DATA / "bad").glob("*.yaml"))
 
@@ -41,8 +40,12 @@ def test_a_problem_of_many_providers_is_told_once(tmp_path: Path) -> None:
 
 
 def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> None:
-    text = f"start_date: 2022-01-01\ntasks: {{load: {{task_definition: loader, tags: {{a: {'x' * 5000}}}, retrys: 1}}}}\n"
-    (problem,) = factory.load(tree(tmp_path, {"bad/long.yaml": text + "providers: {un: {}}\n"}), "development").problems[1:]
+    text = (
+        f"start_date: 2022-01-01\ntasks: {{load: {{task_definition: loader, tags: {{a: {'x' * 5000}}}, retrys: 1}}}}\n"
+    )
+    (problem,) = factory.load(
+        tree(tmp_path, {"bad/long.yaml": text + "providers: {un: {}}\n"}), "development"
+    ).problems[1:]
 
     assert problem.column == text.splitlines()[1].index("retrys") + 1
     source, caret = str(problem).splitlines()[1:3]
@@ -76,9 +79,7 @@ def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -
     root = tree(tmp_path, {"cwr/README.md": "", "cwr/.big.yaml.swp": "", "cwr/big.yaml.A1b2": "tasks: ["})
     (root / "pipelines" / "stray.yaml").write_text("")
 
-    assert [problem.path for problem in factory.load(root, "development").problems] == [
-        "dags/etl/pipelines/stray.yaml"
-    ]
+    assert [problem.path for problem in factory.load(root, "development").problems] == ["dags/etl/pipelines/stray.yaml"]
 
 
 @pytest.mark.parametrize(
@@ -92,8 +93,14 @@ def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -
             "  b: {cluster: x, launch_type: EC2, capacity_provider_strategy: [{capacity_provider: c}]}\n",
             "launch_type and capacity_provider_strategy exclude each other",
         ),
-        (f"region: eu-west-1\nclusters: {{a: {{cluster: x, subnets: {['s'] * 17}}}}}\n", "ECS takes at most 16 subnets"),
-        (f"region: eu-west-1\nclusters: {{a: {{cluster: x, security_groups: {['s'] * 6}}}}}\n", "ECS takes at most 5 sec"),
+        (
+            f"region: eu-west-1\nclusters: {{a: {{cluster: x, subnets: {['s'] * 17}}}}}\n",
+            "ECS takes at most 16 subnets",
+        ),
+        (
+            f"region: eu-west-1\nclusters: {{a: {{cluster: x, security_groups: {['s'] * 6}}}}}\n",
+            "ECS takes at most 5 sec",
+        ),
         ("region: eu-west-1\nclusters: {a: {cluster: x, launch_type: FARGAT}}\n", "unknown value 'FARGAT'"),
     ],
 )
@@ -110,7 +117,9 @@ def test_a_bad_environment_builds_nothing_and_says_where(text: str, expected: st
     assert found.problems[0].message.startswith(expected)
 
 
-@pytest.mark.parametrize(("name", "expected"), [(None, "no environment is chosen"), ("dev", "unknown environment 'dev'")])
+@pytest.mark.parametrize(
+    ("name", "expected"), [(None, "no environment is chosen"), ("dev", "unknown environment 'dev'")]
+)
 def test_no_environment_is_guessed(name: str, expected: str, tmp_path: Path) -> None:
     (problem,) = factory.load(tree(tmp_path, {}), name).problems
 

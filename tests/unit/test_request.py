@@ -4,11 +4,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict
 
+import factory
 import pytest
 
 from tests.trees import tree
-
-import factory
 
 TASK = """\
 start_date: 2022-01-01

@@ -52,7 +52,9 @@ def test_a_credential_is_never_shown(secret: str, place: str, tmp_path: Path) ->
         assert "AWS Secrets Manager" in report
 
 
-@pytest.mark.parametrize("name", ["DB_PASSWORD", "password", "apiKey", "API_KEY", "AWS_SECRET_ACCESS_KEY", "sftp-token"])
+@pytest.mark.parametrize(
+    "name", ["DB_PASSWORD", "password", "apiKey", "API_KEY", "AWS_SECRET_ACCESS_KEY", "sftp-token"]
+)
 def test_a_literal_value_of_something_called_like_a_credential(name: str, tmp_path: Path) -> None:
     for number, line in enumerate(
         (
