@@ -56,8 +56,7 @@ def python(
     return subprocess.run(
         command,
         env={**os.environ, **(environment or {})},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=False,
     )

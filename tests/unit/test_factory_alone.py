@@ -10,7 +10,7 @@ from tests.trees import SMALL, python, tree
 
 def run(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     command: List[str] = [sys.executable, "-W", "ignore", str(root / "factory.py"), *arguments]
-    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+    return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
 def test_it_prints_what_airflow_would_get(tmp_path: Path) -> None:

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
+import factory
 import pytest
 
 from tests.trees import tree
-
-import factory
 
 SECRETS = {
     "AWS key": "AKIAIOSFODNN7EXAMPLE",
