@@ -1,0 +1,22 @@
+"""What every test has: an Airflow home of its own, and nothing of the person's set-up."""
+
+import os
+from pathlib import Path
+from typing import List
+
+import pytest
+
+TESTS = Path(__file__).resolve().parent
+
+# Before anything imports Airflow, which reads these and writes to its home then.
+for name in list(os.environ):
+    if name.startswith(("AIRFLOW", "AWS_", "ECS_LOCAL_")):
+        del os.environ[name]
+os.environ["AIRFLOW_HOME"] = str(TESTS.parent / ".local" / "home" / "tests")
+os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+
+
+def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:
+    """Mark each test with the name of its folder: unit, dags or e2e."""
+    for item in items:
+        item.add_marker(item.path.relative_to(TESTS).parts[0])

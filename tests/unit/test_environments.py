@@ -1,0 +1,115 @@
+"""When an environment is set up: whenever it is missing, unfinished, stale or broken."""
+
+import threading
+import time
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from tools import environments
+from tools.environments import Environment, SetupError
+from tools.pythons import Python
+
+
+class Uv:
+    """In the place of uv: makes an environment with an interpreter, and counts."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.can_install = True
+
+    def __call__(self, program: str, *arguments: str, quiet: bool = False) -> bool:
+        if arguments[0] == "venv":
+            self.made += 1
+            folder = Path(arguments[-1])
+            (folder / "bin").mkdir(parents=True)
+            (folder / "bin" / "python").touch()
+            return True
+        return self.can_install
+
+
+@pytest.fixture
+def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uv:
+    """A checkout in ``tmp_path``, and a uv that does nothing."""
+    (tmp_path / "requirements.txt").write_text("a==1\n")
+    uv = Uv()
+    monkeypatch.setattr(environments, "ROOT", tmp_path)
+    monkeypatch.setattr(environments, "LOCAL", tmp_path / ".local")
+    monkeypatch.setattr(environments, "find_uv", lambda: "uv")
+    monkeypatch.setattr(environments, "own_uv", lambda: "own uv")
+    monkeypatch.setattr(environments, "run", uv)
+    return uv
+
+
+ENVIRONMENT = Environment(
+    "sample", ("requirements.txt",), (), lambda environ: Python("/usr/bin/python3.7", (3, 7, 9)), "3.7"
+)
+
+
+def test_a_current_environment_is_left_alone(uv: Uv) -> None:
+    environments.ensure(ENVIRONMENT)
+    environments.ensure(ENVIRONMENT)
+    assert uv.made == 1
+
+
+def test_changed_requirements_make_it_anew(uv: Uv, tmp_path: Path) -> None:
+    environments.ensure(ENVIRONMENT)
+    (tmp_path / "requirements.txt").write_text("a==2\n")
+    environments.ensure(ENVIRONMENT)
+    assert uv.made == 2
+
+
+def test_an_interrupted_set_up_is_done_again(uv: Uv) -> None:
+    uv.can_install = False
+    with pytest.raises(SetupError, match=r"try again: \./etl"):
+        environments.ensure(ENVIRONMENT)
+    uv.can_install = True
+    environments.ensure(ENVIRONMENT)
+    assert uv.made == 2
+
+
+def test_a_lost_interpreter_makes_it_anew(uv: Uv) -> None:
+    environments.ensure(ENVIRONMENT)
+    ENVIRONMENT.python.unlink()
+    ENVIRONMENT.python.symlink_to("/uninstalled/python3.7")
+    environments.ensure(ENVIRONMENT)
+    assert uv.made == 2
+
+
+def test_a_copied_checkout_makes_its_own(uv: Uv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    environments.ensure(ENVIRONMENT)
+    (tmp_path / ".local").rename(tmp_path / "copied")
+    monkeypatch.setattr(environments, "LOCAL", tmp_path / "copied")
+    environments.ensure(ENVIRONMENT)
+    assert uv.made == 2
+
+
+def test_two_at_once_make_it_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
+    def slow_create(environment: Environment) -> None:
+        time.sleep(0.2)
+        create(environment)
+
+    create = environments.create
+    monkeypatch.setattr(environments, "create", slow_create)
+    threads = [threading.Thread(target=environments.ensure, args=(ENVIRONMENT,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert uv.made == 1
+
+
+def test_without_a_python_uv_is_asked_for_one(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: List[str] = []
+
+    def offline(program: str, *arguments: str, quiet: bool = False) -> bool:
+        asked.extend([program, *arguments])
+        return False
+
+    monkeypatch.setattr(environments, "run", offline)
+    environment = ENVIRONMENT._replace(find_python=lambda environ: None)
+    with pytest.raises(SetupError, match=r"no working Python 3\.7 here.*pyenv install 3\.7"):
+        environments.ensure(environment)
+    assert asked[0] == "own uv"  # the PATH's may be too new to have one
+    assert asked[asked.index("--python") + 1] == "3.7"

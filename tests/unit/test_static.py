@@ -1,0 +1,15 @@
+"""The static checks, so that they are in the same summary as everything else."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("check", ["ruff check", "ruff format --check", "mypy"])
+def test_code_passes(check: str) -> None:
+    result = subprocess.run([sys.executable, "-m", *check.split()], cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
