@@ -1,26 +1,21 @@
 """Print what the definitions of an environment name in AWS, as JSON: ``python -m tools.local.inventory development``.
 
 The emulated AWS is seeded with it. Keys: region; clusters, log_groups, buckets and topics are lists of names;
-capacity_providers maps a cluster to its own; task_definitions maps a family to its containers, log group and
-log prefix. Definitions that are wrong are left out; Airflow's web page tells of them.
+task_definitions maps what a task says (family, family:revision or ARN)
+to its containers, log group and log prefix. Definitions that are wrong are left out; Airflow's web page tells of them.
 """
 
 import json
-import re
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List
 
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-ETL = Path(__file__).resolve().parents[2] / "dags" / "etl"
-sys.path.insert(0, str(ETL))
-import factory  # noqa: E402
+from tools.definitions import ETL, factory
 
 JINJA = SandboxedEnvironment(undefined=StrictUndefined)
-BUILT_IN_CAPACITY = ("FARGATE", "FARGATE_SPOT")
 
 
 def inventory(environment: str) -> Dict[str, Any]:
@@ -28,10 +23,9 @@ def inventory(environment: str) -> Dict[str, Any]:
     try:
         context = factory.read_context(ETL, environment)
     except factory.Rejected as rejected:
-        raise SystemExit("\n".join(map(str, rejected.args)))
+        raise SystemExit("\n".join(map(str, rejected.args))) from None
     found: Dict[str, Any] = {
         "region": context.environment.region,
-        "capacity_providers": {},
         "task_definitions": {},
         "buckets": [str(value) for name, value in context.environment.variables.items() if "bucket" in name],
         "topics": [context.environment.alerts.sns_topic_arn] if context.environment.alerts else [],
@@ -42,25 +36,16 @@ def inventory(environment: str) -> Dict[str, Any]:
         variables = {name: SimpleNamespace(**values) for name, values in definition.variables.items()}
         for planned in definition.plan.tasks.values():
             operator = planned.operator
-            cluster = JINJA.from_string(operator["cluster"]).render(variables)
-            clusters.append(cluster)
-            for strategy in operator.get("capacity_provider_strategy", ()):
-                if strategy["capacityProvider"] not in BUILT_IN_CAPACITY:
-                    found["capacity_providers"].setdefault(cluster, set()).add(strategy["capacityProvider"])
-            family = re.sub(
-                r".*task-definition/|:[0-9]+$",
-                "",
-                JINJA.from_string(operator["task_definition"]).render(variables),
-            )
+            clusters.append(JINJA.from_string(operator["cluster"]).render(variables))
+            name = JINJA.from_string(operator["task_definition"]).render(variables)
             container = operator["overrides"]["containerOverrides"][0]["name"]
-            seeded = found["task_definitions"].setdefault(family, {"containers": []})
+            seeded = found["task_definitions"].setdefault(name, {"containers": []})
             if container not in seeded["containers"]:
                 seeded["containers"].append(container)
             if "awslogs_group" in operator:
                 log_groups.append(operator["awslogs_group"])
                 seeded["log_group"] = operator["awslogs_group"]
                 seeded["log_prefix"] = operator["awslogs_stream_prefix"].rpartition("/")[0]
-    found["capacity_providers"] = {cluster: sorted(names) for cluster, names in found["capacity_providers"].items()}
     return {**found, "clusters": sorted(set(clusters)), "log_groups": sorted(set(log_groups))}
 
 

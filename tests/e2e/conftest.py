@@ -1,0 +1,90 @@
+"""Running ./etl as a person does, and looking for what it leaves behind."""
+
+import os
+import subprocess
+import uuid
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Set
+
+import psutil
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+MARK = "ECS_LOCAL_MARK"  # ./etl run hands variables of this prefix on to all that it starts
+TIMEOUT = 150  # seconds; a run takes some 20 s on two idle cores
+
+
+class Etl:
+    """One ``./etl`` command, its output, and all the processes that come of it."""
+
+    def __init__(self, *arguments: str, **environ: str) -> None:
+        self.mark = uuid.uuid4().hex
+        self.popen = subprocess.Popen(
+            [str(ROOT / "etl"), *arguments],
+            env={**os.environ, **environ, MARK: self.mark},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.output = ""
+        self.sessions: Set[int] = set()
+
+    def read_until(self, text: str) -> str:
+        """Read the output up to a line that has ``text``; gives that line."""
+        for line in self.popen.stdout or ():
+            self.output += line
+            if text in line:
+                return line
+        raise AssertionError(f"{text!r} is not in the output:\n{self.output}")
+
+    def wait(self) -> int:
+        """Read the output to its end; gives the exit status."""
+        self.output += self.popen.communicate(timeout=TIMEOUT)[0]
+        return self.popen.returncode
+
+    def processes(self) -> List[psutil.Process]:
+        """The processes of this command that are there now, wherever they are in the tree.
+
+        They are known by a variable in their environment, or, as some overwrite theirs with
+        a title, by a session that was seen below the command.
+        """
+        everything = list(psutil.process_iter())
+        marked = [process for process in everything if environ_of(process).get(MARK) == self.mark]
+        if self.popen.poll() is None:
+            below = psutil.Process(self.popen.pid).children(recursive=True)
+            self.sessions.update(filter(None, map(session_of, below)))
+        self.sessions.discard(os.getsid(0))  # the command itself is in the tests' own session
+        return [process for process in everything if process in marked or session_of(process) in self.sessions]
+
+    def kill(self) -> None:
+        """End all of it, whatever state it is in."""
+        for process in self.processes():
+            process.kill()
+        self.popen.communicate()
+
+
+def session_of(process: psutil.Process) -> Optional[int]:
+    """The id of a process's session; None if it has ended."""
+    try:
+        return os.getsid(process.pid)
+    except ProcessLookupError:
+        return None
+
+
+def environ_of(process: psutil.Process) -> Dict[str, Any]:
+    """The environment that a process was started with; empty if it cannot be seen."""
+    try:
+        environ: Dict[str, Any] = process.environ()
+    except psutil.Error:  # it has ended, or is another user's
+        return {}
+    return environ
+
+
+@pytest.fixture(scope="module")
+def etls() -> Iterator[List[Etl]]:
+    """Commands that a test started and that must not survive it."""
+    started: List[Etl] = []
+    yield started
+    for etl in started:
+        etl.kill()

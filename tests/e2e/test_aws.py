@@ -1,0 +1,170 @@
+"""The emulated AWS, through the client that Airflow uses."""
+
+import json
+import subprocess
+import time
+from typing import Any, Callable, Dict, Iterator
+
+import boto3
+import pytest
+
+from tools.environments import AWS, ROOT
+
+REGION = "eu-west-1"
+INVENTORY = {
+    "region": REGION,
+    "clusters": ["etl"],
+    "log_groups": ["/ecs/etl"],
+    "task_definitions": {
+        "fetch": {"containers": ["fetch"], "log_group": "/ecs/etl", "log_prefix": "logs"},
+        "load:3": {"containers": ["main", "side"], "log_group": "/ecs/etl", "log_prefix": "logs"},
+        "silent": {"containers": ["silent"]},
+    },
+    "buckets": ["deliveries"],
+    "topics": ["arn:aws:sns:eu-west-1:000000000000:alerts"],
+}
+FARGATE = {"launchType": "FARGATE"}
+Client = Callable[[str], Any]
+
+
+class Emulated:
+    """The process, and the protocol over its standard input and output."""
+
+    def __init__(self, **environ: str) -> None:
+        self.popen = subprocess.Popen(
+            [str(AWS.python), "-m", "tools.local.aws"],
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.address = self.answer()
+
+    def answer(self) -> str:
+        return next(iter(self.popen.stdout or ())).strip()
+
+    def seed(self, inventory: Dict[str, Any]) -> None:
+        print(json.dumps(inventory), file=self.popen.stdin, flush=True)
+        assert self.answer() == "seeded"
+
+    def client(self, service: str) -> Any:
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        return boto3.client(service, region_name=REGION, endpoint_url=self.address, **keys)
+
+    def end(self) -> int:
+        if self.popen.stdin:
+            self.popen.stdin.close()
+        return self.popen.wait(timeout=10)
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[Emulated]:
+    emulated = Emulated(ECS_LOCAL_FAIL=" load:3 , other", ECS_LOCAL_SECONDS="0.2")
+    emulated.seed(INVENTORY)
+    yield emulated
+    emulated.end()
+
+
+@pytest.fixture
+def ecs(emulated: Emulated) -> Any:
+    return emulated.client("ecs")
+
+
+def run(ecs: Any, task_definition: str, **options: Any) -> str:
+    response = ecs.run_task(cluster="etl", taskDefinition=task_definition, **{**FARGATE, **options})
+    arn: str = response["tasks"][0]["taskArn"]
+    return arn
+
+
+def describe(ecs: Any, arn: str) -> Dict[str, Any]:
+    task: Dict[str, Any] = ecs.describe_tasks(cluster="etl", tasks=[arn])["tasks"][0]
+    return task
+
+
+def wait(ecs: Any, arn: str, status: str) -> Dict[str, Any]:
+    """Describe the task until it has the status; gives it, and the statuses seen before."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        task = describe(ecs, arn)
+        if task["lastStatus"] == status:
+            return task
+        time.sleep(0.02)
+    raise AssertionError(f"still {task['lastStatus']}, not {status}")
+
+
+def log(emulated: Emulated, container: str, arn: str) -> str:
+    stream = f"logs/{container}/{arn.split('/')[-1]}"
+    events = emulated.client("logs").get_log_events(logGroupName="/ecs/etl", logStreamName=stream)["events"]
+    return "\n".join(event["message"] for event in events)
+
+
+def test_a_task_runs_and_stops_with_exit_code_0(ecs: Any) -> None:
+    arn = run(ecs, "fetch")
+    assert wait(ecs, arn, "PROVISIONING")["containers"][0]["lastStatus"] == "PENDING"
+    assert wait(ecs, arn, "RUNNING")["containers"][0]["lastStatus"] == "RUNNING"
+    stopped = wait(ecs, arn, "STOPPED")
+    assert stopped["stopCode"] == "EssentialContainerExited"
+    assert [(c["lastStatus"], c["exitCode"]) for c in stopped["containers"]] == [("STOPPED", 0)]
+
+
+def test_its_log_shows_what_would_have_run(emulated: Emulated, ecs: Any) -> None:
+    override = {"name": "fetch", "command": ["get", "two words"], "environment": [{"name": "DAY", "value": "1"}]}
+    arn = run(ecs, "fetch", overrides={"containerOverrides": [{**override, "cpu": 256}]})
+    wait(ecs, arn, "STOPPED")
+    assert log(emulated, "fetch", arn) == (
+        "emulated: fetch would run get 'two words'\n"
+        "emulated: with DAY=1\n"
+        "emulated: with cpu 256\n"
+        "emulated: exited with code 0: Essential container in task exited"
+    )
+
+
+def test_ecs_local_fail_makes_a_family_fail(emulated: Emulated, ecs: Any) -> None:
+    arn = run(ecs, "load:3")
+    assert [c["exitCode"] for c in wait(ecs, arn, "STOPPED")["containers"]] == [3, 3]
+    assert "exited with code 3" in log(emulated, "side", arn)
+
+
+def test_a_task_of_a_capacity_provider_runs(ecs: Any) -> None:
+    strategy = [{"capacityProvider": "big", "weight": 1}]
+    response = ecs.run_task(cluster="etl", taskDefinition="silent", capacityProviderStrategy=strategy)
+    wait(ecs, response["tasks"][0]["taskArn"], "STOPPED")
+
+
+def test_a_stopped_task_stays_stopped() -> None:
+    emulated = Emulated(ECS_LOCAL_SECONDS="600")
+    emulated.seed(INVENTORY)
+    ecs = emulated.client("ecs")
+    arn = run(ecs, "fetch")
+    wait(ecs, arn, "RUNNING")
+    ecs.stop_task(cluster="etl", task=arn, reason="enough")
+    time.sleep(0.5)
+    task = describe(ecs, arn)
+    assert (task["lastStatus"], task["stopCode"], task["stoppedReason"]) == ("STOPPED", "UserInitiated", "enough")
+    assert [(c["lastStatus"], c["exitCode"]) for c in task["containers"]] == [("STOPPED", 137)]
+    assert emulated.end() == 0
+
+
+def test_an_unknown_cluster_fails_as_in_aws(ecs: Any) -> None:
+    with pytest.raises(ecs.exceptions.ClusterNotFoundException):
+        ecs.run_task(cluster="other", taskDefinition="fetch", **FARGATE)
+
+
+@pytest.mark.parametrize("task_definition", ["other", "fetch:2"])
+def test_an_unknown_task_definition_fails_as_in_aws(ecs: Any, task_definition: str) -> None:
+    with pytest.raises(ecs.exceptions.ClientException, match="task definition"):
+        run(ecs, task_definition)
+
+
+def test_what_is_added_later_exists(emulated: Emulated, ecs: Any) -> None:
+    added = {"late": {"containers": ["late"]}, "fetch": INVENTORY["task_definitions"]["fetch"]}  # type: ignore[index]
+    emulated.seed({**INVENTORY, "clusters": ["etl", "second"], "task_definitions": added})
+    wait(ecs, run(ecs, "late"), "STOPPED")
+    assert ecs.describe_clusters(clusters=["second"])["clusters"][0]["status"] == "ACTIVE"
+    assert ecs.describe_task_definition(taskDefinition="fetch")["taskDefinition"]["revision"] == 1
+
+
+def test_buckets_and_topics_exist(emulated: Emulated) -> None:
+    emulated.client("s3").head_bucket(Bucket="deliveries")
+    emulated.client("sns").publish(TopicArn=INVENTORY["topics"][0], Message="text")  # type: ignore[index]

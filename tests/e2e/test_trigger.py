@@ -1,0 +1,81 @@
+"""./etl run --trigger: one DAG run, told in text."""
+
+import signal
+from typing import Dict, List
+
+import pytest
+
+from tests.e2e.conftest import Etl
+
+DAG = "cwr-big_dag_un"
+
+
+class Triggered:
+    """Three runs side by side, as nothing of one may touch another."""
+
+    def __init__(self, etls: List[Etl]) -> None:
+        self.success = Etl("run", "--trigger", DAG, AWS_PROFILE="production", AIRFLOW__CORE__DAGS_FOLDER="/elsewhere")
+        self.failure = Etl("run", "--trigger", DAG, ECS_LOCAL_FAIL="cwr-parse:3")
+        self.unknown = Etl("run", "--trigger", "cwr-big_dag_u")
+        etls += [self.success, self.failure, self.unknown]
+
+
+@pytest.fixture(scope="module")
+def triggered(etls: List[Etl]) -> Triggered:
+    return Triggered(etls)
+
+
+def test_a_run_that_succeeds_exits_with_0_and_tells_each_task(triggered: Triggered) -> None:
+    assert triggered.success.wait() == 0, triggered.success.output
+    assert triggered.success.processes() == []
+    report = report_of(triggered.success)
+    assert [line.split()[:2] for line in report] == [["fetch", "success"], ["parse", "success"], ["load", "success"]]
+    assert all("exited with code 0" in line for line in report)
+
+
+def test_a_run_that_fails_exits_with_1_and_names_the_task(triggered: Triggered) -> None:
+    assert triggered.failure.wait() == 1, triggered.failure.output
+    fetch, parse, load, *_ = report_of(triggered.failure)
+    assert fetch.split()[:2] == ["fetch", "success"]
+    assert parse.split()[:2] == ["parse", "failed"]
+    assert "exited with code 3" in parse
+    assert load.split() == ["load", "upstream_failed"]
+
+
+def test_an_unknown_dag_exits_with_2_and_names_the_nearest(triggered: Triggered) -> None:
+    assert triggered.unknown.wait() == 2, triggered.unknown.output
+    assert f"there is no DAG 'cwr-big_dag_u'; did you mean {DAG}?" in triggered.unknown.output
+
+
+def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl]) -> None:
+    etl = Etl("run", "--trigger", DAG, ECS_LOCAL_SECONDS="600")
+    etls.append(etl)
+    etl.read_until("fetch: running")
+    assert len(etl.processes()) > 5
+    etl.popen.send_signal(signal.SIGINT)
+    assert etl.wait() == 130, etl.output
+    assert etl.processes() == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environ", "status", "message"),
+    [
+        (["--conf", "{"], {}, 2, "'{' is not JSON"),
+        (["--conf", "[1]"], {}, 2, "'[1]' is not a JSON object"),
+        ([], {"ECS_LOCAL_FAIL": "cwr-parse:x"}, 1, "'cwr-parse:x' is not <task definition>[:exit code]"),
+        ([], {"ECS_LOCAL_SECONDS": "soon"}, 1, "ECS_LOCAL_SECONDS: 'soon' is not a number of seconds"),
+        (["--environment", "nowhere"], {}, 1, "nowhere"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_told(
+    arguments: List[str], environ: Dict[str, str], status: int, message: str
+) -> None:
+    etl = Etl("run", "--trigger", DAG, *arguments, **environ)
+    assert etl.wait() == status, etl.output
+    assert message in etl.output
+    assert "Traceback" not in etl.output
+
+
+def report_of(etl: Etl) -> List[str]:
+    """The lines below the verdict, a task each."""
+    return etl.output.partition(f"\n{DAG}: ")[2].splitlines()[1:]

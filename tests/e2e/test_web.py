@@ -1,0 +1,90 @@
+"""./etl run: a scheduler and a web page that come and go."""
+
+import json
+import signal
+import socket
+import time
+import urllib.request
+from typing import List
+
+import pytest
+
+from tests.e2e.conftest import Etl
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def start(etls: List[Etl], port: int) -> Etl:
+    etl = Etl("run", "--port", str(port))
+    etls.append(etl)
+    etl.read_until("http://127.0.0.1")
+    return etl
+
+
+@pytest.fixture(scope="module")
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def web(etls: List[Etl], port: int) -> Etl:
+    return start(etls, port)
+
+
+def test_the_page_answers_and_the_scheduler_is_alive(web: Etl, port: int) -> None:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/health") as response:
+        assert json.load(response)["scheduler"]["status"] == "healthy"
+
+
+def test_it_is_not_to_be_reached_from_elsewhere(web: Etl, port: int) -> None:
+    listening = {
+        connection.laddr.ip
+        for process in web.processes()
+        for connection in process.connections("inet")
+        if connection.status == "LISTEN"
+    }
+    assert listening == {"127.0.0.1"}
+
+
+def test_a_taken_port_is_told(web: Etl, port: int) -> None:
+    etl = Etl("run", "--port", str(port))
+    assert etl.wait() == 1
+    assert f"port {port} is taken; choose another: ./etl run --port {port + 1}" in etl.output
+
+
+def test_a_second_one_is_told_of_the_first(web: Etl) -> None:
+    etl = Etl("run", "--port", str(free_port()))
+    assert etl.wait() == 1
+    assert "another ./etl run serves the environment development" in etl.output
+
+
+def test_ctrl_c_leaves_no_process_behind(web: Etl) -> None:
+    assert len(web.processes()) > 4
+    web.popen.send_signal(signal.SIGINT)
+    assert web.wait() == 0, web.output
+    assert web.processes() == []
+
+
+def test_killed_outright_it_leaves_no_process_behind(etls: List[Etl]) -> None:
+    etl = start(etls, free_port())
+    assert len(etl.processes()) > 4
+    etl.popen.kill()
+    etl.wait()
+    deadline = time.monotonic() + 15
+    while etl.processes() and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert etl.processes() == []
+
+
+def test_when_a_part_dies_all_ends_and_it_is_told(etls: List[Etl]) -> None:
+    etl = start(etls, free_port())
+    scheduler = next(process for process in etl.processes() if "scheduler" in process.cmdline())
+    scheduler.kill()
+    assert etl.wait() == 1, etl.output
+    assert "the scheduler has ended with exit code -9" in etl.output
+    assert etl.processes() == []

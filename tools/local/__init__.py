@@ -1,0 +1,1 @@
+"""Airflow and the emulated AWS on this machine."""

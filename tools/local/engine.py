@@ -1,0 +1,266 @@
+"""A real Airflow on this machine: its settings, its database, its processes."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Dict, List
+from urllib.parse import quote
+
+import importlib_metadata
+
+from tools.environments import AIRFLOW, AWS, LOCAL, ROOT, lock, say
+from tools.local.processes import Died, Process, Processes, obituary
+
+DAGS = ROOT / "dags"
+CONFIGS = ROOT / "configs"
+USER = PASSWORD = "admin"  # the web page is on 127.0.0.1 only
+STARTUP = 120.0  # seconds that the web page and the scheduler have to answer
+
+# All that the engine's processes have of the person's environment. AIRFLOW__*, AWS_*,
+# proxies and the like must not decide what happens here, least of all where.
+KEPT = {"HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER"}
+KEPT_PREFIX = "ECS_LOCAL_"
+
+# As on MWAA 2.2.2, where it matters to a DAG.
+LIKE_MWAA = {
+    "AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS": "False",
+    "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "30",
+    "AIRFLOW__CORE__DAG_FILE_PROCESSOR_TIMEOUT": "50",
+    "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
+}
+
+# Quicker than on MWAA: a person is waiting.
+QUICK = {
+    "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "5",
+    "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "30",
+    "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
+    # Airflow 2.2.2 warns of its own use of distutils, at every start.
+    "PYTHONWARNINGS": "ignore::DeprecationWarning:airflow.configuration",
+    # botocore's waiter looks every 6 s whether an ECS task has ended; this data says 1 s.
+    "AWS_DATA_PATH": str(ROOT / "tools" / "local" / "botocore"),
+}
+
+
+class Failed(Exception):
+    """The engine cannot run; the text says why."""
+
+
+def inherited() -> Dict[str, str]:
+    """What of the person's environment reaches the engine."""
+    return {key: value for key, value in os.environ.items() if key in KEPT or key.startswith(KEPT_PREFIX)}
+
+
+class Cloud:
+    """The emulated AWS, running; it has what the definitions of one environment name.
+
+    Args:
+        processes: Who ends it.
+        environment: The environment whose definitions count.
+
+    Raises:
+        Died: It does not start.
+        Failed: The definitions cannot be read.
+    """
+
+    def __init__(self, processes: Processes, environment: str) -> None:
+        self.environment = environment
+        self.process = processes.start(
+            "emulated AWS",
+            [str(AWS.python), "-m", "tools.local.aws"],
+            # Not loading moto's list of machine images saves a third of a second.
+            {**inherited(), "PYTHONPATH": str(ROOT), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self.definitions = definition_files()
+        inventory = read_inventory(environment)
+        self.address = self._answer()
+        self.region = inventory["region"]
+        self.connection = inventory.get("aws_conn_id", "aws_default")
+        self._seed(inventory)
+
+    def refresh(self) -> bool:
+        """Take over the definitions if their files have changed; whether they have.
+
+        Raises:
+            Failed: The definitions cannot be read.
+        """
+        definitions = definition_files()
+        if definitions == self.definitions:
+            return False
+        self.definitions = definitions
+        self._seed(read_inventory(self.environment))
+        return True
+
+    def _seed(self, inventory: Dict[str, Any]) -> None:
+        print(json.dumps(inventory), file=self.process.popen.stdin, flush=True)
+        self._answer()
+
+    def _answer(self) -> str:
+        line = next(iter(self.process.popen.stdout or ()), "").strip()
+        if not line:
+            self.process.popen.wait()
+            raise Died(obituary(self.process))
+        return line
+
+
+def definition_files() -> Dict[Path, int]:
+    """When each file was last changed that the inventory is read from, in nanoseconds."""
+    files = {}
+    for folder in (DAGS, CONFIGS):
+        for path in folder.rglob("*.yaml"):
+            try:
+                files[path] = path.stat().st_mtime_ns
+            except OSError:
+                continue  # a dangling link, or removed just now
+    return files
+
+
+def read_inventory(environment: str) -> Dict[str, Any]:
+    """What the definitions of the environment need in AWS; ``tools.local.inventory`` says it.
+
+    Raises:
+        Failed: It says nothing, and why.
+    """
+    result = subprocess.run(
+        [str(AIRFLOW.python), "-m", "tools.local.inventory", environment],
+        env={**inherited(), "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if result.returncode != 0:
+        raise Failed(result.stderr.strip())
+    inventory: Dict[str, Any] = json.loads(result.stdout)
+    return inventory
+
+
+def airflow_environ(home: Path, environment: str, cloud: Cloud) -> Dict[str, str]:
+    """The whole environment of an Airflow process.
+
+    Args:
+        home: AIRFLOW_HOME, which holds the database.
+        environment: The environment that the factory builds for.
+        cloud: The emulated AWS.
+    """
+    endpoint = quote(cloud.address, safe="")
+    # Airflow hides a connection's password wherever it stands in a log: it is a word that
+    # stands nowhere else.
+    connection = f"aws://emulated:emulated-secret@/?region_name={cloud.region}&host={endpoint}"
+    return {
+        **base_environ(home),
+        "AIRFLOW__ETL__ENVIRONMENT": environment,
+        f"AIRFLOW_CONN_{cloud.connection.upper()}": connection,
+        # Nothing of the person's own AWS set-up, should a client bypass the connection.
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+
+
+def base_environ(home: Path) -> Dict[str, str]:
+    """The environment of an Airflow process that needs no AWS and no DAGs."""
+    path = os.pathsep.join((str(AIRFLOW.folder / "bin"), os.environ.get("PATH", os.defpath)))
+    return {
+        **inherited(),
+        **LIKE_MWAA,
+        **QUICK,
+        "PATH": path,  # the scheduler starts `airflow tasks run`
+        "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tools" / "local" / "settings"))),
+        "AIRFLOW_HOME": str(home),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor",
+        "AIRFLOW__CORE__SQL_ALCHEMY_CONN": f"sqlite:///{database(home)}",
+    }
+
+
+def database(home: Path) -> Path:
+    """The SQLite file; its name has Airflow's version, as its tables fit that one only."""
+    version = importlib_metadata.version("apache-airflow")  # type: ignore[no-untyped-call]
+    return home / f"airflow-{version}.db"
+
+
+def airflow(*arguments: str) -> List[str]:
+    """The command line of an Airflow command."""
+    return [str(AIRFLOW.python), "-m", "airflow", *arguments]
+
+
+def prepare_database(processes: Processes, home: Path) -> None:
+    """Give ``home`` a database with the tables and a user, unless it has one.
+
+    Making one takes some 10 s, so it is made once and copied.
+
+    Raises:
+        Died: Airflow could not make it.
+    """
+    if database(home).exists():
+        return
+    template = LOCAL / "template"
+    with lock(LOCAL / "template.lock"):
+        if not database(template).exists():
+            say("making a database, once")
+            making = LOCAL / "template.new"
+            shutil.rmtree(making, ignore_errors=True)
+            environ = base_environ(making)
+            processes.call("database set-up", airflow("db", "init"), environ)
+            user = ["--username", USER, "--password", PASSWORD, "--role", "Admin"]
+            user += ["--firstname", "Local", "--lastname", "Admin", "--email", "admin@localhost"]
+            processes.call("user set-up", airflow("users", "create", *user), environ)
+            shutil.rmtree(template, ignore_errors=True)
+            making.rename(template)
+    home.mkdir(parents=True, exist_ok=True)
+    part = home / "database.part"
+    shutil.copyfile(database(template), part)
+    part.rename(database(home))
+
+
+def start_scheduler(processes: Processes, environ: Dict[str, str]) -> Process:
+    """Start the scheduler, which also runs the tasks.
+
+    It would serve their logs on port 8793 of every address; the web page reads the files.
+    """
+    return processes.start("scheduler", airflow("scheduler", "--skip-serve-logs"), environ)
+
+
+def start_webserver(processes: Processes, environ: Dict[str, str], port: int) -> Process:
+    """Start the web page on 127.0.0.1.
+
+    This is the gunicorn of `airflow webserver`, without its monitor, which replaces workers
+    once in a while, doubles the time to start, and trips over the pid file of a killed one.
+    """
+    command = [str(AIRFLOW.python), "-m", "gunicorn", "--workers", "1", "--timeout", "120"]
+    command += ["--bind", f"127.0.0.1:{port}", "--config", "python:airflow.www.gunicorn_config"]
+    return processes.start("web server", [*command, "airflow.www.app:cached_app()"], environ)
+
+
+def wait_until_healthy(processes: Processes, port: int) -> None:
+    """Wait until the web page answers and says that the scheduler is alive.
+
+    Raises:
+        Died: A process has ended meanwhile.
+        Failed: It takes too long.
+    """
+    deadline = time.monotonic() + STARTUP
+    while not is_healthy(port):
+        processes.check()
+        if time.monotonic() > deadline:
+            raise Failed(f"Airflow does not answer after {STARTUP:.0f} s; see {processes.logs}")
+        time.sleep(0.2)
+
+
+def is_healthy(port: int) -> bool:
+    """Whether Airflow's /health says so."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with direct.open(f"http://127.0.0.1:{port}/health", timeout=10) as response:
+            health = json.load(response)
+    except (urllib.error.URLError, OSError):
+        return False
+    return bool(health["scheduler"]["status"] == "healthy")

@@ -1,0 +1,210 @@
+"""./etl run: a real Airflow on this machine, against an emulated AWS."""
+
+import argparse
+import fcntl
+import itertools
+import json
+import shutil
+import signal
+import socket
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Dict, Iterator, List, NoReturn, Tuple
+
+from tools.environments import AIRFLOW, LOCAL, say
+from tools.local import engine
+from tools.local.processes import Died, Processes
+
+LOOK = 0.5  # seconds between two looks at the processes and the definitions
+
+
+class Interrupted(Exception):
+    """A person or the system asks us to end, by the signal ``number``."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(arguments: List[str]) -> int:
+    """Run until Ctrl-C, or with --trigger until the DAG run has ended."""
+    options = parse(arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)
+    try:
+        if options.trigger:
+            return trigger(options)
+        serve(options)
+    except Interrupted as interrupted:
+        say("stopped")
+        # Ctrl-C is how a web page is meant to end, and a trigger is not.
+        return 128 + interrupted.number if options.trigger else 0
+    except (Died, engine.Failed) as error:
+        say(str(error))
+        return 1
+
+
+def parse(arguments: List[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="./etl run", description="A real Airflow on this machine, against an emulated AWS."
+    )
+    parser.add_argument("--port", type=int, default=8080, help="of the web page (default: 8080)")
+    parser.add_argument("--environment", default="development", help="a name in configs/ (default: development)")
+    parser.add_argument("--trigger", metavar="DAG_ID", help="run this DAG once, without a web page, and tell")
+    parser.add_argument(
+        "--conf",
+        metavar="JSON",
+        type=json_object,
+        default="{}",
+        help="the run's configuration, with --trigger",
+    )
+    parser.epilog = (
+        "ECS_LOCAL_FAIL=<task definition>[:exit code] makes its tasks fail; "
+        "ECS_LOCAL_SECONDS says how long each task runs."
+    )
+    return parser.parse_args(arguments)
+
+
+def json_object(text: str) -> str:
+    """Check a run's configuration; as an argparse type."""
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object")
+    return text
+
+
+def interrupt(number: int, _frame: object) -> NoReturn:
+    """Leave what is being done; the contexts end what was started."""
+    raise Interrupted(number)
+
+
+def serve(options: argparse.Namespace) -> NoReturn:
+    """Scheduler and web page, until a signal asks for the end."""
+    started = time.monotonic()
+    if port_is_taken(options.port):
+        raise engine.Failed(f"port {options.port} is taken; choose another: ./etl run --port {options.port + 1}")
+    home = LOCAL / "home" / options.environment
+    with hold(home), running(home / "processes") as processes:
+        cloud, environ = prepare(processes, home, options.environment)
+        say("starting Airflow's scheduler and web page")
+        engine.start_scheduler(processes, environ)
+        engine.start_webserver(processes, environ, options.port)
+        engine.wait_until_healthy(processes, options.port)
+        say(f"running after {time.monotonic() - started:.0f} s; logs are in {processes.logs}")
+        print(
+            f"\n  http://127.0.0.1:{options.port}   user {engine.USER}, "
+            f"password {engine.PASSWORD}   (Ctrl-C stops it)\n",
+            flush=True,
+        )
+        while True:
+            processes.check()
+            refresh(cloud)
+            time.sleep(LOOK)
+
+
+def trigger(options: argparse.Namespace) -> int:
+    """One DAG run with a database of its own; the exit status of ``tools.local.trigger``."""
+    with free_home() as home, running(home / "processes") as processes:
+        _, environ = prepare(processes, home, options.environment)
+        say("starting Airflow's scheduler")
+        engine.start_scheduler(processes, environ)
+        waiting = processes.start(
+            "trigger",
+            [str(AIRFLOW.python), "-m", "tools.local.trigger", options.trigger, options.conf],
+            {**environ, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
+            stdout=None,
+            stderr=None,
+        )
+        while waiting.popen.poll() is None:
+            processes.check(besides=waiting)
+            time.sleep(LOOK)
+        return waiting.popen.returncode
+
+
+def prepare(processes: Processes, home: Path, environment: str) -> Tuple[engine.Cloud, Dict[str, str]]:
+    """Start what Airflow needs; gives the emulated AWS and Airflow's environment variables."""
+    say(f"starting the emulated AWS for {environment}")
+    cloud = engine.Cloud(processes, environment)
+    engine.prepare_database(processes, home)
+    return cloud, engine.airflow_environ(home, environment, cloud)
+
+
+def refresh(cloud: engine.Cloud) -> None:
+    """Give the emulated AWS what changed definitions name."""
+    try:
+        if cloud.refresh():
+            say("the definitions have changed; the emulated AWS follows")
+    except engine.Failed as error:
+        say(f"the definitions have changed, and cannot be read:\n{error}")
+
+
+@contextmanager
+def running(logs: Path) -> Iterator[Processes]:
+    """Processes that are all ended when the block is left."""
+    with Processes(logs) as processes:
+        try:
+            yield processes
+        except Interrupted:
+            say("stopping")
+            raise
+
+
+@contextmanager
+def free_home() -> Iterator[Path]:
+    """An empty AIRFLOW_HOME that no other ``./etl run`` uses.
+
+    An earlier run's must not be in the way of the next one; its logs stay until then.
+    """
+    for number in itertools.count(1):
+        home = LOCAL / "home" / f"trigger-{number}"
+        try:
+            with hold(home):
+                shutil.rmtree(home, ignore_errors=True)
+                yield home
+                return
+        except InUse:
+            continue
+
+
+class InUse(engine.Failed):
+    """Another ``./etl run`` has this AIRFLOW_HOME."""
+
+
+@contextmanager
+def hold(home: Path) -> Iterator[None]:
+    """Keep other ``./etl run`` out of an AIRFLOW_HOME; the system lets go when we end.
+
+    Raises:
+        InUse: Another one has it.
+    """
+    home.parent.mkdir(parents=True, exist_ok=True)
+    with open(home.with_suffix(".lock"), "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InUse(
+                f"another ./etl run serves the environment {home.name} in this checkout; stop it with Ctrl-C first"
+            ) from None
+        yield
+
+
+def port_is_taken(port: int) -> bool:
+    """Whether another process listens on 127.0.0.1 there."""
+    with socket.socket() as probe:
+        # As web servers do: connections of an earlier one that linger are no obstacle.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
