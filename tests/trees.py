@@ -10,8 +10,6 @@ from typing import Any, Dict, List, Optional
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "tests" / "data"
 
-sys.path.insert(0, str(REPOSITORY / "dags" / "etl"))
-
 SMALL = """\
 start_date: 2022-01-01
 tasks:
@@ -20,6 +18,11 @@ providers:
   un: {}
   wcm: {}
 """
+
+
+def stem(case: Path) -> str:
+    """Name a case after its file."""
+    return case.stem
 
 
 def tree(folder: Path, pipelines: Dict[str, str], name: str = "etl", configs: Path = DATA / "configs") -> Path:

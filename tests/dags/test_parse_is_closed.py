@@ -1,6 +1,7 @@
 """At parse time there is no database, no network, no other process and no variable."""
 
 from pathlib import Path
+from typing import Tuple
 
 from tests.trees import REPOSITORY, python
 
@@ -33,7 +34,7 @@ print(len(bag.dags))
 """
 
 
-def parse(*probes: str) -> "tuple[int, str, str]":
+def parse(*probes: str) -> Tuple[int, str, str]:
     file = REPOSITORY / "dags" / "etl" / "factory.py"
     done = python(PARSE, str(file), *probes, environment={"AIRFLOW__ETL__ENVIRONMENT": "staging"})
     return done.returncode, done.stdout, done.stderr

@@ -2,6 +2,7 @@
 
 import itertools
 from pathlib import Path
+from typing import Dict, Tuple, Type
 
 import factory
 import pytest
@@ -12,9 +13,9 @@ WORDS = ["a", "dag", "a_dag", "dag_a", "_dag", "a_dag_b", "a-b", "a-dag", "3rd_p
 
 
 def test_every_valid_name_comes_back_from_the_id() -> None:
-    seen = {}
+    seen: Dict[str, Tuple[str, str, str]] = {}
     for family, pipeline, provider in itertools.product(WORDS, repeat=3):
-        kinds = (factory.FamilyName, factory.PipelineName, factory.ProviderName)
+        kinds: Tuple[Type[factory.Text], ...] = (factory.FamilyName, factory.PipelineName, factory.ProviderName)
         names = (family, pipeline, provider)
         if all(kind.pattern.fullmatch(name) for kind, name in zip(kinds, names)):
             dag_id = factory.format_dag_id(*names)

@@ -5,12 +5,12 @@ from pathlib import Path
 import factory
 import pytest
 
-from tests.trees import DATA, tree
+from tests.trees import DATA, stem, tree
 
 BAD = sorted((DATA / "bad").glob("*.yaml"))
 
 
-@pytest.mark.parametrize("case", BAD, ids=lambda case: case.stem)
+@pytest.mark.parametrize("case", BAD, ids=stem)
 def test_a_mistake_is_reported_where_and_as_it_is(case: Path, tmp_path: Path) -> None:
     root = tree(tmp_path, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
 
