@@ -59,6 +59,8 @@ KeyPath = Tuple[Any, ...]
 # libyaml reads about 0.5 MB/s, and a file is read every 30 s: 512 KiB are some 10,000 providers.
 MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
+# What holds where no layer says anything else.
+SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
 MAX_DAG_ID = 250  # a column of Airflow's database
 # ECS limits: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 MAX_OVERRIDES = 8192  # characters of JSON
@@ -333,8 +335,11 @@ class Cron(Text):
                 return f"{part[:60]!r} is not a cron field for the {cls.fields[index]}", "daily at 3 is '0 3 * * *'"
         try:
             croniter(text, datetime(2000, 1, 1)).get_next()
+            # Airflow reckons back as well, and croniter 1.0.15 cannot from 29 February.
+            croniter(text, datetime(2001, 1, 1)).get_prev()
         except ValueError:
-            return f"the schedule {text!r} never comes", "there is no such day in the calendar"
+            hint = "there is no such day in every year; a daily task can ask for the date itself"
+            return f"Airflow cannot reckon with the schedule {text!r}", hint
         return None
 
 
@@ -1641,8 +1646,8 @@ def build_dag(definition: Definition) -> Any:
         schedule_interval=definition.schedule,
         start_date=settings.start_date,
         end_date=settings.end_date,
-        catchup=bool(settings.catchup),
-        max_active_runs=settings.max_active_runs or 1,
+        catchup=settings.catchup or SETTING_DEFAULTS["catchup"],
+        max_active_runs=settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"],
         dagrun_timeout=settings.dagrun_timeout,
         tags=sorted(tags if folder == "etl" else tags | {folder}),
         params=params,
@@ -1652,7 +1657,9 @@ def build_dag(definition: Definition) -> Any:
     )
     operator = ecs_operator()
     tasks = {
-        task_id: operator(task_id=task_id, dag=dag, owner=settings.owner or "airflow", **planned.operator)
+        task_id: operator(
+            task_id=task_id, dag=dag, owner=settings.owner or SETTING_DEFAULTS["owner"], **planned.operator
+        )
         for task_id, planned in definition.plan.tasks.items()
     }
     for task_id, planned in definition.plan.tasks.items():

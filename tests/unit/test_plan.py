@@ -1,0 +1,488 @@
+"""./etl plan: what the working tree does to the DAGs, compared with a commit."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Callable, Dict, List
+
+import pytest
+
+from tests.trees import REPOSITORY, tree
+from tools import plan
+
+CONFIG = """\
+region: eu-west-1
+variables: {bucket: data, other: x}
+clusters:
+  default: {cluster: etl, launch_type: FARGATE, subnets: [subnet-1], logs: {group: /ecs/etl, prefix: etl}}
+  spot: {cluster: spot}
+defaults: {retries: 1}
+"""
+BIG = """\
+schedule: "0 3 * * *"
+start_date: 2022-01-01
+tags: [a, b]
+tasks:
+  fetch: {task_definition: fetcher, command: ["{{ env.bucket }}", "{{ provider.name }}"]}
+  load: {task_definition: loader, depends_on: [fetch]}
+providers:
+  un: {}
+  wcm: {}
+"""
+SMALL = """\
+start_date: 2022-01-01
+tasks: {run: {task_definition: runner, cluster: spot}}
+providers: {un: {}}
+"""
+
+
+class Repository:
+    """A git repository whose first commit, on main, holds two environments and two pipelines."""
+
+    def __init__(self, root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.root, self.capsys = root, capsys
+        configs = root / "configs"
+        configs.mkdir()
+        (configs / "development.yaml").write_text(CONFIG)
+        (configs / "staging.yaml").write_text(CONFIG)
+        etl = tree(root, {"cwr/big.yaml": BIG, "cwr/small.yaml": SMALL}, configs=configs)
+        shutil.rmtree(str(etl / "configs"))
+        (etl / "configs").symlink_to("../../configs")
+        self.git("init", "--quiet", "--initial-branch=main")
+        self.commit()
+
+    def git(self, *arguments: str) -> None:
+        """Run git as nobody in particular."""
+        identity = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
+        for who in ("AUTHOR", "COMMITTER"):
+            identity.update({f"GIT_{who}_NAME": "a", f"GIT_{who}_EMAIL": "a@example.org"})
+        subprocess.run(["git", *arguments], cwd=str(self.root), env={**os.environ, **identity}, check=True)
+
+    def commit(self) -> None:
+        """Commit the working tree."""
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message=x")
+
+    def path(self, name: str) -> Path:
+        """Give the path of ``cwr/big`` or ``staging``."""
+        return self.root / (f"dags/etl/pipelines/{name}.yaml" if "/" in name else f"configs/{name}.yaml")
+
+    def write(self, name: str, text: str) -> None:
+        """Write a definition or an environment."""
+        self.path(name).write_text(text)
+
+    def edit(self, name: str, old: str, new: str) -> None:
+        """Replace text in a definition or an environment."""
+        text = self.path(name).read_text()
+        assert old in text
+        self.write(name, text.replace(old, new))
+
+    def plan(self, *arguments: str) -> str:
+        """Give what the command prints."""
+        self.status = plan.main(list(arguments), self.root)
+        out, self.err = self.capsys.readouterr()
+        return out
+
+    def changes(self, environment: str = "staging") -> List[Dict[str, Any]]:
+        """Give the DAGs that change in an environment, without what is not there."""
+        dags = json.loads(self.plan("--format", "json"))["environments"][environment]
+        return [{key: value for key, value in dag.items() if value and key != "path"} for dag in dags]
+
+
+@pytest.fixture
+def repository(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Repository:
+    return Repository(tmp_path, capsys)
+
+
+def field(path: str, old: Any, new: Any) -> Dict[str, Any]:
+    return {"field": path, "old": old, "new": new}
+
+
+def fields(change: Dict[str, Any]) -> List[str]:
+    return [item["field"] for item in change.get("fields", [])]
+
+
+# --------------------------------------------------------------------------------------------------- no change
+
+
+def reformat(repository: Repository) -> None:
+    repository.edit("cwr/big", 'schedule: "0 3 * * *"', "# why\nschedule:   '0 3 * * *'  # nightly")
+
+
+def move_to_another_layer(repository: Repository) -> None:
+    repository.edit("staging", "defaults: {retries: 1}\n", "")
+    repository.edit("cwr/big", "tasks:", "defaults: {retries: 1}\ntasks:")
+    repository.edit("cwr/small", "runner,", "runner, retries: 1,")
+    repository.edit("development", "defaults: {retries: 1}", "defaults: {retries: 7}")  # which nothing falls back on
+
+
+def write_defaults_out(repository: Repository) -> None:
+    repository.edit("cwr/big", "tags:", "owner: airflow\ncatchup: false\nmax_active_runs: 1\ntags:")
+    repository.edit("cwr/big", "fetcher,", "fetcher, container: fetcher, cluster: default, retries: 1,")
+
+
+def reorder(repository: Repository) -> None:
+    repository.edit("cwr/big", "[a, b]", "[b, a, a]")
+
+
+def add_an_unused_variable(repository: Repository) -> None:
+    repository.edit("staging", "other: x", "other: y, new: z")
+    repository.edit("cwr/big", "wcm: {}", "wcm: {variables: {territory: world}}")
+
+
+def add_an_unused_cluster(repository: Repository) -> None:
+    repository.edit("staging", "clusters:", "clusters:\n  new: {cluster: new}")
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [reformat, move_to_another_layer, write_defaults_out, reorder, add_an_unused_variable, add_an_unused_cluster],
+)
+def test_what_has_no_effect_is_no_change(repository: Repository, edit: Callable[[Repository], None]) -> None:
+    edit(repository)
+    assert repository.plan("--exit-code").splitlines()[1:] == ["", "development: no changes", "", "staging: no changes"]
+    assert repository.status == 0
+
+
+# ----------------------------------------------------------------------------------------------------- changes
+
+
+def test_a_provider_of_three_lines_is_one_added_dag(repository: Repository) -> None:
+    repository.edit("cwr/big", "wcm: {}", "wcm: {}\n  prs: {}")
+
+    added = {"dag_id": "cwr-big_dag_prs", "kind": "added", "tasks_after": ["fetch", "load"]}
+    assert repository.changes("development") == repository.changes("staging") == [added]
+    assert repository.plan().splitlines()[-2:] == [
+        "staging: 1 added",
+        "  + cwr-big_dag_prs  (dags/etl/pipelines/cwr/big.yaml)",
+    ]
+
+
+def test_removed_dags(repository: Repository) -> None:
+    repository.edit("cwr/big", "  un: {}\n", "")
+    repository.path("cwr/small").unlink()
+
+    assert repository.changes() == [
+        {"dag_id": "cwr-big_dag_un", "kind": "removed"},
+        {"dag_id": "cwr-small_dag_un", "kind": "removed"},
+    ]
+    assert repository.status == 0
+
+
+def test_a_dag_that_an_environment_has_no_more_is_removed_there(repository: Repository) -> None:
+    repository.edit("cwr/big", "wcm: {}", "wcm: {environments: [development]}")
+
+    assert repository.changes("development") == []
+    assert repository.changes("staging") == [{"dag_id": "cwr-big_dag_wcm", "kind": "removed"}]
+
+
+def test_an_environment_comes_and_goes(repository: Repository) -> None:
+    repository.path("development").rename(repository.path("production"))
+
+    assert {dag["kind"] for dag in repository.changes("development")} == {"removed"}
+    assert {dag["kind"] for dag in repository.changes("production")} == {"added"}
+    assert repository.changes("staging") == []
+
+
+def test_fields_and_tasks_of_a_dag_that_stays(repository: Repository) -> None:
+    text = """\
+schedule: "@weekly"
+start_date: 2022-01-01
+tags: [a, b]
+params: {full: {type: boolean, default: true}}
+tasks:
+  fetch: {task_definition: fetcher, command: [all], memory: 512, cpu: 256, environment: {A: "1"}}
+  clean: {task_definition: cleaner}
+"""
+    repository.write("cwr/big", text + "providers: {un: {owner: me}, wcm: {schedule: '0 3 * * *'}}\n")
+
+    un, wcm = repository.changes()
+    assert un["fields"] == [
+        field("owner", "airflow", "me"),
+        field("schedule", "0 3 * * *", "@weekly"),
+        field("variables.env.bucket", "data", None),
+        field("variables.provider.name", "un", None),
+        field("params.full.type", None, "boolean"),
+        field("params.full.default", None, True),
+    ]
+    fetch, clean, load = un["tasks"]
+    assert (fetch["task_id"], fetch["kind"]) == ("fetch", "changed")
+    assert fetch["fields"] == [
+        field("command", ["{{ env.bucket }}", "{{ provider.name }}"], ["all"]),
+        field("environment.A", None, "1"),
+        field("cpu", None, 256),
+        field("memory", None, 512),
+    ]
+    assert (clean["task_id"], clean["kind"]) == ("clean", "added")
+    assert field("task_definition", None, "cleaner") in clean["fields"]
+    assert load == {"task_id": "load", "kind": "removed", "fields": []}
+    assert "schedule" not in fields(wcm)
+    assert wcm["tasks"] == un["tasks"]
+
+
+def test_a_change_of_an_environment_reaches_the_dags_it_concerns(repository: Repository) -> None:
+    repository.edit("staging", "subnet-1", "subnet-2")
+    repository.edit("staging", "bucket: data", "bucket: moved")
+
+    changes = [
+        field("variables.env.bucket", "data", "moved"),
+        field("clusters.default.subnets", ["subnet-1"], ["subnet-2"]),
+    ]
+    assert repository.changes("development") == []
+    big = [{"dag_id": dag_id, "fields": changes} for dag_id in ("cwr-big_dag_un", "cwr-big_dag_wcm")]
+    assert [{key: dag[key] for key in ("dag_id", "fields")} for dag in repository.changes()] == big
+
+
+def test_a_layer_of_the_environment_reaches_every_task_below_it(repository: Repository) -> None:
+    repository.edit("staging", "defaults: {retries: 1}", "defaults: {retries: 2}\nschedules: false")
+
+    un, _, small = repository.changes()
+    assert [task["fields"] for task in un["tasks"]] == [[field("retries", 1, 2)]] * 2
+    assert un["fields"] == [field("schedule", "0 3 * * *", None)]
+    assert small["tasks"][0]["task_id"] == "run"
+
+
+def test_a_variable_without_a_name_in_the_template_may_be_any(repository: Repository) -> None:
+    repository.edit("cwr/small", "runner,", "runner, command: ['{{ env[params.x] }}'],")
+    repository.edit("cwr/small", "tasks:", "params: {x: {default: other}}\ntasks:")
+    repository.commit()
+    repository.edit("staging", "other: x", "other: y")
+
+    assert [(dag["dag_id"], fields(dag)) for dag in repository.changes()] == [
+        ("cwr-small_dag_un", ["variables.env.other"])
+    ]
+
+
+def test_true_is_not_one(repository: Repository) -> None:
+    repository.edit("cwr/small", "tasks:", "params: {x: {default: 1}}\ntasks:")
+    repository.commit()
+    repository.edit("cwr/small", "default: 1", "default: true")
+
+    (small,) = repository.changes()
+    assert small["fields"] == [field("params.x.default", 1, True)]
+
+
+def test_dags_that_change_alike_are_told_together(repository: Repository) -> None:
+    repository.edit("cwr/big", "fetcher,", "fetcher, retries: 3, pool: big,")
+    repository.edit("cwr/small", "runner,", "runner, command: [go],")
+
+    text = repository.plan()
+    assert (
+        text[text.index("\nstaging") + 1 :]
+        == """\
+staging: 3 changed
+  ~ cwr-big_dag_un  (dags/etl/pipelines/cwr/big.yaml)
+  ~ cwr-big_dag_wcm  (dags/etl/pipelines/cwr/big.yaml)
+      ~ task fetch
+          retries: 1 -> 3
+          pool: (none) -> big
+  ~ cwr-small_dag_un  (dags/etl/pipelines/cwr/small.yaml)
+      ~ task run
+          command: (none) -> [go]
+"""
+    )
+
+
+# ------------------------------------------------------------------------------------------------------ broken
+
+
+def test_a_broken_dag_is_not_removed(repository: Repository) -> None:
+    repository.edit("cwr/big", "un: {}", "un: {retrys: 3}")
+    repository.write("cwr/small", "tasks: [")
+
+    text = repository.plan()
+    assert repository.status == 1
+    assert "  ! cwr-big_dag_un is broken  (dags/etl/pipelines/cwr/big.yaml)" in text
+    assert "  ! cwr-small_dag_un is broken" in text
+    assert text.count("unknown key 'retrys'") == 1  # though both environments have it
+    assert "removed" not in text
+    assert "wcm" not in text
+
+
+def test_a_provider_that_goes_while_another_breaks_is_removed(repository: Repository) -> None:
+    repository.edit("cwr/big", "  un: {}\n  wcm: {}", "  gema: {}\n  wcm: {retrys: 3}")
+
+    assert [(dag["dag_id"], dag["kind"]) for dag in repository.changes()] == [
+        ("cwr-big_dag_gema", "added"),
+        ("cwr-big_dag_un", "removed"),
+        ("cwr-big_dag_wcm", "broken"),
+    ]
+
+
+def test_a_broken_environment_breaks_all_its_dags(repository: Repository) -> None:
+    repository.write("staging", "region: [")
+
+    assert {dag["kind"] for dag in repository.changes()} == {"broken"}
+    assert repository.changes("development") == []
+
+
+def test_a_dag_that_was_broken_is_repaired(repository: Repository) -> None:
+    repository.edit("cwr/big", "un: {}", "un: {retrys: 3}")
+    repository.commit()
+    repository.edit("cwr/big", "un: {retrys: 3}", "un: {}\n  prs: {}")
+
+    assert [(dag["dag_id"], dag["kind"]) for dag in repository.changes()] == [
+        ("cwr-big_dag_prs", "added"),
+        ("cwr-big_dag_un", "repaired"),
+    ]
+    assert repository.status == 0
+
+
+# --------------------------------------------------------------------------------------------------- exit code
+
+
+@pytest.mark.parametrize(
+    ("text", "without", "with_exit_code"),
+    [(BIG, 0, 0), (BIG.replace("fetcher", "other"), 0, 2), (BIG.replace("un: {}", "un: {a: b}"), 1, 1)],
+    ids=["none", "changes", "broken"],
+)
+def test_exit_codes(repository: Repository, text: str, without: int, with_exit_code: int) -> None:
+    repository.write("cwr/big", text)
+    code = "import sys, pathlib; from tools import plan; sys.exit(plan.main(sys.argv[2:], pathlib.Path(sys.argv[1])))"
+    command = [sys.executable, "-c", code, str(repository.root)]
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    more: List[List[str]] = [[], ["--exit-code"]]
+    done = [subprocess.run([*command, *last], cwd="/", env=environment, stdout=subprocess.PIPE) for last in more]
+    assert [process.returncode for process in done] == [without, with_exit_code]
+
+
+def test_wrong_use_is_not_taken_for_changes(repository: Repository) -> None:
+    with pytest.raises(SystemExit) as left:
+        repository.plan("--format", "html")
+    assert left.value.code == 1
+
+
+# ----------------------------------------------------------------------------------------------------- commits
+
+
+def test_the_default_is_where_the_branch_left_main(repository: Repository) -> None:
+    repository.git("checkout", "--quiet", "-b", "work")
+    repository.edit("cwr/big", "fetcher", "other")
+    repository.commit()
+    repository.git("checkout", "--quiet", "main")
+    repository.path("cwr/small").unlink()
+    repository.commit()
+    repository.git("checkout", "--quiet", "work")
+
+    assert [dag["dag_id"] for dag in repository.changes()] == ["cwr-big_dag_un", "cwr-big_dag_wcm"]
+    assert "no changes" in repository.plan("HEAD")
+    assert "cwr-small_dag_un" in repository.plan("main")
+
+
+def test_a_commit_without_definitions_is_one_without_dags(repository: Repository) -> None:
+    shutil.rmtree(str(repository.root / "dags"))
+    shutil.rmtree(str(repository.root / "configs"))
+    (repository.root / "README").touch()
+    repository.commit()
+    repository.git("checkout", "HEAD~1", "--", "dags", "configs")
+
+    assert {dag["kind"] for dag in repository.changes()} == {"added"}
+
+
+def test_an_unknown_commit_is_told(repository: Repository) -> None:
+    for revision in ("nope", "--upload-pack=x", "HEAD:dags"):
+        assert repository.plan("--", revision) == ""
+        assert repository.status == 1
+        assert repository.err == f"etl: there is no commit '{revision}'\n"
+
+
+def test_without_a_main_branch_a_commit_is_asked_for(repository: Repository) -> None:
+    repository.git("branch", "--move", "trunk")
+
+    assert repository.plan() == ""
+    assert (repository.status, repository.err) == (
+        1,
+        "etl: there is no main branch to compare with here; name a commit, such as: ./etl plan HEAD\n",
+    )
+    assert "no changes" in repository.plan("HEAD")
+
+
+def test_outside_of_git_it_says_so(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.rmtree(str(repository.root / ".git"))
+    assert repository.plan() == ""
+    assert "not a git repository" in repository.err
+
+    monkeypatch.setenv("PATH", str(repository.root))
+    assert repository.plan() == ""
+    assert "git is not installed" in repository.err
+
+
+# ---------------------------------------------------------------------------------------------------- Markdown
+
+
+def test_markdown_has_a_heading_an_environment_and_a_table_a_change(repository: Repository) -> None:
+    repository.edit("cwr/big", "fetcher,", "fetcher, retries: 3,")
+    repository.edit("cwr/small", "providers: {un: {}}", "providers: {un: {}, prs: {}}")
+
+    text = repository.plan("--format", "markdown")
+    assert (
+        text[text.index("### <code>staging") :]
+        == """\
+### <code>staging</code>: 1 added, 2 changed
+
+<details><summary>added: <code>cwr-small_dag_prs</code></summary>
+
+<code>dags/etl/pipelines/cwr/small.yaml</code>, tasks <code>run</code>
+
+</details>
+
+<details><summary>changed: <code>cwr-big_dag_un</code> and 1 more</summary>
+
+<code>cwr-big_dag_un</code> <code>cwr-big_dag_wcm</code>
+
+| Task | Field | Before | After |
+| --- | --- | --- | --- |
+| changed: <code>fetch</code> | <code>retries</code> | <code>1</code> | <code>3</code> |
+
+</details>
+"""
+    )
+
+
+def test_markdown_in_a_value_is_only_text(repository: Repository) -> None:
+    evil = "a|b`c <img src=x> **bold** @all [x](y) _z_ \\n</details>"
+    repository.edit("cwr/small", "runner,", f'runner, environment: {{A: "{evil}"}},')
+
+    text = repository.plan("--format", "markdown")
+    (row,) = {line for line in text.splitlines() if "environment.A" in line}
+    assert row.count("|") == 5
+    cell = row.split("|")[4]
+    assert not set(cell.replace("<code>", "").replace("</code>", "")) & set("`<>*@[]()_\\\\")
+    assert "a&#124;b&#96;c &#60;img" in cell
+
+
+def test_markdown_that_is_too_long_for_a_comment_is_cut_to_its_headings(repository: Repository) -> None:
+    providers = [f"p{n}: {{tasks: {{run: {{command: [{'x' * 5000}, p{n}]}}}}}}" for n in range(21)]
+    repository.edit("cwr/small", "{un: {}}", f"{{{', '.join(providers)}}}")
+    repository.commit()
+    repository.edit("cwr/small", "xxx,", "xx,")
+
+    text = repository.plan("--format", "markdown")
+    assert len(text) <= 65_536
+    assert "### <code>staging</code>: 21 changed" in text
+    assert "`./etl plan` tells it all" in text
+
+
+def test_problems_are_in_the_markdown(repository: Repository) -> None:
+    repository.edit("cwr/big", "un: {}", "un: {'</pre>': 3}")
+
+    text = repository.plan("--format", "markdown")
+    assert "### 1 problem\n" in text
+    assert "dags/etl/pipelines/cwr/big.yaml:8:8: unknown key" in text
+    assert text.count("</pre>") == 1
+
+
+def test_problems_are_in_the_json(repository: Repository) -> None:
+    repository.edit("cwr/big", "un: {}", "un: {retrys: 3}")
+
+    (problem,) = json.loads(repository.plan("--format", "json"))["problems"]
+    assert {key: problem[key] for key in ("path", "line", "column", "rule")} == {
+        "path": "dags/etl/pipelines/cwr/big.yaml",
+        "line": 8,
+        "column": 8,
+        "rule": "schema",
+    }
+    assert set(problem) == {"path", "line", "column", "message", "hint", "rule"}

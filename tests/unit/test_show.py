@@ -1,0 +1,527 @@
+"""./etl show: all DAGs, and what one of them is and does after all layers."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, List, Optional
+
+import pendulum
+import pytest
+import yaml
+
+from tests.trees import REPOSITORY, tree
+from tools import effective, rendering, schedules, show
+from tools.definitions import factory
+
+CONFIG = """\
+region: eu-west-1
+variables: {bucket: data, shards: 4}
+clusters:
+  default: {cluster: etl, launch_type: FARGATE, subnets: [subnet-1], logs: {group: /ecs/etl, prefix: etl}}
+  spot: {cluster: etl-spot, capacity_provider_strategy: [{capacity_provider: spot, weight: 1}]}
+  unused: {cluster: unused}
+defaults: {retries: 1, environment: {A: env, B: env}}
+"""
+PIPELINE = """\
+description: All of it.
+schedule: "0 3 * * *"
+start_date: 2022-01-01
+end_date: 2032-01-01T12:00:00+01:00
+tags: [b, a]
+params: {full: {type: boolean, default: false}}
+defaults: {retry_delay: 90m, environment: {B: pipeline}}
+tasks:
+  fetch:
+    task_definition: fetcher:3
+    command:
+    - "{{ provider.name }} {{ params.full }} {{ env.shards + 1 }}"
+    - |
+      {{ ds }} {{ data_interval_end | ts }}
+  left: {task_definition: lefter, depends_on: [fetch], cluster: spot}
+  right: {task_definition: righter, depends_on: [fetch]}
+  join: {task_definition: joiner, depends_on: [right, left]}
+providers:
+  un: {}
+  wcm:
+    owner: me
+    schedule: "@weekly"
+    variables: {territory: world}
+    defaults: {retries: 2}
+    tasks:
+      fetch: {environment: {A: null, B: "{{ provider.territory }}"}}
+      join: {retries: null}
+"""
+
+
+@pytest.fixture
+def etl(tmp_path: Path) -> Path:
+    """A tree with two environments; development schedules nothing."""
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "development.yaml").write_text(f"{CONFIG}schedules: false\n")
+    (configs / "staging.yaml").write_text(CONFIG)
+    return tree(tmp_path, {"cwr/big.yaml": PIPELINE}, configs=configs)
+
+
+class Shown:
+    """What a command printed, and how it left."""
+
+    def __init__(self, etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
+        self.status = show.main(list(arguments), etl)
+        self.out, self.err = capsys.readouterr()
+
+
+def one(etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, Any]:
+    """Give the one DAG shown as JSON."""
+    shown = Shown(etl, capsys, *arguments, "--environment", "staging", "--format", "json")
+    assert shown.status == 0
+    (dag,) = json.loads(shown.out)
+    assert isinstance(dag, dict)
+    return dag
+
+
+def set_task(etl: Path, fields: str) -> None:
+    """Leave one pipeline with one task."""
+    text = f"start_date: 2022-01-01\nschedule: '@daily'\ntasks: {{load: {{task_definition: loader, {fields}}}}}\n"
+    (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
+
+
+# ---------------------------------------------------------------------------------------------------- all DAGs
+
+
+def test_each_dag_of_each_environment_has_a_row(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown(etl, capsys)
+
+    assert (shown.status, shown.err) == (0, "")
+    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [
+        ["cwr-big_dag_un", "development"],
+        ["cwr-big_dag_un", "staging"],
+        ["cwr-big_dag_wcm", "development"],
+        ["cwr-big_dag_wcm", "staging"],
+    ]
+    _, off, _, _, on = shown.out.splitlines()
+    assert "only when triggered (0 3 * * * is off in development)" in off
+    assert "@weekly" in on
+    assert "At 00:00, only on Sunday" in on
+    assert on.split()[-2:] == ["4", "dags/etl/pipelines/cwr/big.yaml"]
+
+
+def test_the_table_is_data_too(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(Shown(etl, capsys, "--format", "json", "--environment", "staging").out)
+
+    assert rows[0].pop("next_run").endswith("T03:00:00+00:00")
+    assert rows[0] == {
+        "dag_id": "cwr-big_dag_un",
+        "environment": "staging",
+        "path": "dags/etl/pipelines/cwr/big.yaml",
+        "schedule": "0 3 * * *",
+        "in_words": "At 03:00",
+        "tasks": ["fetch", "left", "right", "join"],
+    }
+
+
+def test_the_table_says_that_problems_keep_dags_out(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")
+    shown = Shown(etl, capsys)
+
+    assert shown.status == 1
+    assert "cwr-big_dag_un" in shown.out
+    assert "./etl check tells them" in shown.err
+
+
+def test_an_unknown_environment_names_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown(etl, capsys, "--environment", "stagin")
+    assert (shown.status, shown.err) == (2, "etl: there is no environment 'stagin'; did you mean 'staging'?\n")
+
+
+# -------------------------------------------------------------------------------------------------- definition
+
+
+def test_the_definition_is_what_all_layers_come_to(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    definition = one(etl, capsys, "cwr-big_dag_wcm")["definition"]
+    tasks, clusters = definition.pop("tasks"), definition.pop("clusters")
+
+    assert definition == {
+        "description": "All of it.",
+        "owner": "me",
+        "schedule": "@weekly",
+        "start_date": "2022-01-01",
+        "end_date": "2032-01-01T12:00:00+01:00",
+        "catchup": False,
+        "max_active_runs": 1,
+        "tags": ["a", "b"],
+        "params": {"full": {"type": "boolean", "default": False}},
+        "variables": {
+            "env": {"bucket": "data", "shards": 4, "name": "staging"},
+            "provider": {"territory": "world", "name": "wcm"},
+        },
+        "region": "eu-west-1",
+        "aws_conn_id": "aws_default",
+    }
+    assert list(clusters) == ["default", "spot"]
+    assert tasks["fetch"]["environment"] == {"B": "{{ provider.territory }}"}
+    assert tasks["join"] == {
+        "task_definition": "joiner",
+        "container": "joiner",
+        "cluster": "default",
+        "environment": {"A": "env", "B": "pipeline"},
+        "depends_on": ["left", "right"],
+        "retry_delay": "1h30m",
+    }
+
+
+def test_the_definition_as_text_is_the_same_as_yaml(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Shown(etl, capsys, "cwr-big_dag_wcm", "--origin", "--environment", "staging").out
+    block = text[text.index("description:") : text.index("\nTasks\n")]
+
+    assert yaml.safe_load(block) == one(etl, capsys, "cwr-big_dag_wcm")["definition"]
+    assert all("# " in line or line.endswith(":") for line in block.splitlines() if line)
+
+
+def test_each_value_tells_the_last_layer_that_holds_it(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origins = one(etl, capsys, "cwr-big_dag_wcm", "--origin")["origins"]
+    lines = dict(enumerate(PIPELINE.splitlines(), 1))
+    config, pipeline = "dags/etl/configs/staging.yaml", "dags/etl/pipelines/cwr/big.yaml"
+
+    def line(path: str) -> str:
+        file, _, number = origins[path].rpartition(":")
+        assert file == pipeline
+        return lines[int(number)].strip()
+
+    assert line("owner") == "owner: me"
+    assert line("schedule") == 'schedule: "@weekly"'
+    assert line("tags") == "tags: [b, a]"
+    assert line("variables.provider.territory") == "variables: {territory: world}"
+    assert line("tasks.fetch.retries") == "defaults: {retries: 2}"
+    assert line("tasks.fetch.retry_delay").startswith("defaults: {retry_delay")
+    assert line("tasks.fetch.environment.B").startswith("fetch: {environment: {A: null")
+    assert line("tasks.left.depends_on").startswith("left:")
+    assert origins["tasks.join.environment.A"] == f"{config}:7"
+    assert origins["variables.env.bucket"] == f"{config}:2"
+    assert origins["clusters.spot.cluster"] == f"{config}:5"
+    assert origins["region"] == f"{config}:1"
+    assert {origins[path] for path in ("catchup", "aws_conn_id", "tasks.join.container", "variables.env.name")} == {
+        "default"
+    }
+
+
+def test_a_schedule_that_is_off_comes_from_the_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development", "--format", "json", "--origin")
+    (dag,) = json.loads(shown.out)
+
+    assert (dag["definition"]["schedule"], dag["next_run"]) == (None, None)
+    assert dag["origins"]["schedule"] == "dags/etl/configs/development.yaml:8"
+
+
+def test_defaults_are_those_of_the_dag(etl: Path) -> None:
+    (etl / "pipelines" / "cwr" / "big.yaml").write_text(
+        "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders: {un: {}}\n"
+    )
+    (definition,) = factory.load(etl, "staging").definitions
+    dag, shown = factory.build_dag(definition), effective.effective(definition)
+
+    assert (dag.catchup, dag.max_active_runs, dag.schedule_interval) == (
+        shown["catchup"],
+        shown["max_active_runs"],
+        shown["schedule"],
+    )
+    assert dag.get_task("load").owner == shown["owner"]
+
+
+def test_without_an_environment_each_that_has_the_dag_is_shown(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Shown(etl, capsys, "cwr-big_dag_un")
+    headings = [line for line in shown.out.splitlines() if line.startswith("cwr-big_dag_un")]
+    assert headings == ["cwr-big_dag_un in development", "cwr-big_dag_un in staging"]
+
+
+def test_a_task_that_waits_for_several_is_below_each_and_followed_once(
+    etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (etl / "pipelines" / "cwr" / "big.yaml").read_text()
+    more = "  last: {task_definition: laster, depends_on: [join]}\n  alone: {task_definition: aloner}\nproviders:"
+    (etl / "pipelines" / "cwr" / "big.yaml").write_text(text.replace("providers:", more))
+    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
+
+    assert shown[shown.index("\nTasks\n") : shown.index("\nRunTask")].splitlines()[2:] == [
+        "fetch",
+        "├── left",
+        "│   └── join",
+        "│       └── last",
+        "└── right",
+        "    └── join (see above)",
+        "alone",
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------- requests
+
+
+def command(dag: Dict[str, Any], task_id: str = "fetch") -> List[str]:
+    (override,) = dag["requests"][task_id]["overrides"]["containerOverrides"]
+    return list(override["command"])
+
+
+def test_requests_are_rendered_for_a_day_of_the_schedule(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
+
+    assert dag["run"] == {
+        "run_id": "scheduled__2022-01-05T03:00:00+00:00",
+        "is_scheduled": True,
+        "logical_date": "2022-01-05T03:00:00+00:00",
+        "data_interval_start": "2022-01-05T03:00:00+00:00",
+        "data_interval_end": "2022-01-06T03:00:00+00:00",
+    }
+    assert command(dag) == ["un False 5", "2022-01-05 2022-01-06T03:00:00+00:00"]
+    assert dag["requests"]["left"] == {
+        "cluster": "etl-spot",
+        "taskDefinition": "lefter",
+        "overrides": {
+            "containerOverrides": [
+                {
+                    "name": "lefter",
+                    "environment": [{"name": "A", "value": "env"}, {"name": "B", "value": "pipeline"}],
+                }
+            ]
+        },
+        "startedBy": "airflow",
+        "capacityProviderStrategy": [{"capacityProvider": "spot", "weight": 1}],
+    }
+
+
+def test_without_a_date_it_is_the_first_run(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert one(etl, capsys, "cwr-big_dag_un")["run"]["run_id"] == "scheduled__2022-01-01T03:00:00+00:00"
+    assert one(etl, capsys, "cwr-big_dag_wcm")["run"]["run_id"] == "scheduled__2022-01-02T00:00:00+00:00"
+
+
+def test_a_day_without_a_scheduled_run_is_one_that_a_person_triggers(
+    etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = one(etl, capsys, "cwr-big_dag_wcm", "--date", "2022-01-05")["run"]  # a Wednesday; it runs on Sundays
+
+    assert run["run_id"] == "manual__2022-01-05T00:00:00+00:00"
+    assert (run["data_interval_start"][:10], run["data_interval_end"][:10]) == ("2021-12-26", "2022-01-02")
+
+
+def test_a_time_is_taken_as_it_is(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00+01:00")
+    assert dag["run"]["run_id"] == "scheduled__2022-01-05T03:00:00+00:00"
+    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00Z")
+    assert dag["run"]["run_id"] == "manual__2022-01-05T04:00:00+00:00"
+
+
+def test_what_only_a_run_knows_stays_a_template(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mixed, statement = '{{ ds }} {{ ti.try_number }} {"a": {{ env.shards }}}', "{% if var.value.x %}{{ ds }}{% endif %}"
+    set_task(etl, f"command: {json.dumps([mixed, statement])}")
+    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
+
+    assert command(dag, "load") == ['2022-01-05 {{ ti.try_number }} {"a": 4}', statement]
+    assert dag["not_rendered"]["load"] == {
+        "{{ ti.try_number }}": "ti: only a run knows",
+        statement: "var: only a run knows",
+    }
+    assert "not rendered: '{{ ti.try_number }}' (ti: only a run knows)" in Shown(etl, capsys, "cwr-big_dag_un").out
+
+
+def test_a_template_that_fails_is_told(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_task(etl, 'command: ["{{ 1 / 0 }}"]')
+    dag = one(etl, capsys, "cwr-big_dag_un")
+
+    assert command(dag, "load") == ["{{ 1 / 0 }}"]
+    assert dag["not_rendered"]["load"] == {"{{ 1 / 0 }}": "fails: division by zero"}
+
+
+def test_lines_are_not_folded_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_task(etl, f"command: [{'x' * 300}, '[red]']")
+    out = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
+
+    assert f'"{"x" * 300}"' in out
+    assert '"[red]"' in out
+    assert "\x1b" not in out
+
+
+# ----------------------------------------------------------------------------------------------- wrong use
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["cwr-bigg_dag_un"], "etl: there is no DAG 'cwr-bigg_dag_un'; did you mean 'cwr-big_dag_un'?\n"),
+        (["cwr-big_dag_unn"], "etl: there is no DAG 'cwr-big_dag_unn'; did you mean 'cwr-big_dag_un'?\n"),
+        (["zzz"], "etl: there is no DAG 'zzz'; ./etl show lists them\n"),
+    ],
+)
+def test_an_unknown_id_names_the_nearest(
+    etl: Path, capsys: pytest.CaptureFixture[str], arguments: List[str], message: str
+) -> None:
+    (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")  # of no concern
+    shown = Shown(etl, capsys, *arguments)
+    assert (shown.status, shown.out, shown.err) == (2, "", message)
+
+
+def test_an_id_of_another_environment_is_told_so(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = etl / "pipelines" / "cwr" / "big.yaml"
+    file.write_text(file.read_text().replace("un: {}", "un: {environments: [staging]}"))
+    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development")
+
+    assert (shown.status, shown.err) == (2, "etl: 'cwr-big_dag_un' is not in development; it is in staging\n")
+
+
+def test_a_dag_with_problems_shows_them(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = etl / "pipelines" / "cwr" / "big.yaml"
+    file.write_text(file.read_text().replace("un: {}", "un: {retrys: 3}"))
+    shown = Shown(etl, capsys, "cwr-big_dag_un")
+
+    assert (shown.status, shown.out) == (1, "")
+    assert shown.err.count("unknown key 'retrys'") == 1  # though both environments have it
+    assert Shown(etl, capsys, "cwr-big_dag_wcm").status == 0
+
+
+def test_a_wrong_date_is_wrong_use(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        Shown(etl, capsys, "cwr-big_dag_un", "--date", "tomorrow")
+    assert left.value.code == 2
+    assert "'tomorrow' is not a date" in capsys.readouterr().err
+
+
+def test_it_runs_anywhere_and_without_airflow(tmp_path: Path) -> None:
+    code = "import sys; from tools import plan, show; show.main(['testing-smoke_dag_smoke'])"
+    code += "; print('airflow' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=str(tmp_path),
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert "dags/etl/pipelines/testing/smoke.yaml" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
+
+
+# --------------------------------------------------------------------------------------------- as Airflow does
+
+SCHEDULES = [
+    "0 3 * * *",
+    "@hourly",
+    "@weekly",
+    "@quarterly",
+    "30 */6 * * *",
+    "0 0 31 12 *",
+    "*/7 1-5 * * mon",
+    "@once",
+    None,
+]
+
+
+def scheduled(etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30:00+02:00") -> Any:
+    """Give the definition of a DAG with a schedule."""
+    text = f"start_date: {start}\nschedule: {json.dumps(schedule)}\ntasks: {{load: {{task_definition: loader}}}}\n"
+    (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
+    (definition,) = factory.load(etl, "staging").definitions
+    return definition
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_intervals_of_a_triggered_run_are_airflows(etl: Path, schedule: Optional[str]) -> None:
+    definition = scheduled(etl, schedule)
+    timetable = factory.build_dag(definition).timetable
+    for minute in range(0, 60 * 24 * 9, 397):
+        moment = pendulum.datetime(2022, 2, 25).add(minutes=minute, seconds=1)  # on no schedule
+        run, interval = schedules.run_at(definition, moment), timetable.infer_manual_data_interval(run_after=moment)
+        assert not run.is_scheduled
+        assert (run.data_interval_start, run.data_interval_end) == (interval.start, interval.end)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES[:-1])
+def test_the_first_run_is_airflows(etl: Path, schedule: str) -> None:
+    from airflow.timetables.base import TimeRestriction
+
+    definition = scheduled(etl, schedule)
+    dag = factory.build_dag(definition)
+    restriction = TimeRestriction(pendulum.instance(dag.start_date), None, True)
+    info = dag.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
+    run = schedules.run_at(definition, None)
+
+    assert run.is_scheduled
+    assert (run.data_interval_start, run.data_interval_end) == (info.data_interval.start, info.data_interval.end)
+    assert run.run_id == f"scheduled__{info.logical_date.isoformat()}"
+    before = datetime(2000, 1, 1, tzinfo=timezone.utc)
+    assert schedules.next_run(definition, before) == info.run_after
+
+
+@pytest.mark.parametrize(
+    ("schedule", "now", "expected"),
+    [
+        ("0 3 * * *", "2022-05-05T02:59:00", "2022-05-05T03:00:00"),
+        ("0 3 * * *", "2022-05-05T03:00:00", "2022-05-06T03:00:00"),
+        ("0 3 * * *", "2021-05-05T03:00:00", "2022-01-02T03:00:00"),  # the first interval ends a day after the start
+        ("0 3 * * *", "2040-01-01T00:00:00", None),  # after the end
+        ("@once", "2021-01-01T00:00:00", "2022-01-01T00:00:00"),
+        ("@once", "2022-01-02T00:00:00", None),
+        (None, "2022-01-02T00:00:00", None),
+    ],
+)
+def test_the_next_run(etl: Path, schedule: Optional[str], now: str, expected: Optional[str]) -> None:
+    definition = scheduled(etl, schedule, "2022-01-01\nend_date: 2032-01-01")
+    next_run = schedules.next_run(definition, datetime.fromisoformat(f"{now}+00:00"))
+    assert (next_run and next_run.isoformat()) == (expected and f"{expected}+00:00")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "words"),
+    [
+        ("0 3 * * *", "At 03:00, UTC+02:00"),
+        ("0 5 * * 1-5", "At 05:00, Monday through Friday, UTC+02:00"),
+        ("@hourly", "Every hour, UTC+02:00"),
+        ("@once", "once"),
+        (None, "only when triggered"),
+    ],
+)
+def test_schedules_in_words(etl: Path, schedule: Optional[str], words: str) -> None:
+    assert schedules.in_words(scheduled(etl, schedule)) == words
+
+
+def test_filters_and_macros_are_airflows() -> None:
+    from airflow import macros
+    from airflow.templates import FILTERS
+
+    moment = pendulum.datetime(2022, 1, 5, 3, 4, 5)
+    assert set(rendering.FILTERS) == set(FILTERS)
+    for name, function in rendering.FILTERS.items():
+        assert function(moment) == FILTERS[name](moment)  # type: ignore[no-untyped-call]
+    for name, arguments in (("ds_add", ("2022-01-31", 1)), ("ds_format", ("2022-01-05", "%Y-%m-%d", "%d.%m.%y"))):
+        assert getattr(rendering.MACROS, name)(*arguments) == getattr(macros, name)(*arguments)
+
+
+def test_templates_render_as_airflows(etl: Path) -> None:
+    wcm = factory.load(etl, "staging").definitions[1]
+    run = schedules.run_at(wcm, None)
+    task = factory.build_dag(wcm).get_task("fetch")
+    names = rendering.template_names(wcm, "fetch", run)
+    task.render_template_fields({name: value for name, value in names.items() if name not in ("env", "provider")})
+
+    rendered = rendering.render_request(wcm, "fetch", run)
+    assert (rendered.request["overrides"], rendered.left) == (task.overrides, {})
+
+
+def test_template_names_are_airflows(etl: Path) -> None:
+    definition = scheduled(etl, "@daily", "2022-01-01")
+    run = schedules.run_at(definition, None)
+    names = rendering.template_names(definition, "load", run)
+
+    assert set(names) <= factory.TEMPLATE_NAMES
+    assert {
+        name: names[name] for name in names if name.startswith(("prev_ds", "next_ds", "tomorrow", "yesterday"))
+    } == {
+        "prev_ds": "2021-12-31",
+        "prev_ds_nodash": "20211231",
+        "next_ds": "2022-01-02",
+        "next_ds_nodash": "20220102",
+        "tomorrow_ds": "2022-01-02",
+        "tomorrow_ds_nodash": "20220102",
+        "yesterday_ds": "2021-12-31",
+        "yesterday_ds_nodash": "20211231",
+    }
