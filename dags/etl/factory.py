@@ -331,7 +331,9 @@ class Cron(Text):
             probe[index] = part
             # croniter's R and H are random: another time at every parse.
             random = re.search(r"[^0-9A-Za-z*,/#-]|\b[RHrh]\b", part)
-            if random or not croniter.is_valid(" ".join(probe)):
+            # It takes day 0 and month 0 for 1.
+            zero = index in (2, 3) and re.search(r"(?:^|[,-])0+(?:$|[,/-])", part)
+            if random or zero or not croniter.is_valid(" ".join(probe)):
                 return f"{part[:60]!r} is not a cron field for the {cls.fields[index]}", "daily at 3 is '0 3 * * *'"
         try:
             croniter(text, datetime(2000, 1, 1)).get_next()
@@ -344,11 +346,14 @@ class Cron(Text):
 
 
 class Moment(Shape, datetime):
-    """A static date, in UTC unless it says otherwise; with pendulum's time zone, which Airflow insists on."""
+    """A static date such as 2022-01-01, UTC midnight; with a time, 2022-01-01T03:00:00Z, it needs its time zone.
+
+    The value has pendulum's time zone, which Airflow insists on.
+    """
 
     schema: ClassVar[Dict[str, Any]] = {
         "type": "string",
-        "pattern": r"^\d{4}-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)? ?(Z|[+-]\d\d:\d\d))?$",
+        "pattern": r"^(19[7-9]\d|20\d\d|2100)-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)? ?(Z|[+-]\d\d:\d\d))?$",
     }
 
     @classmethod
@@ -356,7 +361,8 @@ class Moment(Shape, datetime):
         hint = "a date is static, so that every parse gives the same DAG: write one such as 2022-01-01"
         if isinstance(value, str):
             try:
-                value = datetime.fromisoformat(value) if len(value) > 10 else date.fromisoformat(value)
+                text = re.sub("Z$", "+00:00", value)  # Python 3.7 does not read the Z
+                value = datetime.fromisoformat(text) if len(text) > 10 else date.fromisoformat(text)
             except ValueError:
                 raise Wrong(f"expected a date, got {describe(value)}", hint, "schedule") from None
         if not isinstance(value, date):
@@ -376,7 +382,10 @@ class Duration(Shape, timedelta):
 
     pattern = re.compile(r"(?=.)(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
     schema: ClassVar[Dict[str, Any]] = {
-        "anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "pattern": f"^{pattern.pattern}$"}]
+        "type": ["integer", "string"],
+        "minimum": 1,
+        "maximum": 2**31 - 1,
+        "pattern": f"^(?=.*[1-9]){pattern.pattern}$",
     }
 
     @classmethod
@@ -439,7 +448,7 @@ class Model(BaseModel):
 
     @validator("*", pre=True, allow_reuse=True)
     def mapping_is_mapping(cls, value: Any, field: ModelField) -> Any:
-        if field.shape == SHAPE_DICT and not isinstance(value, dict):
+        if field.shape == SHAPE_DICT and not isinstance(value, dict) and not (value is None and field.allow_none):
             raise DictError()
         return value
 
@@ -461,9 +470,11 @@ class Task(Model):
     """A task of a pipeline, or one layer of it: nothing is required until the layers are merged."""
 
     task_definition: Optional[TaskDefinition] = Field(
-        None, description="ECS task definition: family, family:revision or ARN."
+        None, description="ECS task definition: family, family:revision or ARN. Templated."
     )
-    container: Optional[Text] = Field(None, description="Container to override; default: the task definition's family.")
+    container: Optional[Text] = Field(
+        None, description="Container to override; default: the task definition's family. Templated."
+    )
     cluster: Optional[Text] = Field(None, description="A name under `clusters` of the environment; default: `default`.")
     command: Optional[List[Text]] = Field(None, description="The container's command, one text an argument. Templated.")
     environment: Optional[Dict[Text, Optional[Text]]] = Field(
@@ -494,19 +505,24 @@ class Task(Model):
     depends_on_past: Optional[StrictBool] = Field(None, description="Wait for this task's success in the run before.")
 
 
+JsonType = Literal["string", "number", "integer", "boolean", "array", "object", "null"]
+
+
 class Param(Model):
     """What a person may set when triggering by hand, as JSON Schema."""
 
-    type: Union[PlainText, List[PlainText], None] = Field(None, description="JSON Schema type.")
+    type: Union[JsonType, List[JsonType], None] = Field(None, description="JSON Schema type, or a list of them.")
     default: Any = Field(None, description="The value unless a person types another. Required, but for type null.")
-    description: Optional[Text] = None
-    title: Optional[Text] = None
+    description: Optional[Text] = Field(None, description="What it is for; the DAG's page shows it.")
+    title: Optional[Text] = Field(None, description="A short name for people.")
     enum: Optional[List[Any]] = Field(None, description="The values allowed.")
-    minimum: Any = None
-    maximum: Any = None
-    minLength: Optional[Count] = None  # noqa: N815 (JSON Schema's name)
-    maxLength: Optional[Count] = None  # noqa: N815
-    format: Optional[Literal["date", "date-time", "time", "email", "ipv4", "ipv6"]] = None
+    minimum: Any = Field(None, description="The smallest number allowed.")
+    maximum: Any = Field(None, description="The largest number allowed.")
+    minLength: Optional[Count] = Field(None, description="The fewest characters.")  # noqa: N815 (JSON Schema's name)
+    maxLength: Optional[Count] = Field(None, description="The most characters.")  # noqa: N815
+    format: Optional[Literal["date", "date-time", "time", "email", "ipv4", "ipv6"]] = Field(
+        None, description="What the text has to look like."
+    )
 
 
 class WaitFor(Model):
@@ -562,7 +578,7 @@ class Pipeline(Settings):
 
     description: Optional[Text] = Field(None, description="What the DAGs are for; the web page shows it.")
     defaults: Task = Field(Task(), description="Every task starts from these.")
-    tasks: Dict[TaskId, Task] = Field(..., description="The tasks by their name.")
+    tasks: Dict[TaskId, Task] = Field(..., description="The tasks by their name.", minProperties=1)
     providers: Dict[ProviderName, Optional[Provider]] = Field(..., description="The data providers by their name.")
     retired_tasks: List[TaskId] = Field([], description="Tasks that were taken away although that hides their history.")
 
@@ -570,16 +586,16 @@ class Pipeline(Settings):
 class CapacityProvider(Model):
     """One part of a capacity provider strategy, as ECS has it."""
 
-    capacity_provider: PlainText
-    weight: Optional[Count] = None
-    base: Optional[Count] = None
+    capacity_provider: PlainText = Field(..., description="Its name, or FARGATE or FARGATE_SPOT.")
+    weight: Optional[Count] = Field(None, description="Its share of the tasks beyond every base.")
+    base: Optional[Count] = Field(None, description="How many tasks it takes before weights count.")
 
 
 class Logs(Model):
     """Where the containers' awslogs driver writes: streams are called prefix/container/task id."""
 
-    group: PlainText
-    prefix: PlainText
+    group: PlainText = Field(..., description="CloudWatch log group: awslogs-group of the task definition.")
+    prefix: PlainText = Field(..., description="Start of the streams: awslogs-stream-prefix of the task definition.")
     region: Optional[PlainText] = Field(None, description="Default: the environment's.")
 
 
@@ -587,12 +603,18 @@ class Cluster(Model):
     """Where and how an ECS task runs."""
 
     cluster: Text = Field(..., description="Name or ARN of the ECS cluster. Templated.")
-    launch_type: Optional[Literal["FARGATE", "EC2", "EXTERNAL"]] = None
+    launch_type: Optional[Literal["FARGATE", "EC2", "EXTERNAL"]] = Field(
+        None, description="What the tasks run on; default: the cluster's own capacity provider strategy."
+    )
     capacity_provider_strategy: Optional[List[CapacityProvider]] = Field(None, description="Instead of launch_type.")
-    platform_version: Optional[PlainText] = None
-    subnets: Optional[List[Text]] = Field(None, description="1 to 16 subnets of the awsvpc network. Templated.")
-    security_groups: Optional[List[Text]] = Field(None, description="At most 5. Templated.")
-    assign_public_ip: Optional[StrictBool] = None
+    platform_version: Optional[PlainText] = Field(None, description="Fargate's, such as 1.4.0; default: the latest.")
+    subnets: Optional[List[Text]] = Field(
+        None, description="1 to 16 subnets of the awsvpc network. Templated.", maxItems=16
+    )
+    security_groups: Optional[List[Text]] = Field(
+        None, description="At most 5 security groups of the awsvpc network. Templated.", maxItems=5
+    )
+    assign_public_ip: Optional[StrictBool] = Field(None, description="Give the tasks a public address; default: false.")
     logs: Optional[Logs] = None
 
     @property
@@ -605,13 +627,13 @@ class Cluster(Model):
 class Alerts(Model):
     """Who is told of a failed run."""
 
-    sns_topic_arn: PlainText
+    sns_topic_arn: PlainText = Field(..., description="The SNS topic that is told.")
 
 
 class Environment(Model):
     """One environment of the company: where its tasks run."""
 
-    region: PlainText
+    region: PlainText = Field(..., description="AWS region of the clusters, such as eu-west-1.")
     aws_conn_id: PlainText = Field("aws_default", description="Airflow connection for AWS.")
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")

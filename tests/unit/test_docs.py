@@ -1,0 +1,110 @@
+"""The documentation says what is so: it is generated, or run."""
+
+import re
+from pathlib import Path
+from typing import List
+
+import pytest
+
+from tests.checkouts import checkout, run
+from tests.documents import DOCS, Block, blocks
+from tests.trees import REPOSITORY, tree
+from tools import reference
+from tools.definitions import ETL, environments, factory
+from tools.environments import DEFINITIONS
+
+RULES = {"schema", "dependencies", "schedule", "template", "secret", "idempotency", "ecs", "removed"}
+EXAMPLES = blocks("rules.md", "yaml")
+EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
+
+
+def problems(folder: Path, text: str) -> List[factory.Problem]:
+    """What the factory finds wrong with a definition, in the environments of this checkout."""
+    root = tree(folder, {"cwr/example.yaml": text}, configs=REPOSITORY / "configs")
+    return sorted({problem for name in environments() for problem in factory.load(root, name).problems})
+
+
+def report_of(example: Block) -> str:
+    """The report that stands right behind a bad example."""
+    everything = blocks("rules.md")
+    report = everything[everything.index(example) + 1]
+    assert report.language == "text"
+    return report.text
+
+
+def test_the_reference_is_up_to_date() -> None:
+    for path, text in reference.files().items():
+        assert (REPOSITORY / path).read_text(encoding="utf-8") == text, "run ./etl new docs"
+
+
+def test_the_reference_says_what_every_key_is() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", reference.files()[reference.FILE], re.MULTILINE)
+    assert len(rows) > 50
+    assert [key for key, _, description in rows if not description] == []
+
+
+def test_the_smallest_pipeline_is_one(tmp_path: Path) -> None:
+    assert problems(tmp_path, blocks("definitions.md", "yaml")[0].text) == []
+
+
+def test_there_is_a_rule_for_every_problem_with_a_bad_and_a_good_example() -> None:
+    shown = {(block.heading, block.word) for block in EXAMPLES}
+    assert shown == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
+    named = re.findall(r'"(\w+)"', (ETL / "factory.py").read_text(encoding="utf-8"))
+    assert set(named) & RULES == RULES - {"removed"}
+
+
+@pytest.mark.parametrize(
+    "block", [block for block in EXAMPLES if block.heading != "removed"], ids=lambda block: "-".join(block[:2])
+)
+def test_an_example_is_as_good_or_bad_as_it_says(block: Block, tmp_path: Path) -> None:
+    found = problems(tmp_path, block.text)
+
+    if block.word == "Good":
+        assert found == []
+        return
+    assert {problem.rule for problem in found} == {block.heading}
+    # A problem with an environment's name in it is there once for each; the page shows the first.
+    shown = [problem for problem in map(str, found) if " in staging" not in problem]
+    assert report_of(block) == "\n".join(shown) + "\n"
+
+
+def test_the_examples_of_removed_are_as_they_say(tmp_path: Path) -> None:
+    before, bad, good = (block for block in EXAMPLES if block.heading == "removed")
+    copy = checkout(tmp_path, DEFINITIONS, add={EXAMPLE: before.text})
+
+    (copy / EXAMPLE).write_text(bad.text)
+    done = run(copy, "./etl", "check", "--against", "HEAD")
+    assert done.returncode == 1
+    assert done.stdout.startswith(report_of(bad))
+
+    (copy / EXAMPLE).write_text(good.text)
+    done = run(copy, "./etl", "check", "--against", "HEAD")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_commands_of_adding_a_provider_work(tmp_path: Path) -> None:
+    copy = checkout(tmp_path, DEFINITIONS)
+    for block in blocks("adding-a-provider.md", "sh"):
+        done = run(copy, "sh", "-eu", "-c", block.text)
+        assert done.returncode == 0, f"{block.text}\n{done.stdout}"
+
+    dag_ids = [definition.dag_id for definition in factory.load(copy / "dags" / "etl", "development").definitions]
+    assert {"cwr-big_dag_sony", "ddex-releases_dag_sony", "radio-plays_dag_sony"} <= set(dag_ids)
+
+
+def test_what_is_run_elsewhere_is_marked_as_such() -> None:
+    languages = {block.language for block in blocks("adding-a-provider.md")}
+    assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked so
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("*.md")))
+def test_a_link_leads_somewhere(name: str) -> None:
+    document = DOCS / name
+    text = document.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        file = document.parent / target if target else document
+        assert file.exists(), target
+        if anchor:
+            headings = re.findall(r"^#+ (.*)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            assert anchor in [heading.lower().replace(" ", "-") for heading in headings]

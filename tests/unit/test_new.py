@@ -1,0 +1,267 @@
+"""./etl new writes the smallest valid entry where it belongs, and nothing else changes."""
+
+import os
+from pathlib import Path
+from typing import Iterator, List, Tuple
+
+import pytest
+
+from tests.checkouts import checkout, run
+from tests.trees import REPOSITORY
+from tools import new
+from tools.definitions import factory
+from tools.environments import DEFINITIONS
+
+DEFINED = sorted(REPOSITORY.glob("dags/etl/pipelines/*/*.yaml"))
+MINIMAL = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\n"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkout(tmp_path_factory.mktemp("new"), DEFINITIONS)
+
+
+@pytest.fixture
+def copy(shared: Path) -> Iterator[Path]:
+    """A checkout that a test may change; the next one finds it as it was."""
+    yield shared
+    run(shared, "git", "checkout", "--quiet", ".")
+    run(shared, "git", "clean", "--quiet", "-d", "--force", "dags")
+
+
+def etl(copy: Path, *arguments: str) -> Tuple[int, str]:
+    done = run(copy, "./etl", *arguments)
+    return done.returncode, done.stdout
+
+
+def diff(copy: Path) -> List[str]:
+    """The lines that differ from the commit, without the headers."""
+    lines = run(copy, "git", "diff", "--unified=0").stdout.splitlines()
+    return [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+
+
+def test_a_provider_is_one_line_and_the_plan_shows_its_dag(copy: Path) -> None:
+    status, output = etl(copy, "new", "provider", "cwr/big", "sony")
+
+    assert status == 0, output
+    assert diff(copy) == ["+  sony: {}"]
+    assert "added sony to dags/etl/pipelines/cwr/big.yaml: DAG cwr-big_dag_sony" in output
+    assert "cwr-big_dag_sony" in output.split("\n\n", 1)[1]  # the plan
+    assert run(copy, "git", "status", "--short").stdout.split() == ["M", "dags/etl/pipelines/cwr/big.yaml"]
+
+
+def test_a_pipeline_is_valid_and_takes_providers(copy: Path) -> None:
+    status, output = etl(copy, "new", "pipeline", "radio/plays")
+    assert status == 0, output
+    assert "./etl new provider radio/plays NAME" in output
+    file = copy / "dags" / "etl" / "pipelines" / "radio" / "plays.yaml"
+    modeline = file.read_text().splitlines()[0]
+    assert (file.parent / modeline.split("$schema=")[1]).samefile(copy / "configs" / "schema" / "pipeline.json")
+
+    status, output = etl(copy, "new", "provider", "radio/plays", "no")
+
+    assert status == 0, output
+    assert file.read_text().endswith('\nproviders:\n  "no": {}\n')
+    for environment in ("development", "staging"):
+        found = factory.load(copy / "dags" / "etl", environment)
+        assert not found.problems
+        assert "radio-plays_dag_no" in [definition.dag_id for definition in found.definitions]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "expected"),
+    [
+        (["provider", "cwr/big", "un"], 1, "cwr/big has a provider 'un' already"),
+        (["provider", "cwr/bgi", "sony"], 1, "there is no pipeline cwr/bgi; did you mean 'cwr/big'?"),
+        (["provider", "cwr/big", "Sony"], 2, "'Sony' is not a provider's name: lower-case letters, digits and _"),
+        (["provider", "cwr/big", "sony-music"], 2, "'sony-music' is not a provider's name"),
+        (["provider", "cwr", "sony"], 2, "'cwr' is not FAMILY/PIPELINE, such as cwr/big"),
+        (["provider", "../cwr/big", "sony"], 2, "'..' is not a family's name"),
+        (["provider", "cwr/big"], 2, "the following arguments are required: NAME"),
+        (["provider", "cwr/big", "s" * 245], 1, "Airflow takes 250"),
+        (["provider", "ddex/releases", "sony"], 1, "is given as --variable NAME=TEXT"),
+        (["provider", "cwr/big", "sony", "--variable", "host"], 2, "'host' is not NAME=TEXT"),
+        (["provider", "cwr/big", "sony", "--variable", "name=x"], 2, "'name' is not a variable's name"),
+        (["provider", "cwr/big", "sony", "--variable", "api_key=x"], 1, "a credential is written down"),
+        (["pipeline", "cwr/big"], 1, "there is dags/etl/pipelines/cwr/big.yaml already"),
+        (["pipeline", "cwr/big_dag_un"], 2, "'big_dag_un' is not a pipeline's name"),
+        (["pipeline", "CWR/big"], 2, "'CWR' is not a family's name"),
+        ([], 2, "THING"),
+        (["dag"], 2, "invalid choice: 'dag'"),
+    ],
+    ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
+)
+def test_what_cannot_be_is_refused_and_changes_nothing(
+    arguments: List[str],
+    status: int,
+    expected: str,
+    copy: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(new, "ROOT", copy)
+    monkeypatch.setattr(new, "ETL", copy / "dags" / "etl")
+
+    try:
+        returned = new.main(arguments)
+    except SystemExit as error:  # argparse's way to tell of wrong use
+        returned = int(error.code or 0)
+
+    assert expected in capsys.readouterr().err
+    assert returned == status
+    assert run(copy, "git", "status", "--short", "dags").stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("thing", "paths"),
+    [
+        ("schema", ["configs/schema/pipeline.json", "configs/schema/environment.json"]),
+        ("docs", ["docs/definitions.md"]),
+    ],
+)
+def test_what_is_generated_is_written_again(thing: str, paths: List[str], copy: Path) -> None:
+    for path in paths:
+        (copy / path).write_text("old")
+
+    status, output = etl(copy, "new", thing)
+
+    assert (status, output) == (0, "".join(f"wrote {path}\n" for path in paths))
+    assert diff(copy) == []
+
+
+def test_problems_of_the_file_are_told_first(copy: Path) -> None:
+    file = copy / "dags" / "etl" / "pipelines" / "vi" / "works.yaml"
+    broken = file.read_text().replace("cpu: 1024", "cpuu: 1024")
+    file.write_text(broken)
+
+    status, output = etl(copy, "new", "provider", "vi/works", "sony")
+
+    assert status == 1
+    assert "the file has problems already; mend them first" in output
+    assert "vi/works.yaml:10:5: unknown key 'cpuu' [schema]" in output
+    assert file.read_text() == broken
+
+
+def test_a_link_is_not_replaced_by_a_file(copy: Path) -> None:
+    target = copy / "dags" / "etl" / "pipelines" / "testing" / "smoke.yaml"
+    link = target.with_name("link.yaml")
+    link.symlink_to(target)
+
+    status, output = etl(copy, "new", "provider", "testing/link", "sony")
+
+    assert status == 1
+    assert "is a link" in output
+    assert link.is_symlink()
+
+
+def test_what_templates_want_of_a_provider_is_written_with_it(copy: Path) -> None:
+    status, output = etl(copy, "new", "provider", "ddex/releases", "sony", "--variable", "host=sftp.sony.example")
+
+    assert status == 0, output
+    assert diff(copy) == ["+  sony: {variables: {host: sftp.sony.example}}"]
+
+
+def test_the_mode_of_the_file_stays_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    file = tmp_path / "big.yaml"
+    file.write_text("old")
+    file.chmod(0o640)
+
+    new.replace(file, b"new")
+
+    assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o640)
+    assert os.listdir(tmp_path) == ["big.yaml"]
+
+
+def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "big.yaml"
+    file.write_text("old")
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+
+    with pytest.raises(OSError, match="disk full"):
+        new.replace(file, b"new")
+
+    assert file.read_text() == "old"
+    assert os.listdir(tmp_path) == ["big.yaml"]
+
+
+@pytest.mark.parametrize("file", DEFINED, ids=lambda file: f"{file.parent.name}-{file.stem}")
+def test_every_definition_keeps_every_byte(file: Path) -> None:
+    before = file.read_bytes().decode()
+
+    after = new.with_provider(before, "sony", {})
+
+    assert after.replace("  sony: {}\n", "", 1) == before
+    assert list(new.data_of(after)["providers"])[-1] == "sony"
+
+
+@pytest.mark.parametrize(
+    ("providers", "expected"),
+    [
+        ("providers:\n  un: {}\n", "providers:\n  un: {}\n  sony: {}\n"),
+        ("providers:\n  un: {}", "providers:\n  un: {}\n  sony: {}\n"),
+        ("providers:\n    un:\n", "providers:\n    un:\n    sony: {}\n"),
+        ("providers:\n  un: {}  # first\n  # more\n", "providers:\n  un: {}  # first\n  # more\n  sony: {}\n"),
+        ("providers:\n  un: {}\n\n# a\nowner: a\n", "providers:\n  un: {}\n  sony: {}\n\n# a\nowner: a\n"),
+        ("providers:\n  un: {}\n\n  # wcm\n\n\n", "providers:\n  un: {}\n\n  # wcm\n  sony: {}\n\n\n"),
+        (
+            "providers:\n  un:\n    variables:\n      a: |\n        b\n\n        c\nowner: a\n",
+            "providers:\n  un:\n    variables:\n      a: |\n        b\n\n        c\n  sony: {}\nowner: a\n",
+        ),
+        ("providers:\n  un:\n    tags:\n    - a\n", "providers:\n  un:\n    tags:\n    - a\n  sony: {}\n"),
+        ("providers: {un: {}, wcm: {}}  # two\n", "providers: {un: {}, wcm: {}, sony: {}}  # two\n"),
+        ("providers: {un, wcm}\n", "providers: {un, wcm, sony: {}}\n"),
+        ("providers: {\n  un: {},  # one\n}\n", "providers: {\n  un: {}, sony: {},  # one\n}\n"),
+        ("providers: {}  # none yet\n", "providers:  # none yet\n  sony: {}\n"),
+        ("providers:   {}\n", "providers:   {sony: {}}\n"),
+        ("providers: {}", "providers:\n  sony: {}\n"),
+        ("providers:\r\n  un: {}\r\nowner: a\r\n", "providers:\r\n  un: {}\r\n  sony: {}\r\nowner: a\r\n"),
+        ("providers:\n  un: {}\n...\n", "providers:\n  un: {}\n  sony: {}\n...\n"),
+        ("providers:\n  ünique: {}  # ☃\n", "providers:\n  ünique: {}  # ☃\n  sony: {}\n"),
+    ],
+)
+@pytest.mark.parametrize("above", ["", "\ufeff", "---\n", "# ☃ above\n"], ids=["", "mark", "dashes", "comment"])
+def test_a_provider_finds_its_place(providers: str, expected: str, above: str) -> None:
+    head = above + (MINIMAL.replace("\n", "\r\n") if "\r" in providers else MINIMAL)
+
+    assert new.with_provider(head + providers, "sony", {}) == head + expected
+
+
+def test_what_only_a_person_can_add_to_is_refused() -> None:
+    with pytest.raises(new.Refused, match=r"add to its providers: sony: \{\}"):
+        new.with_provider(MINIMAL + "providers:\n  un:\n    variables:\n      a: |+\n        b\n\n\n", "sony", {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "no",
+            "on",
+            "y",
+            "N",
+            "null",
+            "~",
+            "2022",
+            "010",
+            "1_000",
+            "1e3",
+            "0x1f",
+            "0o17",
+            "1.5",
+            "2022-01-01",
+            "1:30",
+        ),
+        *("", " a ", "a: b", "a #b", "[a", "{{ ds }}", '"', "\\", "a\nb", "\t", "é", "@daily", "-", "- a", "*a", "!a"),
+    ],
+)
+def test_a_text_stays_text_in_yaml(text: str) -> None:
+    written = new.scalar(text)
+
+    assert written.startswith('"')
+    assert new.data_of(f"{{a: {written}}}") == {"a": text}
+
+
+@pytest.mark.parametrize("text", ["un", "3rd_party", "sftp.example", "/incoming", "a-b", "_x"])
+def test_a_plain_text_needs_no_quotes(text: str) -> None:
+    assert new.scalar(text) == text
+    assert new.data_of(f"{{a: {text}}}") == {"a": text}

@@ -1,0 +1,184 @@
+"""What editors know is up to date, and they see the mistakes that JSON Schema can express."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Tuple
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator
+
+from tests.trees import DATA, REPOSITORY
+from tools import schema
+from tools.definitions import factory
+
+BAD = sorted((DATA / "bad").glob("*.yaml"))
+PIPELINES = sorted(REPOSITORY.glob("dags/etl/pipelines/*/*.yaml"))
+ENVIRONMENTS = sorted(REPOSITORY.glob("configs/*.yaml"))
+
+PIPELINE = Draft7Validator(schema.document(factory.Pipeline))
+ENVIRONMENT = Draft7Validator(schema.document(factory.Environment))
+
+# Rules that no JSON Schema can express, whatever the case.
+BEYOND = {
+    "dependencies": "a value is compared with keys elsewhere",
+    "ecs": "the layers have to be merged first, and the environment is another file",
+    "idempotency": "what a text may not hold depends on where it is used",
+    "secret": "a name is compared with its value",
+    "template": "Jinja has to be parsed",
+}
+# Cases that an editor does not see, although others of their rule are seen.
+UNSEEN = {
+    "cluster_unknown": "clusters are in another file",
+    "cron_29_february": "the calendar has to be known",
+    "cron_never": "the calendar has to be known",
+    "duplicate_key": "the editor's YAML parser tells it, before the schema",
+    "duplicate_provider": "the editor's YAML parser tells it, before the schema",
+    "end_before_start": "two values are compared",
+    "end_of_provider_before_start": "two values are compared",
+    "every_task_removed": "two mappings are compared",
+    "missing_cluster_for_all": "clusters are in another file",
+    "missing_start_date": "the pipeline may leave it to each provider",
+    "missing_task_definition": "any of five layers may say it",
+    "number_is_octal": "editors read YAML 1.2, where 010 is ten",
+    "number_is_time": "editors read YAML 1.2, where 1:30 is text; a schema sees the 90 of YAML 1.1",
+    "param_default_of_other_type": "a value is compared with a schema beside it",
+    "param_without_default": "another layer may say it",
+    "provider_name_too_long": "the id is made of three names",
+    "template_task_definition_without_container": "any of five layers may say the container",
+    "text_is_date": "editors read YAML 1.2, where a date is text",
+    "unknown_environment": "environments are other files",
+    "wait_for": "the factory refuses it until it works",
+}
+
+
+def load(text: str) -> Any:
+    """The data that the factory sees, as JSON has it; raises yaml.YAMLError."""
+    return as_json(factory.Loader(text).get_single_data())
+
+
+def as_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {as_json(key): as_json(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [as_json(item) for item in value]
+    if isinstance(value, factory.Misread):
+        return value.value
+    return value.isoformat() if isinstance(value, date) else value
+
+
+def rules(case: Path) -> Iterator[str]:
+    """The rules of the problems in a case's report."""
+    for line in case.with_suffix(".txt").read_text(encoding="utf-8").splitlines():
+        if line.startswith("dags/"):
+            yield line[line.rindex("[") + 1 : -1]
+
+
+def is_yaml(case: Path) -> bool:
+    try:
+        load(case.read_text(encoding="utf-8"))
+    except yaml.YAMLError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("path", schema.files(), ids=str)
+def test_the_schemas_are_up_to_date(path: Path) -> None:
+    assert (REPOSITORY / path).read_text(encoding="utf-8") == schema.files()[path], "run ./etl new schema"
+
+
+@pytest.mark.parametrize("validator", [PIPELINE, ENVIRONMENT], ids=["pipeline", "environment"])
+def test_the_schemas_are_draft_7_with_words_for_every_key(validator: Draft7Validator) -> None:
+    Draft7Validator.check_schema(validator.schema)
+    assert validator.schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+    for name, model in {"": validator.schema, **validator.schema["definitions"]}.items():
+        assert model["description"], name
+        assert model["additionalProperties"] is False, name
+        for key, value in model["properties"].items():
+            assert value["title"], f"{name}.{key}"
+            assert value["description"], f"{name}.{key} needs a description in the model"
+            assert "$ref" not in value, f"{name}.{key}: draft 7 ignores what stands beside a $ref"
+
+
+@pytest.mark.parametrize("file", PIPELINES + ENVIRONMENTS, ids=str)
+def test_a_definition_says_where_its_schema_is(file: Path) -> None:
+    expected = REPOSITORY / schema.FOLDER / ("environment.json" if file in ENVIRONMENTS else "pipeline.json")
+
+    comment, path = file.read_text(encoding="utf-8").splitlines()[0].split("$schema=")
+
+    assert comment == "# yaml-language-server: "
+    assert (file.parent / path).samefile(expected)
+
+
+@pytest.mark.parametrize("file", PIPELINES, ids=str)
+def test_a_good_pipeline_is_good(file: Path) -> None:
+    assert not list(PIPELINE.iter_errors(load(file.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("file", [*ENVIRONMENTS, *(DATA / "configs").glob("*.yaml")], ids=str)
+def test_a_good_environment_is_good(file: Path) -> None:
+    assert not list(ENVIRONMENT.iter_errors(load(file.read_text(encoding="utf-8"))))
+
+
+@pytest.mark.parametrize("name", [case.stem for case in BAD if is_yaml(case)])
+def test_a_bad_pipeline_is_bad_unless_json_schema_cannot_say_so(name: str) -> None:
+    case = DATA / "bad" / f"{name}.yaml"
+    is_good = PIPELINE.is_valid(load(case.read_text(encoding="utf-8")))
+
+    if name in UNSEEN:
+        assert is_good, f"the schema sees this after all: take {name} from the list"
+    elif set(rules(case)) - set(BEYOND):
+        assert not is_good
+
+
+def test_what_is_no_yaml_is_told_as_such() -> None:
+    for case in BAD:
+        assert is_yaml(case) or ": not YAML: " in case.with_suffix(".txt").read_text(encoding="utf-8")
+
+
+def test_the_list_of_unseen_cases_names_cases() -> None:
+    assert set(UNSEEN) <= {case.stem for case in BAD}
+
+
+CLUSTER: Dict[str, Any] = {"cluster": "etl", "subnets": ["subnet-1"]}
+BAD_VALUES: List[Tuple[str, Any]] = [
+    ("region", None),
+    ("regoin", "eu-west-1"),
+    ("clusters", {"a": None}),
+    ("clusters", {"a": {**CLUSTER, "launch_type": "FARGAT"}}),
+    ("clusters", {"a": {**CLUSTER, "subnets": ["subnet-1"] * 17}}),
+    ("clusters", {"a": {**CLUSTER, "security_groups": ["sg-1"] * 6}}),
+    ("clusters", {"a": {**CLUSTER, "logs": {"group": "/ecs"}}}),
+    ("schedules", "yes"),
+    ("variables", {"name": "x"}),
+    ("variables", {"bucket": ["x"]}),
+    ("defaults", {"retrys": 1}),
+    ("defaults", {"retry_delay": "five minutes"}),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=[key for key, _ in BAD_VALUES])
+def test_a_bad_environment_is_bad_for_both(key: str, value: Any) -> None:
+    data = {"region": "eu-west-1", "clusters": {"a": CLUSTER}}
+    assert ENVIRONMENT.is_valid(data)
+
+    document = factory.Document("dags/etl/configs/x.yaml", yaml.safe_dump({**data, key: value}))
+
+    with pytest.raises(factory.Rejected):
+        factory.read_environment(document)
+    assert not ENVIRONMENT.is_valid(load(document.text))
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *("@once", "@yearly", "0 3 * * *", " 0  3 * * * ", "*/90 * * * *", "0 0 1,15 * MON-FRI", "59 23 31 12 7"),
+        *("007 08 L jan-DEC *", "0 0 * * sat#3", "5-10/2 * * * *", "@dayly", "@daily ", "60 * * * *", "0 24 * * *"),
+        *("0 0 32 * *", "0 0 * 13 *", "0 0 * * 8", "* * * *", "* * * * * *", "R * * * *", "* h/2 * * *"),
+        *("? * * * *", "", "*;* * * * *"),
+    ],
+)
+def test_a_schedule_is_judged_as_the_factory_judges_it(schedule: str) -> None:
+    document = {"schedule": schedule, "tasks": {"load": {}}, "providers": {}}
+
+    assert PIPELINE.is_valid(document) is (factory.Cron.problem(schedule) is None)
