@@ -1462,8 +1462,7 @@ def check_references(definition: Definition) -> List[Problem]:
     for planned in definition.plan.tasks.values():
         for path, root, member in planned.references:
             if member not in known[root]:
-                place = f"for provider '{definition.provider}' in {definition.context.name}"
-                message = f"unknown name '{root}.{member}' in the template, {place}"
+                message = f"unknown name '{root}.{member}' in the template, for provider '{definition.provider}'"
                 hint = nearest(member, known[root])
                 problems.append(problem_in(planned.layers, path, message, hint, "template", f"{root}.{member}"))
     return problems

@@ -1,0 +1,273 @@
+"""``./etl check``: what it tells, how it prints it and with which status it ends."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable, Dict, List, NamedTuple
+
+import pytest
+
+from tests.trees import DATA, REPOSITORY, SMALL, python, tree
+from tools import check, definitions, requests
+
+BAD = SMALL.replace("task_definition: loader", "task_definition: loader, retrys: 1")
+
+
+class Answer(NamedTuple):
+    """What a check ended with and printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+Checker = Callable[..., Answer]
+
+
+@pytest.fixture
+def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Checker:
+    """Check a tree of these pipelines with these arguments."""
+
+    def run(pipelines: Dict[str, str], *arguments: str) -> Answer:
+        root = tmp_path / "dags" / "etl"
+        if not root.exists():
+            tree(tmp_path, pipelines)
+        monkeypatch.setattr(definitions, "ETL", root)
+        monkeypatch.setenv("ETL_FOLDER", str(tmp_path))
+        try:
+            status = check.main(list(arguments))
+        except SystemExit as left:
+            status = int(left.code or 0)
+        return Answer(status, *capsys.readouterr())
+
+    return run
+
+
+def problems(answer: Answer) -> List[Dict[str, object]]:
+    found: List[Dict[str, object]] = json.loads(answer.out)
+    return found
+
+
+def test_this_repository_is_right_and_airflow_is_not_imported() -> None:
+    code = "import sys; from tools import check; status = check.main([]); print('airflow' in sys.modules, status)"
+    result = python(code, environment={"PYTHONPATH": str(REPOSITORY)})
+
+    summary, imported = result.stdout.splitlines()
+    assert summary.startswith("no problems in 8 files, 12 DAGs, 2 environments"), result.stdout + result.stderr
+    assert imported == "False 0"
+
+
+def test_it_runs_from_any_folder(tmp_path: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "tools.check", "cwr/big.yaml"],
+        cwd=REPOSITORY,
+        env={**os.environ, "ETL_FOLDER": str(REPOSITORY / "dags" / "etl" / "pipelines")},
+        capture_output=True,
+        text=True,
+    )
+
+    assert (result.returncode, result.stdout) == (0, "no problems in 1 file, 2 DAGs, 2 environments\n"), result.stderr
+
+
+def test_a_problem_is_told_as_the_factory_tells_it_and_counted(checked: Checker) -> None:
+    status, out, _ = checked({"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL})
+
+    (problem,) = definitions.factory.load(definitions.ETL, "development").problems
+    assert status == 1
+    assert out == f"{problem}\n\n1 problem in 4 files, 2 DAGs, 2 environments\n"
+
+
+def test_nothing_that_the_factory_tells_of_the_bad_examples_is_left_out(checked: Checker) -> None:
+    bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
+    answer = checked(bad, "--format", "json")
+
+    told = {(problem["path"], problem["line"], problem["column"], problem["rule"]) for problem in problems(answer)}
+    found = [problem for there in definitions.load_all(definitions.ETL).values() for problem in there.problems]
+    assert found
+    assert {(problem.path, problem.line, problem.column, problem.rule) for problem in found} <= told
+
+
+def test_json_is_a_list_of_objects(checked: Checker) -> None:
+    status, out, err = checked({"cwr/bad.yaml": BAD}, "--format", "json")
+
+    assert status == 1
+    assert json.loads(out) == [
+        {
+            "path": "dags/etl/pipelines/cwr/bad.yaml",
+            "line": 3,
+            "column": 35,
+            "message": "unknown key 'retrys'",
+            "hint": "did you mean 'retries'?",
+            "rule": "schema",
+        }
+    ]
+    assert "1 problem in" in err
+
+
+def test_json_without_problems_is_an_empty_list(checked: Checker) -> None:
+    assert json.loads(checked({"cwr/good.yaml": SMALL}, "--format", "json").out) == []
+
+
+def test_github_gets_annotations(checked: Checker) -> None:
+    status, out, _ = checked({"cwr/bad.yaml": BAD}, "--format", "github")
+
+    assert status == 1
+    assert out == (
+        "::error file=dags/etl/pipelines/cwr/bad.yaml,line=3,col=35,title=schema"
+        "::unknown key 'retrys'%0Adid you mean 'retries'?\n"
+    )
+
+
+def test_an_annotation_is_escaped_and_names_the_file_that_git_has() -> None:
+    problem = check.Problem("dags/etl/configs/a,b:c.yaml", 1, 2, "100%\r\nsure, it is: so", "", "schema")
+
+    assert check.annotation(problem) == (
+        "::error file=configs/a%2Cb%3Ac.yaml,line=1,col=2,title=schema::100%25%0D%0Asure, it is: so"
+    )
+
+
+def test_a_problem_of_one_environment_names_it(checked: Checker, tmp_path: Path) -> None:
+    staging = (DATA / "configs" / "staging.yaml").read_text()
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL.replace("loader}", "loader, cluster: only}")})
+    (root / "configs" / "staging.yaml").write_text(staging.replace("clusters:", "clusters:\n  only: {cluster: x}"))
+
+    (problem,) = problems(checked({}, "--format", "json"))
+
+    assert problem["message"] == "unknown cluster 'only' (in development)"
+
+
+def test_a_problem_of_all_environments_is_told_once(checked: Checker) -> None:
+    text = SMALL.replace("loader}", 'loader, cluster: nowhere, command: ["{{ env.nothing }}"]}')
+
+    told = problems(checked({"cwr/big.yaml": text}, "--format", "json"))
+
+    assert sorted(str(problem["message"]) for problem in told) == [
+        "unknown cluster 'nowhere'",
+        "unknown name 'env.nothing' in the template, for provider 'un'",
+        "unknown name 'env.nothing' in the template, for provider 'wcm'",
+    ]
+
+
+def test_only_what_is_named_is_told(checked: Checker) -> None:
+    pipelines = {"cwr/bad.yaml": BAD, "vi/bad.yaml": BAD, "vi/good.yaml": SMALL}
+
+    for path, files in [
+        ("dags/etl/pipelines/cwr", ["cwr/bad"]),
+        ("dags/etl/pipelines/vi/bad.yaml", ["vi/bad"]),
+        ("dags/etl/pipelines/vi/good.yaml", []),
+        ("dags", ["cwr/bad", "vi/bad"]),
+        ("dags/..", ["cwr/bad", "vi/bad"]),
+    ]:
+        told = problems(checked(pipelines, path, "--format", "json"))
+        assert [str(problem["path"])[len("dags/etl/pipelines/") : -len(".yaml")] for problem in told] == files
+
+
+def test_a_request_that_botocore_would_refuse_is_told(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        requests, "run_task_request", lambda definition, task_id: {"taskDefinition": "loader", "cpu": 1}
+    )
+
+    (problem,) = problems(checked({"cwr/big.yaml": SMALL}, "--format", "json"))
+
+    assert (problem["line"], problem["rule"]) == (3, "ecs")
+    assert str(problem["message"]).startswith('not a RunTask request: Unknown parameter in input: "cpu"')
+
+
+@pytest.mark.parametrize("path", ["configs", "dags/etl/configs", "dags/etl/configs/../configs/staging.yaml"])
+def test_the_environments_are_found_by_their_link_too(path: str) -> None:
+    selected = check.select(definitions.ETL, [str(REPOSITORY / path)])
+
+    assert selected is not None
+    assert {file.parent for file in selected} == {definitions.ETL / "configs"}
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("dags/etl/pipelines/cwr/nothing.yaml", "there is no dags/etl/pipelines/cwr/nothing.yaml"),
+        ("dags/etl/factory.py", "dags/etl/factory.py is no definition; one is "),
+        ("empty", "empty holds no definition; one is "),
+    ],
+)
+def test_a_path_without_definitions_is_wrong_use(path: str, message: str, checked: Checker, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+
+    status, out, err = checked({"cwr/big.yaml": SMALL}, path)
+
+    assert (status, out) == (2, "")
+    assert err.startswith(f"etl check: {message}")
+
+
+def test_an_unknown_format_is_wrong_use(checked: Checker) -> None:
+    assert checked({}, "--format", "xml").status == 2
+
+
+def test_what_an_environments_defaults_do_is_told_of_its_file(checked: Checker, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL, "cwr/bad.yaml": BAD})
+    file = root / "configs" / "staging.yaml"
+    file.write_text(file.read_text() + "defaults:\n  cpu: 300\n")
+
+    (problem,) = problems(checked({}, "dags/etl/configs/staging.yaml", "--format", "json"))
+
+    assert (problem["path"], problem["rule"]) == ("dags/etl/configs/staging.yaml", "ecs")
+    assert problem["message"] == "Fargate has no 300 CPU"
+
+
+def test_an_environment_that_cannot_be_read_is_told_whatever_is_named(checked: Checker, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    (root / "configs" / "staging.yaml").write_text("")
+
+    (problem,) = problems(checked({}, "dags/etl/pipelines/cwr", "--format", "json"))
+
+    assert (problem["path"], problem["message"]) == (
+        "dags/etl/configs/staging.yaml",
+        "expected a mapping, got nothing",
+    )
+
+
+def test_a_person_who_waits_sees_a_progress_bar(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+    pipelines = {f"cwr/p{number}.yaml": SMALL for number in range(5)}
+    assert "checking" not in checked(pipelines).err
+    monkeypatch.setattr(check, "PATIENCE", 0)
+    assert "checking" not in checked(pipelines).err  # into a file
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    answer = checked(pipelines)
+    assert "checking" in answer.err
+    assert answer.out == "no problems in 7 files, 10 DAGs, 2 environments\n"
+
+
+COST = """
+import resource, sys, time
+from pathlib import Path
+from tools import check, definitions, requests
+definitions.ETL = Path(sys.argv[1])
+assert check.main([]) == 0
+used = resource.getrusage(resource.RUSAGE_SELF)
+print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+"""
+
+
+@pytest.mark.slow
+def test_a_thousand_dags_take_five_seconds_and_300_mib_at_most(tmp_path: Path) -> None:
+    text = (REPOSITORY / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml").read_text()
+    above, _, _ = text.partition("providers:")
+    provider = (
+        "  p{0}:\n    variables: {{territory: t{0}}}\n"
+        '    tasks:\n      parse: {{memory: 16384, environment: {{T: "{{{{ provider.territory }}}}"}}}}\n'
+    )
+    providers = "providers:\n" + "".join(provider.format(number) for number in range(5))
+    pipelines = {f"cwr/p{n}.yaml": above.replace("cwr-", f"cwr{n}-") + providers for n in range(200)}
+    root = tree(tmp_path, pipelines, configs=REPOSITORY / "configs")
+
+    result = python(COST, str(root), environment={"PYTHONPATH": str(REPOSITORY)})
+
+    assert result.returncode == 0, result.stdout + result.stderr
+    summary, used = result.stdout.splitlines()
+    seconds, mebibytes = map(float, used.split())
+    assert summary == "no problems in 202 files, 1000 DAGs, 2 environments"
+    assert seconds <= 5  # of CPU, as the tests' machine has more to do
+    assert mebibytes <= 300

@@ -1,0 +1,60 @@
+"""The RunTask request of each task: the one that the operator sends, and one that botocore takes."""
+
+from pathlib import Path
+from typing import Any, Dict, List
+from unittest.mock import Mock
+
+import factory
+import pytest
+
+from tests.trees import tree
+from tools import definitions
+from tools.requests import check_requests, request_errors, run_task_request
+
+ALL = [definition for found in definitions.load_all().values() for definition in found.definitions]
+
+
+@pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
+def test_botocore_takes_the_requests_of_this_repository(definition: factory.Definition) -> None:
+    assert list(check_requests([definition])) == []
+
+
+@pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
+def test_a_request_is_what_the_operator_sends(definition: factory.Definition) -> None:
+    for task_id, task in factory.build_dag(definition).task_dict.items():
+        sent: List[Dict[str, Any]] = []
+        task.client = Mock(run_task=lambda sent=sent, **request: sent.append(request))
+        with pytest.raises(TypeError):  # nothing is answered
+            task._start_task({})
+
+        assert sent == [run_task_request(definition, task_id)]
+
+
+@pytest.mark.parametrize(
+    ("broken", "error"),
+    [
+        ({"taskDefinition": None}, "Invalid type for parameter taskDefinition"),
+        ({"overrides": {"containerOverrides": [{"command": "load"}]}}, "containerOverrides[0].command"),
+        ({"overrides": {"cpus": "256"}}, 'Unknown parameter in overrides: "cpus"'),
+        ({"tags": {"a": "b"}}, "Invalid type for parameter tags"),
+    ],
+)
+def test_a_request_that_botocore_would_refuse_is_seen(broken: Dict[str, Any], error: str) -> None:
+    request = run_task_request(ALL[0], next(iter(ALL[0].plan.tasks)))
+    assert request_errors(request) == []
+
+    (told,) = request_errors({**request, **broken})
+
+    assert error in told
+
+
+def test_a_refused_request_is_told_at_its_task_and_once(tmp_path: Path) -> None:
+    text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader}\nproviders: {un: {}, wcm: {}}\n"
+    found = factory.load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+    found.definitions[0].plan.tasks["load"].operator["overrides"]["cpus"] = "256"
+
+    (problem,) = check_requests(found.definitions)
+
+    assert (problem.path, problem.line, problem.column) == ("dags/etl/pipelines/cwr/big.yaml", 3, 3)
+    assert problem.rule == "ecs"
+    assert problem.message.startswith('not a RunTask request: Unknown parameter in overrides: "cpus"')
