@@ -6,18 +6,11 @@ from typing import Callable, List
 
 import pytest
 
-from tests.trees import tree
+from tests.trees import DATA, stem, tree
 from tools import check, definitions
 
-PIPELINE = """\
-start_date: 2022-01-01
-tasks:
-  fetch: {task_definition: fetcher}
-  load: {task_definition: loader, depends_on: [fetch]}
-providers:
-  un: {}
-  wcm: {}
-"""
+REMOVED = DATA / "bad" / "removed"
+PIPELINE = (REMOVED / "before.yaml").read_text()
 Told = Callable[[str], List[str]]
 
 
@@ -52,6 +45,14 @@ def told(repository: Path) -> Told:
 
 def without_load(text: str = PIPELINE) -> str:
     return "".join(line for line in text.splitlines(keepends=True) if "load:" not in line)
+
+
+@pytest.mark.parametrize("case", sorted(REMOVED.glob("task_*.yaml")), ids=stem)
+def test_a_change_is_reported_where_and_as_it_is(case: Path, told: Told) -> None:
+    told(case.read_text())
+
+    problems = check.check(definitions.ETL, None, None).problems
+    assert "\n".join(map(str, problems)) + "\n" == case.with_suffix(".txt").read_text()
 
 
 def test_a_task_that_is_gone_is_told_at_the_tasks(told: Told) -> None:
