@@ -22,6 +22,21 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 # The numbers of each field of a cron expression, as regular expressions; leading zeros are allowed.
 CRON_NUMBERS = ("[0-5]?[0-9]", "1?[0-9]|2[0-3]", "[1-9]|[12][0-9]|3[01]", "[1-9]|1[0-2]", "[0-7]")
 
+# What a regular expression and a type can say of the shapes that are no text.
+SHAPES: Dict[Type[factory.Shape], Schema] = {
+    factory.Moment: {
+        "type": "string",
+        "pattern": r"^(19[7-9]\d|20\d\d|2100)-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)? ?(Z|[+-]\d\d:\d\d))?$",
+    },
+    factory.Duration: {
+        "type": ["integer", "string"],
+        "minimum": 1,
+        "maximum": 2**31 - 1,
+        "pattern": f"^(?=.*[1-9]){factory.Duration.pattern.pattern}$",
+    },
+    factory.Scalar: {"type": ["string", "number", "boolean"]},
+}
+
 
 def files() -> Dict[Path, str]:
     """Give the schemas' texts by their paths in the repository."""
@@ -138,8 +153,9 @@ def type_schema(type_: Any) -> Schema:
 
 def shape_schema(shape: Type[factory.Shape]) -> Schema:
     """Give what a shape of the factory says of itself, with words in place of the regular expression."""
-    schema: Schema = {}
-    shape.__modify_schema__(schema)
+    schema: Schema = dict(SHAPES.get(shape, {}))
+    if issubclass(shape, factory.Text):
+        schema = {"type": "string", "pattern": f"^(?:{shape.pattern.pattern})$"}
     if shape is factory.Cron:
         schema["pattern"] = cron_pattern()
     if "pattern" in schema:  # the YAML language server's own keyword, of VS Code's JSON

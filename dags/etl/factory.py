@@ -20,13 +20,18 @@ import os
 import re
 import stat
 import sys
+import threading
+import time
+from collections import deque
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import (
+    TYPE_CHECKING,
     Any,
     ClassVar,
+    Deque,
     Dict,
     Iterable,
     Iterator,
@@ -34,6 +39,7 @@ from typing import (
     Mapping,
     NamedTuple,
     Optional,
+    Set,
     Tuple,
     Type,
     Union,
@@ -54,11 +60,19 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.resolver import Resolver
 
+if TYPE_CHECKING:
+    from airflow.models.baseoperator import BaseOperator
+    from airflow.providers.amazon.aws.operators.ecs import EcsOperator
+    from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
+else:  # what is mixed into them stands here without the 1.5 s that they take to import
+    BaseOperator = EcsOperator = S3KeySensor = object
+
 KeyPath = Tuple[Any, ...]
 
 # libyaml reads about 0.5 MB/s, and a file is read every 30 s: 512 KiB are some 10,000 providers.
 MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
+WAIT_FOR = "wait_for_delivery"  # task id of the sensor
 # What holds where no layer says anything else.
 SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
 MAX_DAG_ID = 250  # a column of Airflow's database
@@ -188,17 +202,11 @@ class Misread:
 
 
 class Shape:
-    """A kind of value: pydantic calls ``validate``, and editors are told ``schema``."""
-
-    schema: ClassVar[Dict[str, Any]] = {}
+    """A kind of value, which pydantic checks with ``validate``."""
 
     @classmethod
     def __get_validators__(cls) -> Iterator[Any]:
         yield cls.validate
-
-    @classmethod
-    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
-        schema.update(cls.schema)
 
     @classmethod
     def validate(cls, value: Any) -> Any:
@@ -209,10 +217,6 @@ class Text(Shape, str):
     """Text without control characters."""
 
     pattern = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f]*")
-
-    @classmethod
-    def __modify_schema__(cls, schema: Dict[str, Any]) -> None:
-        schema.update(type="string", pattern=f"^(?:{cls.pattern.pattern})$")
 
     @classmethod
     def what(cls) -> str:
@@ -351,11 +355,6 @@ class Moment(Shape, datetime):
     The value has pendulum's time zone, which Airflow insists on.
     """
 
-    schema: ClassVar[Dict[str, Any]] = {
-        "type": "string",
-        "pattern": r"^(19[7-9]\d|20\d\d|2100)-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)? ?(Z|[+-]\d\d:\d\d))?$",
-    }
-
     @classmethod
     def validate(cls, value: Any) -> datetime:
         hint = "a date is static, so that every parse gives the same DAG: write one such as 2022-01-01"
@@ -381,12 +380,6 @@ class Duration(Shape, timedelta):
     """A length of time: ``30m``, ``6h``, ``1d12h``, or seconds."""
 
     pattern = re.compile(r"(?=.)(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
-    schema: ClassVar[Dict[str, Any]] = {
-        "type": ["integer", "string"],
-        "minimum": 1,
-        "maximum": 2**31 - 1,
-        "pattern": f"^(?=.*[1-9]){pattern.pattern}$",
-    }
 
     @classmethod
     def validate(cls, value: Any) -> timedelta:
@@ -407,8 +400,6 @@ class Duration(Shape, timedelta):
 
 class Scalar(Shape):
     """What a variable may be: text, a number or a boolean."""
-
-    schema: ClassVar[Dict[str, Any]] = {"type": ["string", "number", "boolean"]}
 
     @classmethod
     def validate(cls, value: Any) -> Union[str, int, float, bool]:
@@ -1021,6 +1012,7 @@ class PlannedTask(NamedTuple):
     layers: List[Layer]  # the task's own first, then from the lowest to the highest
     operator: Dict[str, Any]  # arguments of the ECS operator, but for owner and DAG
     references: List[Tuple[KeyPath, str, str]]  # place in the task, env | provider | params, member
+    places: Dict[str, str]  # path:line of its task definition and cluster, for a person who reads the task's log
 
 
 class Plan(NamedTuple):
@@ -1053,6 +1045,7 @@ class Definition(NamedTuple):
     description: str
     schedule: Optional[str]  # None where nothing is scheduled
     settings: Settings
+    layers: List[Layer]  # of the settings
     variables: Dict[str, Dict[str, Any]]  # what templates find in env and provider
     plan: Plan
 
@@ -1161,9 +1154,15 @@ def broken_expression(text: str) -> str:
     for expression in re.findall(r"\{\{.*?(?:\}\}|$)", text, re.DOTALL):
         try:
             jinja_environment().parse(expression)
-        except jinja2.TemplateSyntaxError:
+        except (jinja2.TemplateSyntaxError, RecursionError):
             return str(expression).splitlines()[0]
     return text.splitlines()[0]
+
+
+def not_idempotent(text: str) -> Tuple[str, str]:
+    """Give message and hint for what is something else at every try."""
+    hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
+    return f"'{text}' gives something else when the task runs again", hint
 
 
 def templates(task: Task) -> Iterator[Tuple[KeyPath, str]]:
@@ -1230,8 +1229,8 @@ def check_settings(settings: Settings, layers: List[Layer], context: Context) ->
     """Check what a pipeline and a provider say of their DAG together."""
     problems: List[Problem] = []
 
-    def report(path: KeyPath, message: str, hint: str, rule: str) -> None:
-        problems.append(problem_in(layers, path, message, hint, rule))
+    def report(path: KeyPath, message: str, hint: str, rule: str, within: str = "") -> None:
+        problems.append(problem_in(layers, path, message, hint, rule, within))
 
     if settings.start_date is None:
         report((), "missing key 'start_date'", "add a static date such as 'start_date: 2022-01-01'", "schema")
@@ -1245,7 +1244,14 @@ def check_settings(settings: Settings, layers: List[Layer], context: Context) ->
         for message in param_problems(param):
             report(("params", param_name), message, "", "schema")
     if settings.wait_for is not None:
-        report(("wait_for",), "wait_for does nothing yet", "leave it out until it does", "schema")
+        url = settings.wait_for.s3 or ""
+        template, again = read_template(url), NOT_IDEMPOTENT.search(url)
+        if not re.fullmatch(r"s3://[^/]+/.+", url):
+            report(("wait_for", "s3"), "wait_for needs an address on S3", "write 's3: s3://bucket/key'", "schema")
+        if template.message:
+            report(("wait_for", "s3"), template.message, template.hint, "template", template.within)
+        if again:
+            report(("wait_for", "s3"), *not_idempotent(again.group()), "idempotency", again.group())
     return problems
 
 
@@ -1350,9 +1356,7 @@ def plan_task(
             references += [(path, *member) for member in template.members]
         again = NOT_IDEMPOTENT.search(text)
         if again:
-            message = f"'{again.group()}' gives something else when the task runs again"
-            hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
-            report(path, message, hint, "idempotency", again.group())
+            report(path, *not_idempotent(again.group()), "idempotency", again.group())
 
     container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
     if task.task_definition is None:
@@ -1374,7 +1378,10 @@ def plan_task(
     if length > MAX_OVERRIDES:
         message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
         report(("environment",) if task.environment else ("command",), message, "put the data on S3", "ecs")
-    return PlannedTask(task, layers, operator, references), problems
+    places = {
+        key: str(problem_in(layers, (key,), "", "", "")).partition(": ")[0] for key in ("cluster", "task_definition")
+    }
+    return PlannedTask(task, layers, operator, references, places), problems
 
 
 def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], context: Context) -> Plan:
@@ -1417,10 +1424,10 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> Tuple[Li
         override = override or Provider()
         own = override.__fields_set__ & set(Settings.__fields__)
         who = provider if own else None
+        layers = [Layer(document, ()), Layer(document, ("providers", who))]
         if who not in checked:
             below = pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)
             settings = Settings.parse_obj(merge([below, override.dict(include=own, exclude_unset=True)]))
-            layers = [Layer(document, ()), Layer(document, ("providers", who))]
             checked[who] = settings, check_settings(settings, layers, context)
         settings, found = checked[who]
         if not found and settings.environments is not None and context.name not in settings.environments:
@@ -1439,6 +1446,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> Tuple[Li
             description=pipeline.description or "",
             schedule=settings.schedule if context.environment.schedules and context.folder == "etl" else None,
             settings=settings,
+            layers=layers,
             variables={
                 "env": {**given(context.environment).get("variables", {}), "name": context.name},
                 "provider": {**given(override).get("variables", {}), "name": provider},
@@ -1446,6 +1454,9 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> Tuple[Li
             plan=plan,
         )
         found = found + plan.problems + check_references(definition)
+        if settings.wait_for is not None and WAIT_FOR in plan.tasks:
+            message = f"a task cannot be called '{WAIT_FOR}' beside wait_for"
+            found.append(document.problem(("tasks", WAIT_FOR), message, "rename it", at_key=True))
         if len(definition.dag_id) > MAX_DAG_ID:
             message = f"the DAG's id would have {len(definition.dag_id)} characters; Airflow takes {MAX_DAG_ID}"
             found.append(document.problem(("providers", provider), message, "shorten the names", at_key=True))
@@ -1458,13 +1469,18 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> Tuple[Li
 def check_references(definition: Definition) -> List[Problem]:
     """Check that env, provider and params have what the templates name of them."""
     known: Dict[str, Iterable[str]] = {**definition.variables, "params": definition.settings.the_params}
+    named = [
+        (planned.layers, *reference) for planned in definition.plan.tasks.values() for reference in planned.references
+    ]
+    if definition.settings.wait_for is not None:
+        members = read_template(definition.settings.wait_for.s3 or "").members
+        named += [(definition.layers, ("wait_for", "s3"), root, member) for root, member in members]
     problems = []
-    for planned in definition.plan.tasks.values():
-        for path, root, member in planned.references:
-            if member not in known[root]:
-                message = f"unknown name '{root}.{member}' in the template, for provider '{definition.provider}'"
-                hint = nearest(member, known[root])
-                problems.append(problem_in(planned.layers, path, message, hint, "template", f"{root}.{member}"))
+    for layers, path, root, member in named:
+        if member not in known[root]:
+            message = f"unknown name '{root}.{member}' in the template, for provider '{definition.provider}'"
+            hint = nearest(member, known[root])
+            problems.append(problem_in(layers, path, message, hint, "template", f"{root}.{member}"))
     return problems
 
 
@@ -1552,8 +1568,6 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
         return read_file(root, root / "pipelines" / names[0] / f"{names[1]}.yaml", context, names[2])
     definitions: List[Definition] = []
     problems: List[Problem] = []
-    if context.environment.alerts:
-        problems.append(context.document.problem(("alerts",), "alerts do nothing yet", "leave them out until they do"))
     files, unreadable = pipeline_files(root)
     problems += unreadable
     for file in files:
@@ -1602,45 +1616,272 @@ def doc_md(definition: Definition) -> str:
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}.",
         *(markdown(f"{name}: {param.description}") for name, param in params if param.description),
+        *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         definition.plan.table,
     ]
     return "\n\n".join(paragraphs)
 
 
+class WithTypedParams(BaseOperator):
+    """A task whose templates see what a person typed at the trigger."""
+
+    typed_params: ClassVar[Mapping[str, Param]] = {}
+
+    def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
+        """Check what was typed before anything starts: Airflow takes unknown keys, and MWAA uses none at all."""
+        run = context.get("dag_run")
+        context["params"] = check_typed(self.typed_params, (run and run.conf) or {})
+        super().render_template_fields(context, jinja_env)
+
+
+def check_typed(params: Mapping[str, Param], typed: Mapping[str, Any]) -> Dict[str, Any]:
+    """Lay what a person typed over the defaults; raises AirflowFailException, after which there is no retry."""
+    from airflow.exceptions import AirflowFailException
+    from jsonschema import Draft7Validator, FormatChecker
+
+    wrong = [
+        f"unknown key '{key}', {nearest(key, params) or 'this DAG takes none'}" for key in typed if key not in params
+    ]
+    values = {}
+    for name, param in params.items():
+        default, _, schema = param_parts(param)
+        values[name] = typed.get(name, default)
+        if name in typed:
+            errors = Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(typed[name])
+            wrong += [f"'{name}': {error.message}" for error in errors]
+    if wrong:
+        raise AirflowFailException(f"The run's configuration is not what this DAG takes: {'; '.join(wrong)}")
+    return values
+
+
+# What ECS answers when a later try may succeed, and when a person has to change something.
+TRANSIENT = re.compile(
+    r"Throttl|TooManyRequests|RequestLimitExceeded|ServerException|ServiceUnavailable|InternalFailure|InternalError"
+    r"|RequestTimeout|limit on the number of tasks|[Cc]apacity is unavailable"
+)
+MISTAKE = re.compile(
+    r"ClientException|InvalidParameterException|ClusterNotFound|AccessDenied|PlatformUnknown|UnsupportedFeature|Blocked"
+)
+ATTEMPTS = 8  # 3 minutes of pauses; then the task's own retries go on
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether ECS may do at a later try what it does not do now."""
+    from airflow.providers.amazon.aws.exceptions import EcsOperatorError
+    from botocore import exceptions
+
+    if isinstance(error, EcsOperatorError):  # what is missing, such as RESOURCE:MEMORY
+        return all(failure.get("reason", "").startswith("RESOURCE:") for failure in error.failures)
+    if isinstance(error, (exceptions.ClientError, exceptions.WaiterError)):
+        return bool(TRANSIENT.search(str(error)))
+    return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
+
+
+def failed_to_start(error: BaseException) -> bool:
+    """Tell whether ECS took the task, but did not get its containers to run."""
+    from airflow.providers.amazon.aws.exceptions import EcsTaskFailToStart
+
+    return isinstance(error, EcsTaskFailToStart)
+
+
+class LogTail(threading.Thread):
+    """Follows a container's output in CloudWatch Logs and writes it to the task's log; stop() ends it within 2 s.
+
+    The provider's own reads the stream from its head at every look, and sleeps its whole interval before it ends.
+    """
+
+    def __init__(self, client: Any, group: str, stream: str, interval: timedelta, log: Any, keep: int) -> None:
+        super().__init__(daemon=True, name="log tail")
+        self.client, self.log, self.interval = client, log, interval.total_seconds()
+        self.request: Dict[str, Any] = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
+        self.last: Deque[str] = deque(maxlen=keep)
+        self.told: Set[str] = set()
+        self.stopped = threading.Event()
+
+    def run(self) -> None:
+        while not self.stopped.wait(self.interval):
+            self.read()
+        self.read()
+        time.sleep(1)  # CloudWatch has the last lines a moment after the container has ended
+        self.read()
+
+    def read(self) -> None:
+        """Write what has come since the last look. What goes wrong is told once, and is no reason to fail."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            while True:
+                response = self.client.get_log_events(**self.request)
+                for event in response["events"]:
+                    self.last.append(event["message"])
+                    self.log.info("[%s] %s", datetime.utcfromtimestamp(event["timestamp"] / 1000), event["message"])
+                if self.request.get("nextToken") == response["nextForwardToken"]:
+                    return
+                self.request["nextToken"] = response["nextForwardToken"]
+        except (BotoCoreError, ClientError) as error:
+            not_yet = "stream does not exist" in str(error)  # the container has not written yet
+            if not not_yet and str(error) not in self.told:
+                self.told.add(str(error))
+                self.log.warning("The container's log cannot be read from %s: %s", self.request["logGroupName"], error)
+
+    def stop(self) -> None:
+        """Read once more and end."""
+        self.stopped.set()
+
+    def get_last_log_messages(self, number: int) -> List[str]:
+        """Give the last messages, for the error of a failed task."""
+        return list(self.last)[-number:]
+
+    def get_last_log_message(self) -> Optional[str]:
+        """Give the last message, which becomes the task's XCom."""
+        return self.last[-1] if self.last else None
+
+
+class EcsTask(WithTypedParams, EcsOperator):
+    """The provider's operator, without its holes."""
+
+    places: ClassVar[Mapping[str, str]] = {}  # path:line of what a mistake is in: cluster, task_definition
+    logical_date: Any = None
+
+    def set_xcomargs_dependencies(self) -> None:
+        """Do nothing: no field of ours holds an XComArg, and looking for them is a third of the building time."""
+
+    def execute(self, context: Any, session: Any = None) -> Any:
+        """Run the ECS task to its end; a mistake in the definition fails at once, without retries."""
+        from airflow.exceptions import AirflowFailException
+        from botocore.exceptions import ClientError
+
+        self.logical_date = context.get("logical_date")
+        try:
+            return super().execute(context)
+        except ClientError as error:
+            if not MISTAKE.search(str(error)) or is_transient(error):
+                raise
+            place = self.places.get("cluster" if "luster" in str(error) else "task_definition", "the definition")
+            raise AirflowFailException(f"ECS refuses the task: {error}. Look at {place}") from error
+
+    def persist(self, call: Any, *arguments: Any, when: Any = is_transient, **more: Any) -> Any:
+        """Call again with growing pauses while ``when`` says of the error that it may pass, at most 8 times."""
+        import tenacity
+
+        def tell(state: Any) -> None:
+            pause, error = state.next_action.sleep, state.outcome.exception()
+            self.log.warning(
+                "%s. Attempt %d of %d follows in %.0f s.", error, state.attempt_number + 1, ATTEMPTS, pause
+            )
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(when),
+            wait=tenacity.wait_exponential(multiplier=2, max=60),
+            stop=tenacity.stop_after_attempt(ATTEMPTS),
+            before_sleep=tell,
+            reraise=True,
+        )
+        return retrying(call, *arguments, **more)
+
+    def _start_wait_check_task(self, context: Any) -> None:
+        self.persist(super()._start_wait_check_task, context, when=failed_to_start)
+
+    def _start_task(self, context: Any) -> None:
+        self.persist(super()._start_task, context)
+        client: Any = self.client
+        region, cluster = client.meta.region_name, self.cluster.split("/")[-1]
+        address = f"https://{region}.console.aws.amazon.com/ecs/v2/clusters/{cluster}/tasks/{self.ecs_task_id}"
+        self.log.info("The ECS task in the console: %s?region=%s", address, region)
+
+    def _wait_for_task_ended(self) -> None:
+        self.persist(super()._wait_for_task_ended)
+
+    def _check_success_task(self) -> None:
+        self.persist(super()._check_success_task)
+
+    def _try_reattach_task(self, context: Any) -> None:
+        """Take up the ECS task of a worker that died, if it runs or has done its work.
+
+        DescribeTasks knows the one task, stopped or not; the provider's way lists 100 running ones and needs two more
+        permissions. ECS forgets a stopped task after an hour.
+        """
+        memory = self.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=self.task_id)
+        arn = self.xcom_pull(context, task_ids=memory, key=self.REATTACH_XCOM_KEY)  # type: ignore[arg-type]
+        if not arn:
+            return
+        client: Any = self.client
+        found = self.persist(client.describe_tasks, cluster=self.cluster, tasks=[arn])["tasks"]
+        if not found:
+            self.log.info("ECS no longer knows %s, which an earlier try started: starting anew", arn)
+        elif found[0]["lastStatus"] == "STOPPED" and not has_succeeded(found[0]):
+            self.log.info("%s, which an earlier try started, has failed: starting anew", arn)
+        elif found[0]["lastStatus"] != "STOPPED" and found[0].get("desiredStatus") == "STOPPED":
+            self.log.info("%s, which an earlier try started, is being stopped: starting anew", arn)
+        else:
+            self.log.info("Taking up %s, which an earlier try started: %s", arn, found[0]["lastStatus"])
+            self.arn, self.ecs_task_id = arn, arn.split("/")[-1]
+
+    def _xcom_del(self, session: Any, task_id: str) -> None:
+        """Forget the ECS task of this run; the provider forgets those of all runs."""
+        from airflow.models.xcom import XCom
+
+        # Not by run_id: for that, Airflow 2.2.2's own clear() makes a query that SQLAlchemy cannot delete by.
+        XCom.clear(self.logical_date, dag_id=self.dag_id, task_id=task_id, session=session)
+
+    def _get_task_log_fetcher(self) -> Any:
+        from airflow.providers.amazon.aws.hooks.logs import AwsLogsHook
+
+        client = AwsLogsHook(aws_conn_id=self.aws_conn_id, region_name=self.awslogs_region).get_conn()
+        stream = f"{self.awslogs_stream_prefix}/{self.ecs_task_id}"
+        keep = max(self.number_logs_exception, 1)
+        return LogTail(client, str(self.awslogs_group), stream, self.awslogs_fetch_interval, self.log, keep)
+
+
+def has_succeeded(task: Mapping[str, Any]) -> bool:
+    """Tell whether all containers of a stopped ECS task ended with 0, as DescribeTasks has it."""
+    containers = task.get("containers") or [{}]
+    return all(container.get("exitCode") == 0 for container in containers)
+
+
+class Delivery(WithTypedParams, S3KeySensor):
+    """Waits for a provider's delivery on S3."""
+
+    def poke(self, context: Any) -> bool:
+        """Look for a key that fits; the provider's sensor takes any key with the part before the first wildcard."""
+        return all(self.has_arrived(url) for url in self.bucket_key)
+
+    def has_arrived(self, url: str) -> bool:
+        """Look for one s3:// address, with wildcards."""
+        bucket, _, key = url.partition("://")[2].partition("/")
+        self.log.info("Looking for s3://%s/%s", bucket, key)
+        return bool(self.get_hook().check_for_wildcard_key(key, bucket))
+
+    def execute(self, context: Any) -> Any:
+        """Wait; when the time is over, say for what."""
+        from airflow.exceptions import AirflowSensorTimeout
+
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout:
+            length = timedelta(seconds=self.timeout)
+            raise AirflowSensorTimeout(f"Not delivered within {length}: {', '.join(self.bucket_key)}") from None
+
+
 @lru_cache(maxsize=1)
-def ecs_operator() -> Any:
-    """Give the operator of the tasks. Here and in build_dag stands all that depends on Airflow's version."""
+def operators() -> Tuple[Any, Any]:
+    """Give the classes of the ECS tasks and of the delivery sensor.
+
+    Here and in build_dag stands all that depends on the versions of Airflow and the provider.
+    """
     try:
         from airflow.providers.amazon.aws.operators.ecs import EcsOperator
+        from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
     except ImportError:  # the provider in MWAA's own image
         from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
-    from airflow.configuration import conf
-    from airflow.exceptions import AirflowFailException
+        from airflow.providers.amazon.aws.sensors.s3_key import S3KeySensor
 
-    class PipelineEcsOperator(EcsOperator):
-        template_fields = (
-            *EcsOperator.template_fields,
-            "cluster",
-            "task_definition",
-            "network_configuration",
-            "tags",
-        )
-
-        def set_xcomargs_dependencies(self) -> None:
-            """Do nothing: no field of ours holds an XComArg, and looking for them is a third of the building time."""
-
-        def execute(self, context: Any, session: Any = None) -> Any:
-            typed = context["dag_run"].conf
-            if typed and not conf.getboolean("core", "dag_run_conf_overrides_params"):
-                keys = ", ".join(sorted(typed))
-                raise AirflowFailException(
-                    f"What was typed at the trigger ({keys}) is not used yet: trigger without it."
-                )
-            return super().execute(context)
-
+    templated = ("cluster", "task_definition", "network_configuration", "tags")
+    fields = {"template_fields": (*EcsOperator.template_fields, *templated)}
+    ecs_task = type("PipelineEcsOperator", (EcsTask, EcsOperator), fields)
     # Airflow's metaclass wraps the inherited __init__ once more, which costs 20 % of building an operator.
-    PipelineEcsOperator.__init__ = EcsOperator.__init__  # type: ignore[method-assign]
-    return PipelineEcsOperator
+    ecs_task.__init__ = EcsOperator.__init__  # type: ignore[misc]
+    return ecs_task, type("DeliverySensor", (Delivery, S3KeySensor), {})
 
 
 def build_dag(definition: Definition) -> Any:
@@ -1648,7 +1889,7 @@ def build_dag(definition: Definition) -> Any:
     from airflow.models.dag import DAG
     from airflow.models.param import Param as AirflowParam
 
-    settings, folder = definition.settings, definition.context.folder
+    settings, folder, environment = definition.settings, definition.context.folder, definition.context.environment
     tags = {
         definition.family,
         definition.pipeline,
@@ -1657,10 +1898,6 @@ def build_dag(definition: Definition) -> Any:
         *(settings.tags or ()),
     }
     optional: Dict[str, Any] = {"max_active_tasks": settings.max_active_tasks} if settings.max_active_tasks else {}
-    params: Dict[str, Any] = {}
-    for name, param in settings.the_params.items():
-        default, description, schema = param_parts(param)
-        params[name] = AirflowParam(default, description or "", **schema)
     dag = DAG(
         definition.dag_id,
         description=definition.description,
@@ -1671,22 +1908,94 @@ def build_dag(definition: Definition) -> Any:
         max_active_runs=settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"],
         dagrun_timeout=settings.dagrun_timeout,
         tags=sorted(tags if folder == "etl" else tags | {folder}),
-        params=params,
+        # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.
+        params={
+            name: AirflowParam(param.default, param.description or "") for name, param in settings.the_params.items()
+        },
         user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
         doc_md=doc_md(definition),
+        sla_miss_callback=partial(alert_sla_miss, environment) if environment.alerts else None,
         **optional,
     )
-    operator = ecs_operator()
+    ecs_task, delivery_sensor = operators()
+    common: Dict[str, Any] = {"dag": dag, "owner": settings.owner or SETTING_DEFAULTS["owner"]}
+    if environment.alerts:
+        common["on_failure_callback"] = partial(alert_failure, environment)
     tasks = {
-        task_id: operator(
-            task_id=task_id, dag=dag, owner=settings.owner or SETTING_DEFAULTS["owner"], **planned.operator
-        )
+        task_id: ecs_task(task_id=task_id, reattach=True, **common, **planned.operator)
         for task_id, planned in definition.plan.tasks.items()
     }
     for task_id, planned in definition.plan.tasks.items():
+        tasks[task_id].places = planned.places
         if planned.task.depends_on:
             tasks[task_id].set_upstream([tasks[other] for other in planned.task.depends_on])
+    if settings.wait_for is not None:
+        roots = [task for task in tasks.values() if not task.upstream_task_ids]
+        sensor = delivery_sensor(
+            task_id=WAIT_FOR,
+            bucket_key=settings.wait_for.s3,
+            aws_conn_id=environment.aws_conn_id,
+            mode="reschedule",  # a worker's slot is taken only for the moment of a look
+            poke_interval=(settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds(),
+            timeout=(settings.wait_for.timeout or timedelta(hours=12)).total_seconds(),
+            retries=3,  # of a look that failed; a delivery that is too late is not tried again
+            **common,
+        )
+        sensor.set_downstream(roots)
+        tasks[WAIT_FOR] = sensor
+    if settings.the_params:
+        for task in tasks.values():
+            task.typed_params = settings.the_params
     return dag
+
+
+def alert_failure(environment: Environment, context: Any) -> None:
+    """Tell the environment's topic of a task that has failed and has no retries left."""
+    ti = context["task_instance"]
+    publish(
+        environment,
+        f"{ti.dag_id} {ti.task_id} failed",
+        {
+            "DAG": ti.dag_id,
+            "Provider": ti.dag_id.rpartition("_dag_")[2],
+            "Task": ti.task_id,
+            "Run": context["run_id"],
+            "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",
+            "Reason": context.get("exception"),
+            "Log": ti.log_url,
+        },
+    )
+
+
+def alert_sla_miss(
+    environment: Environment, dag: Any, task_list: Any, blocking: Any, slas: Any, blocking_tis: Any
+) -> None:
+    """Tell the environment's topic of the tasks that have not succeeded in their time."""
+    for sla in slas:
+        publish(
+            environment,
+            f"{sla.dag_id} {sla.task_id} missed its SLA",
+            {
+                "DAG": sla.dag_id,
+                "Provider": sla.dag_id.rpartition("_dag_")[2],
+                "Task": sla.task_id,
+                "Run of": sla.execution_date,
+                "Reason": f"it had not succeeded {dag.get_task(sla.task_id).sla} after the run's planned start",
+            },
+        )
+
+
+def publish(environment: Environment, subject: str, fields: Mapping[str, Any]) -> None:
+    """Publish an alert; that it cannot be published is logged, and changes nothing of the run."""
+    from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+
+    message = "\n".join(f"{name}: {value}" for name, value in fields.items())
+    topic = environment.alerts.sns_topic_arn if environment.alerts else ""
+    try:
+        hook = AwsBaseHook(aws_conn_id=environment.aws_conn_id, client_type="sns", region_name=environment.region)
+        hook.get_conn().publish(TopicArn=topic, Subject=subject[:100], Message=message)
+    except Exception:
+        logging.getLogger("airflow.task").exception("The alert could not be published to %s:\n%s", topic, message)
 
 
 def problem_dag(problems: List[Problem]) -> Any:

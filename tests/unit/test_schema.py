@@ -48,7 +48,6 @@ UNSEEN = {
     "template_task_definition_without_container": "any of five layers may say the container",
     "text_is_date": "editors read YAML 1.2, where a date is text",
     "unknown_environment": "environments are other files",
-    "wait_for": "the factory refuses it until it works",
 }
 
 
