@@ -240,19 +240,26 @@ def test_a_person_who_waits_sees_a_progress_bar(checked: Checker, monkeypatch: p
     assert answer.out == "no problems in 7 files, 10 DAGs, 2 environments\n"
 
 
+# The memory is /proc's: getrusage's begins with that of the process that forked this one, which is pytest's.
 COST = """
-import resource, sys, time
+import re, sys, time
 from pathlib import Path
+import yaml
 from tools import check, definitions, requests
 definitions.ETL = Path(sys.argv[1])
+start = time.process_time()
+for _ in definitions.environments(definitions.ETL):
+    for file in definitions.ETL.glob("pipelines/*/*.yaml"):
+        yaml.load(file.read_text(), Loader=yaml.SafeLoader)
+read = time.process_time()
 assert check.main([]) == 0
-used = resource.getrusage(resource.RUSAGE_SELF)
-print(used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+status = Path("/proc/self/status").read_text()
+print((time.process_time() - read) / (read - start), int(re.search(r"VmHWM:\\s+(\\d+)", status).group(1)) / 1024)
 """
 
 
 @pytest.mark.slow
-def test_a_thousand_dags_take_five_seconds_and_300_mib_at_most(tmp_path: Path) -> None:
+def test_a_thousand_dags_take_at_most_twice_as_long_as_reading_their_yaml(tmp_path: Path) -> None:
     text = (REPOSITORY / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml").read_text()
     above, _, _ = text.partition("providers:")
     provider = (
@@ -267,7 +274,7 @@ def test_a_thousand_dags_take_five_seconds_and_300_mib_at_most(tmp_path: Path) -
 
     assert result.returncode == 0, result.stdout + result.stderr
     summary, used = result.stdout.splitlines()
-    seconds, mebibytes = map(float, used.split())
+    ratio, mebibytes = map(float, used.split())
     assert summary == "no problems in 202 files, 1000 DAGs, 2 environments"
-    assert seconds <= 5  # of CPU, as the tests' machine has more to do
+    assert ratio <= 2  # of what PyYAML's own loader takes to read them; check takes 2 s here
     assert mebibytes <= 300
