@@ -53,6 +53,9 @@ def parse(arguments: List[str]) -> argparse.Namespace:
     )
     parser.add_argument("--port", type=int, default=8080, help="of the web page (default: 8080)")
     parser.add_argument("--environment", default="development", help="a name in configs/ (default: development)")
+    parser.add_argument(
+        "--dags", metavar="FOLDER", type=dags_folder, default=engine.DAGS, help="the DAGs folder (default: this one's)"
+    )
     parser.add_argument("--trigger", metavar="DAG_ID", help="run this DAG once, without a web page, and tell")
     parser.add_argument(
         "--conf",
@@ -79,6 +82,14 @@ def json_object(text: str) -> str:
     return text
 
 
+def dags_folder(text: str) -> Path:
+    """Check a DAGs folder; as an argparse type."""
+    folder = Path(text).resolve()
+    if not (folder / "etl" / "factory.py").is_file():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a DAGs folder: it has no etl/factory.py")
+    return folder
+
+
 def interrupt(number: int, _frame: object) -> NoReturn:
     """Leave what is being done; the contexts end what was started."""
     raise Interrupted(number)
@@ -89,9 +100,9 @@ def serve(options: argparse.Namespace) -> NoReturn:
     started = time.monotonic()
     if port_is_taken(options.port):
         raise engine.Failed(f"port {options.port} is taken; choose another: ./etl run --port {options.port + 1}")
-    home = LOCAL / "home" / options.environment
-    with hold(home), running(home / "processes") as processes:
-        cloud, environ = prepare(processes, home, options.environment)
+    home_of = kept_home(options.environment) if options.dags == engine.DAGS else free_home("dags")
+    with home_of as home, running(home / "processes") as processes:
+        cloud, environ = prepare(processes, home, options)
         say("starting Airflow's scheduler and web page")
         engine.start_scheduler(processes, environ)
         engine.start_webserver(processes, environ, options.port)
@@ -110,8 +121,8 @@ def serve(options: argparse.Namespace) -> NoReturn:
 
 def trigger(options: argparse.Namespace) -> int:
     """One DAG run with a database of its own; the exit status of ``tools.local.trigger``."""
-    with free_home() as home, running(home / "processes") as processes:
-        _, environ = prepare(processes, home, options.environment)
+    with free_home("trigger") as home, running(home / "processes") as processes:
+        _, environ = prepare(processes, home, options)
         say("starting Airflow's scheduler")
         engine.start_scheduler(processes, environ)
         waiting = processes.start(
@@ -127,12 +138,12 @@ def trigger(options: argparse.Namespace) -> int:
         return waiting.popen.returncode
 
 
-def prepare(processes: Processes, home: Path, environment: str) -> Tuple[engine.Cloud, Dict[str, str]]:
+def prepare(processes: Processes, home: Path, options: argparse.Namespace) -> Tuple[engine.Cloud, Dict[str, str]]:
     """Start what Airflow needs; gives the emulated AWS and Airflow's environment variables."""
-    say(f"starting the emulated AWS for {environment}")
-    cloud = engine.Cloud(processes, environment)
+    say(f"starting the emulated AWS for {options.environment}")
+    cloud = engine.Cloud(processes, options.environment, options.dags)
     engine.prepare_database(processes, home)
-    return cloud, engine.airflow_environ(home, environment, cloud)
+    return cloud, engine.airflow_environ(home, options.environment, cloud)
 
 
 def refresh(cloud: engine.Cloud) -> None:
@@ -156,13 +167,21 @@ def running(logs: Path) -> Iterator[Processes]:
 
 
 @contextmanager
-def free_home() -> Iterator[Path]:
+def kept_home(environment: str) -> Iterator[Path]:
+    """The AIRFLOW_HOME of this checkout's DAGs in an environment, with what ran there before."""
+    home = LOCAL / "home" / environment
+    with hold(home):
+        yield home
+
+
+@contextmanager
+def free_home(kind: str) -> Iterator[Path]:
     """An empty AIRFLOW_HOME that no other ``./etl run`` uses.
 
     An earlier run's must not be in the way of the next one; its logs stay until then.
     """
     for number in itertools.count(1):
-        home = LOCAL / "home" / f"trigger-{number}"
+        home = LOCAL / "home" / f"{kind}-{number}"
         try:
             with hold(home):
                 shutil.rmtree(home, ignore_errors=True)

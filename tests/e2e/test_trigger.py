@@ -62,6 +62,7 @@ def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl]) -
     [
         (["--conf", "{"], {}, 2, "'{' is not JSON"),
         (["--conf", "[1]"], {}, 2, "'[1]' is not a JSON object"),
+        (["--dags", "docs"], {}, 2, "'docs' is not a DAGs folder: it has no etl/factory.py"),
         ([], {"ECS_LOCAL_FAIL": "cwr-parse:x"}, 1, "'cwr-parse:x' is not <task definition>[:exit code]"),
         ([], {"ECS_LOCAL_SECONDS": "soon"}, 1, "ECS_LOCAL_SECONDS: 'soon' is not a number of seconds"),
         (["--environment", "nowhere"], {}, 1, "nowhere"),

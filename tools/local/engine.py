@@ -17,7 +17,6 @@ from tools.environments import AIRFLOW, AWS, LOCAL, ROOT, lock, say
 from tools.local.processes import Died, Process, Processes, obituary
 
 DAGS = ROOT / "dags"
-CONFIGS = ROOT / "configs"
 USER = PASSWORD = "admin"  # the web page is on 127.0.0.1 only
 STARTUP = 120.0  # seconds that the web page and the scheduler have to answer
 
@@ -34,6 +33,9 @@ LIKE_MWAA = {
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
 }
+
+# The REST API takes the user and password of the web page; Airflow's default refuses everybody.
+OPEN = {"AIRFLOW__API__AUTH_BACKEND": "airflow.api.auth.backend.basic_auth"}
 
 # Quicker than on MWAA: a person is waiting.
 QUICK = {
@@ -63,14 +65,16 @@ class Cloud:
     Args:
         processes: Who ends it.
         environment: The environment whose definitions count.
+        dags: The DAGs folder.
 
     Raises:
         Died: It does not start.
         Failed: The definitions cannot be read.
     """
 
-    def __init__(self, processes: Processes, environment: str) -> None:
+    def __init__(self, processes: Processes, environment: str, dags: Path = DAGS) -> None:
         self.environment = environment
+        self.dags = dags
         self.process = processes.start(
             "emulated AWS",
             [str(AWS.python), "-m", "tools.local.aws"],
@@ -79,8 +83,8 @@ class Cloud:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
-        self.definitions = definition_files()
-        inventory = read_inventory(environment)
+        self.definitions = definition_files(dags)
+        inventory = read_inventory(environment, dags)
         self.address = self._answer()
         self.region = inventory["region"]
         self.connection = inventory.get("aws_conn_id", "aws_default")
@@ -92,11 +96,11 @@ class Cloud:
         Raises:
             Failed: The definitions cannot be read.
         """
-        definitions = definition_files()
+        definitions = definition_files(self.dags)
         if definitions == self.definitions:
             return False
         self.definitions = definitions
-        self._seed(read_inventory(self.environment))
+        self._seed(read_inventory(self.environment, self.dags))
         return True
 
     def _seed(self, inventory: Dict[str, Any]) -> None:
@@ -111,10 +115,10 @@ class Cloud:
         return line
 
 
-def definition_files() -> Dict[Path, int]:
+def definition_files(dags: Path) -> Dict[Path, int]:
     """When each file was last changed that the inventory is read from, in nanoseconds."""
     files = {}
-    for folder in (DAGS, CONFIGS):
+    for folder in (dags, dags / "etl" / "configs"):  # in a checkout a link, which rglob does not follow
         for path in folder.rglob("*.yaml"):
             try:
                 files[path] = path.stat().st_mtime_ns
@@ -123,14 +127,14 @@ def definition_files() -> Dict[Path, int]:
     return files
 
 
-def read_inventory(environment: str) -> Dict[str, Any]:
+def read_inventory(environment: str, dags: Path) -> Dict[str, Any]:
     """What the definitions of the environment need in AWS; ``tools.local.inventory`` says it.
 
     Raises:
         Failed: It says nothing, and why.
     """
     result = subprocess.run(
-        [str(AIRFLOW.python), "-m", "tools.local.inventory", environment],
+        [str(AIRFLOW.python), "-m", "tools.local.inventory", environment, str(dags / "etl")],
         env={**inherited(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -155,7 +159,7 @@ def airflow_environ(home: Path, environment: str, cloud: Cloud) -> Dict[str, str
     # stands nowhere else.
     connection = f"aws://emulated:emulated-secret@/?region_name={cloud.region}&host={endpoint}"
     return {
-        **base_environ(home),
+        **base_environ(home, cloud.dags),
         "AIRFLOW__ETL__ENVIRONMENT": environment,
         f"AIRFLOW_CONN_{cloud.connection.upper()}": connection,
         # Nothing of the person's own AWS set-up, should a client bypass the connection.
@@ -165,17 +169,18 @@ def airflow_environ(home: Path, environment: str, cloud: Cloud) -> Dict[str, str
     }
 
 
-def base_environ(home: Path) -> Dict[str, str]:
-    """The environment of an Airflow process that needs no AWS and no DAGs."""
+def base_environ(home: Path, dags: Path = DAGS) -> Dict[str, str]:
+    """The environment of an Airflow process that needs no AWS and builds no DAGs."""
     path = os.pathsep.join((str(AIRFLOW.folder / "bin"), os.environ.get("PATH", os.defpath)))
     return {
         **inherited(),
         **LIKE_MWAA,
+        **OPEN,
         **QUICK,
         "PATH": path,  # the scheduler starts `airflow tasks run`
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tools" / "local" / "settings"))),
         "AIRFLOW_HOME": str(home),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(DAGS),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
         "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor",
         "AIRFLOW__CORE__SQL_ALCHEMY_CONN": f"sqlite:///{database(home)}",
     }

@@ -1,4 +1,6 @@
-"""Print what the definitions of an environment name in AWS, as JSON: ``python -m tools.local.inventory development``.
+"""Print what the definitions of an environment name in AWS, as JSON.
+
+    python -m tools.local.inventory development dags/etl
 
 The emulated AWS is seeded with it. Keys: region; clusters, log_groups, buckets and topics are lists of names;
 task_definitions maps what a task says (family, family:revision or ARN)
@@ -7,21 +9,22 @@ to its containers, log group and log prefix. Definitions that are wrong are left
 
 import json
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Dict, List
 
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from tools.definitions import ETL, factory
+from tools.definitions import factory
 
 JINJA = SandboxedEnvironment(undefined=StrictUndefined)
 
 
-def inventory(environment: str) -> Dict[str, Any]:
+def inventory(environment: str, etl: Path) -> Dict[str, Any]:
     """Give the names; raises SystemExit with the problems where there is no such environment."""
     try:
-        context = factory.read_context(ETL, environment)
+        context = factory.read_context(etl, environment)
     except factory.Rejected as rejected:
         raise SystemExit("\n".join(map(str, rejected.args))) from None
     found: Dict[str, Any] = {
@@ -32,7 +35,7 @@ def inventory(environment: str) -> Dict[str, Any]:
     }
     clusters: List[str] = []
     log_groups: List[str] = []
-    for definition in factory.load(ETL, environment).definitions:
+    for definition in factory.load(etl, environment).definitions:
         variables = {name: SimpleNamespace(**values) for name, values in definition.variables.items()}
         for planned in definition.plan.tasks.values():
             operator = planned.operator
@@ -50,4 +53,4 @@ def inventory(environment: str) -> Dict[str, Any]:
 
 
 if __name__ == "__main__":
-    print(json.dumps(inventory(sys.argv[1]), indent=2))
+    print(json.dumps(inventory(sys.argv[1], Path(sys.argv[2])), indent=2))
