@@ -1,0 +1,235 @@
+"""A running Airflow whose definitions a test may change, and a Chromium that looks at it.
+
+The screenshots are in ``.local/screenshots/``; two of them, quantised, are in ``docs/images/``.
+"""
+
+import base64
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
+
+import factory
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.e2e.conftest import Etl
+from tools.debian import ensure_program
+from tools.environments import LOCAL, ROOT
+from tools.local import engine
+
+SCREENSHOTS = LOCAL / "screenshots"
+ENVIRONMENT = "development"
+PATIENCE = 90  # seconds that anything may take: a parse comes every 5 s, a task takes 4 s on an idle core
+CHROMIUM_FLAGS = [
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # whatever a page asks for
+]
+# A DAG of one quick task, to be triggered in every way.
+TYPED_DAG = "testing-typed_dag_smoke"
+TYPED = """\
+description: Greets somebody a few times.
+start_date: 2022-01-01
+max_active_runs: 9
+params:
+  greeting: {type: string, default: hello, description: What is said.}
+  times: {type: integer, default: 1, maximum: 9, description: How many times it is said.}
+tasks:
+  greet:
+    task_definition: smoke
+    retries: 3
+    command: ["{{ params.greeting }}", "{{ params.times }}"]
+providers:
+  smoke: {}
+"""
+
+T = TypeVar("T")
+
+
+def until(look: Callable[[], Optional[T]], awaited: str) -> T:
+    """Look until there is something to see; gives it."""
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        seen = look()
+        if seen:
+            return seen
+        time.sleep(0.2)
+    raise AssertionError(f"not within {PATIENCE} s: {awaited}")
+
+
+class Site:
+    """An ``./etl run``: its pages, its REST API, its command line, and its definitions."""
+
+    def __init__(self, etl: Etl, dags: Path) -> None:
+        self.address = etl.read_until("http://127.0.0.1").split()[0]
+        self.home = Path(etl.output.partition("logs are in ")[2].splitlines()[0]).parent
+        self.dags = dags
+        self.pipelines = dags / "etl" / "pipelines"
+
+    def definitions(self) -> Dict[str, factory.Definition]:
+        """What the definitions come to, by DAG id."""
+        found = factory.load(self.dags / "etl", ENVIRONMENT)
+        return {definition.dag_id: definition for definition in found.definitions}
+
+    def request(self, method: str, path: str, body: Optional[Dict[str, Any]] = None) -> str:
+        """Ask the REST API as an admin; gives the answer's text."""
+        credentials = base64.b64encode(f"{engine.USER}:{engine.PASSWORD}".encode()).decode()
+        headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", "Accept": "*/*"}
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.address}/api/v1{path}", data, headers, method=method)
+        with urllib.request.urlopen(request) as response:
+            text: str = response.read().decode()
+        return text
+
+    def get(self, path: str) -> Dict[str, Any]:
+        """Give the JSON that the REST API has at a path."""
+        answer: Dict[str, Any] = json.loads(self.request("GET", path))
+        return answer
+
+    def airflow(self, *arguments: str) -> str:
+        """Run an Airflow command on the same database; gives its output."""
+        environ = {**engine.base_environ(self.home, self.dags), "AIRFLOW__ETL__ENVIRONMENT": ENVIRONMENT}
+        done = subprocess.run(engine.airflow(*arguments), env=environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def active_dags(self) -> List[str]:
+        """The ids of the DAGs that Airflow has, in order."""
+        return [dag["dag_id"] for dag in self.get("/dags?limit=100&order_by=dag_id")["dags"]]
+
+    def wait_for_dags(self) -> None:
+        """Wait until Airflow has just the DAGs of the definitions as they are now."""
+        expected = sorted(self.definitions())
+        until(lambda: self.active_dags() == expected, f"the DAGs {expected}")
+
+    def unpause(self, dag_id: str) -> None:
+        """Let the scheduler run a DAG's runs."""
+        self.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
+
+    def runs(self, dag_id: str) -> List[Dict[str, Any]]:
+        """The runs of a DAG, the latest first."""
+        runs: List[Dict[str, Any]] = self.get(f"/dags/{dag_id}/dagRuns?order_by=-start_date")["dag_runs"]
+        return runs
+
+    def wait_for_run(self, dag_id: str, run_id: str, *states: str) -> Dict[str, Any]:
+        """Wait until a run has one of the states; gives the run."""
+
+        def look() -> Optional[Dict[str, Any]]:
+            run = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")
+            return run if run["state"] in states else None
+
+        return until(look, f"{dag_id} {run_id} {' or '.join(states)}")
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """The log of a task's first try."""
+        return self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1?full_content=true")
+
+
+@pytest.fixture(scope="package")
+def site() -> Iterator[Site]:
+    """Airflow with a copy of this checkout's DAGs folder, and a pipeline of the tests' own."""
+    with tempfile.TemporaryDirectory(prefix="etl-") as folder:
+        dags = Path(folder) / "dags"
+        shutil.copytree(str(ROOT / "dags"), str(dags), ignore=shutil.ignore_patterns("__pycache__"))
+        (dags / "etl" / "pipelines" / "testing" / "typed.yaml").write_text(TYPED)
+        etl = Etl("run", "--port", str(free_port()), "--environment", ENVIRONMENT, "--dags", str(dags))
+        try:
+            site = Site(etl, dags)
+            site.wait_for_dags()
+            yield site
+            etl.popen.send_signal(signal.SIGINT)
+            assert etl.wait() == 0, etl.output
+        finally:
+            etl.kill()
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium; Playwright starts it without its sandbox, which root cannot have."""
+    chromium = ensure_program("chromium", "chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def signed_in(browser: Browser, site: Site) -> BrowserContext:
+    """The cookies of somebody who has signed in."""
+    context = browser.new_context(base_url=site.address, viewport={"width": 1200, "height": 800})
+    context.set_default_timeout(PATIENCE * 1000)
+    page = context.new_page()
+    page.goto("/login/")
+    page.fill("#username", engine.USER)
+    page.fill("#password", engine.PASSWORD)
+    page.click("input[type=submit]")
+    page.wait_for_url("**/home")
+    page.close()
+    return context
+
+
+@pytest.fixture
+def dialogs() -> List[str]:
+    """What the pages of a test said in dialogs: a page of Airflow's has none."""
+    return []
+
+
+@pytest.fixture
+def page(signed_in: BrowserContext, dialogs: List[str]) -> Iterator[Page]:
+    """A page of the site."""
+    page = signed_in.new_page()
+
+    def note(dialog: Any) -> None:
+        dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", note)
+    yield page
+    page.close()
+    assert dialogs == []
+
+
+def screenshot(page: Page, name: str) -> None:
+    """Keep what the page looks like, for a person to look at."""
+    page.evaluate("document.activeElement.blur()")  # no frame around what was clicked last
+    page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+def rows_of(page: Page) -> Dict[str, List[str]]:
+    """The tags of each DAG in the list, by its id."""
+    rows = page.locator(".dags-table-body tbody tr").all()
+    tags = {row.locator("strong").inner_text(): row.locator("a.label-info").all_inner_texts() for row in rows}
+    return {dag_id: [tag.strip() for tag in names] for dag_id, names in tags.items()}
+
+
+def open_docs(page: Page) -> Any:
+    """Unfold a DAG's docs, on its own page or the trigger's; gives them."""
+    page.click("text=DAG Docs")
+    docs = page.locator("#collapseOne.in")
+    docs.wait_for()
+    return docs
+
+
+def fill_in(page: Page, conf: str) -> None:
+    """Type a run's configuration in the place of what is there."""
+    page.click(".CodeMirror")
+    page.keyboard.press("Control+A")
+    page.keyboard.insert_text(conf)

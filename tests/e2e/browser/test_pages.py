@@ -1,0 +1,98 @@
+"""What people see of the DAGs in the web page."""
+
+import json
+from typing import Dict, List
+
+from playwright.sync_api import Page, expect
+
+from tests.e2e.browser.conftest import PATIENCE, Site, fill_in, open_docs, rows_of, screenshot, until
+
+DAG = "cwr-big_dag_un"
+
+
+def test_the_list_has_every_dag_with_its_tags(site: Site, page: Page) -> None:
+    page.goto("/home")
+    expected: Dict[str, List[str]] = {}
+    for dag_id, definition in site.definitions().items():
+        own = {definition.family, definition.pipeline, definition.provider, definition.context.name}
+        expected[dag_id] = sorted(own | set(definition.settings.tags or ()))
+    assert rows_of(page) == expected
+    screenshot(page, "list")
+
+
+def test_the_graph_has_the_tasks_in_their_order(page: Page) -> None:
+    page.goto(f"/graph?dag_id={DAG}")
+    expect(page.locator("g.node")).to_have_count(3)
+    assert left_edge(page, "fetch") < left_edge(page, "parse") < left_edge(page, "load")
+    expect(page.locator("g.edgePath")).to_have_count(2)
+    screenshot(page, "graph")
+
+
+def left_edge(page: Page, task: str) -> float:
+    box = page.locator(f"g.node#{task}").bounding_box()
+    assert box is not None
+    return box["x"]
+
+
+def test_the_docs_tell_what_the_tasks_run_and_what_can_be_typed(page: Page) -> None:
+    page.goto(f"/graph?dag_id={DAG}")
+    docs = open_docs(page)
+    expect(docs).to_contain_text("Registers a publisher's full CWR catalogue.")
+    expect(docs).to_contain_text("dags/etl/pipelines/cwr/big.yaml in environment development")
+    expect(docs).to_contain_text("full_reload: Ignore what was loaded before.")
+    table = [row.locator("th, td").all_inner_texts() for row in docs.locator("tr").all()]
+    assert [row[:3] for row in table] == [
+        ["Task", "After", "Task definition"],
+        ["fetch", "", "cwr-fetch"],
+        ["parse", "fetch", "cwr-parse"],
+        ["load", "parse", "cwr-load"],
+    ]
+    screenshot(page, "docs")
+
+
+def test_a_run_is_triggered_from_its_defaults_and_goes_green(site: Site, page: Page) -> None:
+    page.goto(f"/trigger?dag_id={DAG}")
+    assert json.loads(page.locator("#json").input_value()) == {"full_reload": False}
+    expect(page.locator(".CodeMirror-code")).to_contain_text('"full_reload": false')
+    screenshot(page, "trigger")
+    fill_in(page, '{"full_reload": true}')
+    page.click("button:text-is('Trigger')")
+    expect(page.locator(".alert-message, .alert-info")).to_contain_text(f"Triggered {DAG}")
+    (run,) = site.runs(DAG)
+    site.wait_for_run(DAG, run["dag_run_id"], "running", "success")
+
+    page.goto(f"/graph?dag_id={DAG}")  # refreshes itself as long as the run does
+    expect(page.locator("g.node.success")).to_have_count(3, timeout=PATIENCE * 1000)
+    site.wait_for_run(DAG, run["dag_run_id"], "success")
+    page.reload()
+    open_docs(page)
+    expect(page.locator("g.node.success")).to_have_count(3)
+    screenshot(page, "green")
+    assert "would run load --full" in site.log(DAG, run["dag_run_id"], "load")
+
+
+def test_a_broken_definition_is_a_banner_beside_the_healthy_dags(site: Site, page: Page) -> None:
+    definition = site.pipelines / "cwr" / "big.yaml"
+    sound = definition.read_text()
+    healthy = set(site.definitions())
+    broken = sound.replace('schedule: "0 6 * * 1"', 'shedule: "0 6 * * 1"')
+    line = broken.partition("shedule")[0].count("\n") + 1
+    definition.write_text(broken)
+
+    def has_banner(wanted: bool) -> bool:
+        page.goto("/home")
+        return bool(page.locator(".dag-import-error").count()) == wanted
+
+    until(lambda: has_banner(True), "the banner")
+    page.click("#alerts-accordion-toggle")
+    error = page.locator(".dag-import-error")
+    expect(error).to_be_visible()
+    error.click()  # shows all of it
+    assert f"dags/etl/pipelines/cwr/big.yaml:{line}:5: unknown key 'shedule' [schema]" in error.inner_text()
+    assert "did you mean 'schedule'?" in error.inner_text()
+    assert set(rows_of(page)) == healthy - {"cwr-big_dag_wcm"}
+    screenshot(page, "banner")
+
+    definition.write_text(sound)
+    until(lambda: has_banner(False), "the banner's end")
+    assert set(rows_of(page)) == healthy
