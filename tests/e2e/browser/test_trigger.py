@@ -1,0 +1,103 @@
+"""A run's configuration, typed by a person: the same from the web page, the REST API and the command line.
+
+As on MWAA, core.dag_run_conf_overrides_params is False, so Airflow itself would use none of it.
+"""
+
+import json
+from typing import Any, Dict, Iterator
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import BrowserContext, Page, expect
+
+from tests.e2e.browser.conftest import TYPED_DAG, Site, fill_in, open_docs, screenshot
+
+DOORS = ("page", "rest", "cli")
+GOOD = {"greeting": "good morning"}
+BAD = {"greetin": "good morning", "times": "three"}
+REFUSAL = (
+    "The run's configuration is not what this DAG takes: "
+    "unknown key 'greetin', did you mean 'greeting'?; 'times': 'three' is not of type 'integer'"
+)
+LAUNCH = "Running ECS Task"  # what the operator says before it asks ECS for anything
+
+
+def trigger_in_page(page: Page, day: str, conf: Dict[str, Any]) -> str:
+    """Trigger with a config for a logical date, which names the run; gives the run's id."""
+    page.goto(f"/trigger?dag_id={TYPED_DAG}")
+    page.fill("#execution_date", f"{day} 00:00:00+00:00")
+    fill_in(page, json.dumps(conf))
+    page.click("button:text-is('Trigger')")
+    page.wait_for_url("**/home")
+    return f"manual__{day}T00:00:00+00:00"
+
+
+def trigger_by_rest(site: Site, run_id: str, conf: Dict[str, Any]) -> str:
+    """Trigger with a config; gives the run's id."""
+    site.request("POST", f"/dags/{TYPED_DAG}/dagRuns", {"dag_run_id": run_id, "conf": conf})
+    return run_id
+
+
+def trigger_by_cli(site: Site, run_id: str, conf: Dict[str, Any]) -> str:
+    """Trigger with a config; gives the run's id."""
+    site.airflow("dags", "trigger", TYPED_DAG, "--run-id", run_id, "--conf", json.dumps(conf))
+    return run_id
+
+
+class Runs:
+    """Runs that were triggered in every way, and go on side by side: ids by door."""
+
+    def __init__(self, site: Site, page: Page) -> None:
+        site.unpause(TYPED_DAG)
+        self.good = {
+            "page": trigger_in_page(page, "2022-01-01", GOOD),
+            "rest": trigger_by_rest(site, "rest-good", GOOD),
+            "cli": trigger_by_cli(site, "cli-good", GOOD),
+        }
+        self.bad = {
+            "page": trigger_in_page(page, "2022-01-02", BAD),
+            "rest": trigger_by_rest(site, "rest-bad", BAD),
+            "cli": trigger_by_cli(site, "cli-bad", BAD),
+        }
+
+
+@pytest.fixture(scope="module")
+def runs(site: Site, signed_in: BrowserContext) -> Iterator[Runs]:
+    page = signed_in.new_page()
+    yield Runs(site, page)
+    page.close()
+
+
+def test_the_trigger_page_tells_what_can_be_typed(page: Page) -> None:
+    page.goto(f"/trigger?dag_id={TYPED_DAG}")
+    assert json.loads(page.locator("#json").input_value()) == {"greeting": "hello", "times": 1}
+    docs = open_docs(page)
+    expect(docs).to_contain_text("greeting: What is said.")
+    expect(docs).to_contain_text("times: How many times it is said.")
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_was_typed_reaches_the_task_over_the_defaults(site: Site, runs: Runs, door: str) -> None:
+    run_id = runs.good[door]
+    assert site.wait_for_run(TYPED_DAG, run_id, "success", "failed")["state"] == "success"
+    log = site.log(TYPED_DAG, run_id, "greet")
+    assert "would run 'good morning' 1" in log
+    assert LAUNCH in log
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_what_the_dag_does_not_take_fails_at_once_and_starts_nothing(site: Site, runs: Runs, door: str) -> None:
+    run_id = runs.bad[door]
+    assert site.wait_for_run(TYPED_DAG, run_id, "success", "failed")["state"] == "failed"
+    task = site.get(f"/dags/{TYPED_DAG}/dagRuns/{run_id}/taskInstances/greet")
+    assert (task["state"], task["try_number"], task["max_tries"]) == ("failed", 1, 3)
+    log = site.log(TYPED_DAG, run_id, "greet")
+    assert REFUSAL in log
+    assert LAUNCH not in log
+
+
+def test_the_page_of_the_log_says_why(site: Site, runs: Runs, page: Page) -> None:
+    run = site.wait_for_run(TYPED_DAG, runs.bad["page"], "failed")
+    page.goto(f"/log?dag_id={TYPED_DAG}&task_id=greet&execution_date={quote(run['execution_date'])}")
+    expect(page.locator("#log-group-0, #try-1, pre").first).to_contain_text(REFUSAL)
+    screenshot(page, "refused")
