@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Dict, Iterator, List, NoReturn, Tuple
 
-from tools.environments import AIRFLOW, LOCAL, say
-from tools.local import engine
+from tools.environments import AIRFLOW, LOCAL, SetupError, say
+from tools.local import distributed, engine, servers
 from tools.local.processes import Died, Processes
 
 LOOK = 0.5  # seconds between two looks at the processes and the definitions
@@ -41,7 +41,7 @@ def main(arguments: List[str]) -> int:
         say("stopped")
         # Ctrl-C is how a web page is meant to end, and a trigger is not.
         return 128 + interrupted.number if options.trigger else 0
-    except (Died, engine.Failed) as error:
+    except (Died, SetupError, engine.Failed) as error:
         say(str(error))
         return 1
 
@@ -54,7 +54,17 @@ def parse(arguments: List[str]) -> argparse.Namespace:
     parser.add_argument("--port", type=int, default=8080, help="of the web page (default: 8080)")
     parser.add_argument("--environment", default="development", help="a name in configs/ (default: development)")
     parser.add_argument(
-        "--dags", metavar="FOLDER", type=dags_folder, default=engine.DAGS, help="the DAGs folder (default: this one's)"
+        "--dags",
+        metavar="FOLDER",
+        type=dags_folder,
+        default=engine.DAGS,
+        help="the DAGs folder (default: this one's)",
+    )
+    parser.add_argument(
+        "--executor",
+        choices=["sequential", "celery"],
+        default="sequential",
+        help="how tasks run: one at a time with SQLite (default), or by two workers with Redis and PostgreSQL",
     )
     parser.add_argument("--trigger", metavar="DAG_ID", help="run this DAG once, without a web page, and tell")
     parser.add_argument(
@@ -100,14 +110,12 @@ def serve(options: argparse.Namespace) -> NoReturn:
     started = time.monotonic()
     if port_is_taken(options.port):
         raise engine.Failed(f"port {options.port} is taken; choose another: ./etl run --port {options.port + 1}")
-    home_of = kept_home(options.environment) if options.dags == engine.DAGS else free_home("dags")
+    home_of = kept_home(options) if options.dags == engine.DAGS else free_home("dags")
     with home_of as home, running(home / "processes") as processes:
-        cloud, environ = prepare(processes, home, options)
-        say("starting Airflow's scheduler and web page")
-        engine.start_scheduler(processes, environ)
+        cloud, environ = start(processes, home, options)
         engine.start_webserver(processes, environ, options.port)
         engine.wait_until_healthy(processes, options.port)
-        say(f"running after {time.monotonic() - started:.0f} s; logs are in {processes.logs}")
+        say(f"running after {time.monotonic() - started:.0f} s")
         print(
             f"\n  http://127.0.0.1:{options.port}   user {engine.USER}, "
             f"password {engine.PASSWORD}   (Ctrl-C stops it)\n",
@@ -122,9 +130,7 @@ def serve(options: argparse.Namespace) -> NoReturn:
 def trigger(options: argparse.Namespace) -> int:
     """One DAG run with a database of its own; the exit status of ``tools.local.trigger``."""
     with free_home("trigger") as home, running(home / "processes") as processes:
-        _, environ = prepare(processes, home, options)
-        say("starting Airflow's scheduler")
-        engine.start_scheduler(processes, environ)
+        _, environ = start(processes, home, options)
         waiting = processes.start(
             "trigger",
             [str(AIRFLOW.python), "-m", "tools.local.trigger", options.trigger, options.conf],
@@ -138,12 +144,23 @@ def trigger(options: argparse.Namespace) -> int:
         return waiting.popen.returncode
 
 
-def prepare(processes: Processes, home: Path, options: argparse.Namespace) -> Tuple[engine.Cloud, Dict[str, str]]:
-    """Start what Airflow needs; gives the emulated AWS and Airflow's environment variables."""
+def start(processes: Processes, home: Path, options: argparse.Namespace) -> Tuple[engine.Cloud, Dict[str, str]]:
+    """Start all but the web page; gives the emulated AWS and Airflow's environment variables."""
+    distributes = options.executor == "celery"
+    if distributes:
+        servers.ensure()
     say(f"starting the emulated AWS for {options.environment}")
     cloud = engine.Cloud(processes, options.environment, options.dags)
-    engine.prepare_database(processes, home)
-    return cloud, engine.airflow_environ(home, options.environment, cloud)
+    environ = engine.airflow_environ(home, options.environment, cloud)
+    if distributes:
+        environ = distributed.prepare(processes, home, environ)
+    else:
+        engine.prepare_database(processes, home)
+    say(f"starting Airflow; logs are in {home}")
+    engine.start_scheduler(processes, environ)
+    if distributes:
+        distributed.start_workers(processes, home, environ)
+    return cloud, environ
 
 
 def refresh(cloud: engine.Cloud) -> None:
@@ -167,9 +184,10 @@ def running(logs: Path) -> Iterator[Processes]:
 
 
 @contextmanager
-def kept_home(environment: str) -> Iterator[Path]:
+def kept_home(options: argparse.Namespace) -> Iterator[Path]:
     """The AIRFLOW_HOME of this checkout's DAGs in an environment, with what ran there before."""
-    home = LOCAL / "home" / environment
+    name = options.environment if options.executor == "sequential" else f"{options.environment}-{options.executor}"
+    home = LOCAL / "home" / name
     with hold(home):
         yield home
 

@@ -80,6 +80,7 @@ class Cloud:
             [str(AWS.python), "-m", "tools.local.aws"],
             # Not loading moto's list of machine images saves a third of a second.
             {**inherited(), "PYTHONPATH": str(ROOT), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
+            serves=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -186,10 +187,15 @@ def base_environ(home: Path, dags: Path = DAGS) -> Dict[str, str]:
     }
 
 
+def airflow_version() -> str:
+    """The installed one; a database's name has it, as the tables fit that one only."""
+    version: str = importlib_metadata.version("apache-airflow")  # type: ignore[no-untyped-call]
+    return version
+
+
 def database(home: Path) -> Path:
-    """The SQLite file; its name has Airflow's version, as its tables fit that one only."""
-    version = importlib_metadata.version("apache-airflow")  # type: ignore[no-untyped-call]
-    return home / f"airflow-{version}.db"
+    """The SQLite file."""
+    return home / f"airflow-{airflow_version()}.db"
 
 
 def airflow(*arguments: str) -> List[str]:
@@ -213,11 +219,7 @@ def prepare_database(processes: Processes, home: Path) -> None:
             say("making a database, once")
             making = LOCAL / "template.new"
             shutil.rmtree(making, ignore_errors=True)
-            environ = base_environ(making)
-            processes.call("database set-up", airflow("db", "init"), environ)
-            user = ["--username", USER, "--password", PASSWORD, "--role", "Admin"]
-            user += ["--firstname", "Local", "--lastname", "Admin", "--email", "admin@localhost"]
-            processes.call("user set-up", airflow("users", "create", *user), environ)
+            fill_database(processes, base_environ(making))
             shutil.rmtree(template, ignore_errors=True)
             making.rename(template)
     home.mkdir(parents=True, exist_ok=True)
@@ -226,8 +228,20 @@ def prepare_database(processes: Processes, home: Path) -> None:
     part.rename(database(home))
 
 
+def fill_database(processes: Processes, environ: Dict[str, str]) -> None:
+    """Make Airflow's tables and the web page's user in an empty database.
+
+    Raises:
+        Died: Airflow could not make them.
+    """
+    processes.call("database set-up", airflow("db", "init"), environ)
+    user = ["--username", USER, "--password", PASSWORD, "--role", "Admin"]
+    user += ["--firstname", "Local", "--lastname", "Admin", "--email", "admin@localhost"]
+    processes.call("user set-up", airflow("users", "create", *user), environ)
+
+
 def start_scheduler(processes: Processes, environ: Dict[str, str]) -> Process:
-    """Start the scheduler, which also runs the tasks.
+    """Start the scheduler, which also runs the tasks if there are no workers.
 
     It would serve their logs on port 8793 of every address; the web page reads the files.
     """

@@ -30,6 +30,7 @@ class Process(NamedTuple):
     name: str
     popen: "subprocess.Popen[str]"
     log: Path
+    serves: bool = False  # the others, so that it ends after them
 
 
 class Processes:
@@ -63,13 +64,16 @@ class Processes:
             signal.signal(number, signal.SIG_IGN)
         self.stop()
 
-    def start(self, name: str, command: List[str], environ: Mapping[str, str], **options: Any) -> Process:
+    def start(
+        self, name: str, command: List[str], environ: Mapping[str, str], serves: bool = False, **options: Any
+    ) -> Process:
         """Start a process in a session of its own, so that a Ctrl-C reaches only us.
 
         Args:
             name: What people call it; names its log.
             command: The program and its arguments.
             environ: Its whole environment.
+            serves: Whether the others need it to their end.
             options: More for ``subprocess.Popen``; its output goes to the log if not here.
         """
         log = self.logs / f"{name}.log"
@@ -84,19 +88,25 @@ class Processes:
             }
             settings.update(options)
             popen = subprocess.Popen(command, env=dict(environ), **settings)
-        process = Process(name, popen, log)
+        process = Process(name, popen, log, serves)
         self.started.append(process)
         return process
 
-    def call(self, name: str, command: List[str], environ: Mapping[str, str]) -> None:
+    def call(self, name: str, command: List[str], environ: Mapping[str, str], **options: Any) -> None:
         """Run a process to its end.
 
         Raises:
             Died: It failed.
         """
-        process = self.start(name, command, environ)
+        process = self.start(name, command, environ, **options)
         if process.popen.wait() != 0:
             raise Died(obituary(process))
+        self.started.remove(process)
+
+    def end(self, process: Process) -> None:
+        """Ask one process to end, and wait for it."""
+        process.popen.terminate()
+        process.popen.wait()
         self.started.remove(process)
 
     def check(self, besides: Optional[Process] = None) -> None:
@@ -106,12 +116,11 @@ class Processes:
                 raise Died(obituary(process))
 
     def stop(self) -> None:
-        """End all processes, the first one last.
+        """End all processes, those that serve the others last.
 
-        It serves the others: a task that is stopped still asks the emulated AWS to stop its
-        container.
+        A task that is stopped still asks the emulated AWS to stop its container.
         """
-        end_all({process.popen.pid for process in self.started[:1]})
+        end_all({process.popen.pid for process in self.started if process.serves})
         end_all(set())
         self.started.clear()
 
@@ -150,10 +159,10 @@ def descendants(kept: Set[int]) -> List[psutil.Process]:
     return found
 
 
-def die_with_parent() -> None:
-    """In a new child: be asked to end when the parent is killed outright."""
+def die_with_parent(number: int = signal.SIGTERM) -> None:
+    """In a new child: get the signal ``number`` when the parent is killed outright."""
     if LIBC:
-        LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        LIBC.prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
 
 
 def obituary(process: Process) -> str:
