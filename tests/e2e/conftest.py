@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import threading
 import uuid
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Set
@@ -32,10 +33,15 @@ class Etl:
 
     def read_until(self, text: str) -> str:
         """Read the output up to a line that has ``text``; gives that line."""
-        for line in self.popen.stdout or ():
-            self.output += line
-            if text in line:
-                return line
+        watchdog = threading.Timer(TIMEOUT, self.popen.kill)  # which ends the output
+        watchdog.start()
+        try:
+            for line in self.popen.stdout or ():
+                self.output += line
+                if text in line:
+                    return line
+        finally:
+            watchdog.cancel()
         raise AssertionError(f"{text!r} is not in the output:\n{self.output}")
 
     def wait(self) -> int:

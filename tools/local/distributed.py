@@ -114,4 +114,5 @@ def start_worker(processes: Processes, home: Path, environ: Dict[str, str], name
     command += ["--pid", str(pid_file), "--skip-serve-logs", "--without-mingle", "--without-gossip"]
     named = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "tools.local.worker.hostname", worker.NAME: name}
     # Asked to end, it would wait for its tasks, which without us never end.
-    return processes.start(name, command, {**environ, **named}, preexec_fn=partial(die_with_parent, signal.SIGKILL))
+    dies = partial(die_with_parent, signal.SIGKILL)
+    return processes.start(name, command, {**environ, **named}, peers="workers", preexec_fn=dies)

@@ -13,6 +13,8 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Type
 
 import psutil
 
+from tools.environments import say
+
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 PR_SET_CHILD_SUBREAPER = 36
@@ -31,6 +33,7 @@ class Process(NamedTuple):
     popen: "subprocess.Popen[str]"
     log: Path
     serves: bool = False  # the others, so that it ends after them
+    peers: str = ""  # what those are called that can do its work
 
 
 class Processes:
@@ -65,7 +68,13 @@ class Processes:
         self.stop()
 
     def start(
-        self, name: str, command: List[str], environ: Mapping[str, str], serves: bool = False, **options: Any
+        self,
+        name: str,
+        command: List[str],
+        environ: Mapping[str, str],
+        serves: bool = False,
+        peers: str = "",
+        **options: Any,
     ) -> Process:
         """Start a process in a session of its own, so that a Ctrl-C reaches only us.
 
@@ -74,6 +83,7 @@ class Processes:
             command: The program and its arguments.
             environ: Its whole environment.
             serves: Whether the others need it to their end.
+            peers: What it shares with those that can do its work; it may end while one is left.
             options: More for ``subprocess.Popen``; its output goes to the log if not here.
         """
         log = self.logs / f"{name}.log"
@@ -88,7 +98,7 @@ class Processes:
             }
             settings.update(options)
             popen = subprocess.Popen(command, env=dict(environ), **settings)
-        process = Process(name, popen, log, serves)
+        process = Process(name, popen, log, serves, peers)
         self.started.append(process)
         return process
 
@@ -110,10 +120,14 @@ class Processes:
         self.started.remove(process)
 
     def check(self, besides: Optional[Process] = None) -> None:
-        """Raise ``Died`` if a process has ended, ``besides`` one that may."""
-        for process in self.started:
-            if process is not besides and process.popen.poll() is not None:
+        """Raise ``Died`` if a process has ended whose work nobody else does, ``besides`` one that may."""
+        for process in list(self.started):
+            if process is besides or process.popen.poll() is None:
+                continue
+            self.started.remove(process)
+            if not any(process.peers and process.peers == other.peers for other in self.started):
                 raise Died(obituary(process))
+            say(f"{process.name} has ended with exit code {process.popen.returncode}; the other {process.peers} go on")
 
     def stop(self) -> None:
         """End all processes, those that serve the others last.

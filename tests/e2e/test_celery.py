@@ -1,0 +1,168 @@
+"""./etl run --executor celery: twenty tasks at the same time, and a worker that dies."""
+
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any, Iterable, List, Set
+
+import boto3
+import psutil
+import pytest
+
+from tests.e2e.conftest import TIMEOUT, Etl
+from tests.trees import tree
+
+pytestmark = pytest.mark.slow
+
+DAG = "testing-parallel_dag_un"
+SIBLINGS = {"testing-parallel_dag_sony", "testing-parallel_dag_wcm"}
+PARTS = [f"part-{number:02}" for number in range(20)]
+PIPELINE = "\n".join(
+    [
+        "start_date: 2022-01-01",
+        f"max_active_tasks: {len(PARTS)}",
+        "defaults: {retries: 3}",
+        "tasks:",
+        *(f"  {part}: {{task_definition: part, command: [{part}]}}" for part in PARTS),
+        f"  last: {{task_definition: last, depends_on: [{', '.join(PARTS)}]}}",
+        "providers: {sony: {}, un: {}, wcm: {}}",
+    ]
+)
+# Appended to the factory: each process that reads it writes a line with its title and what it has built.
+WITNESS = """
+if __name__ != "factory":
+    from airflow.models import DAG
+    from setproctitle import getproctitle
+
+    with open(__file__ + ".built", "a") as file:
+        dag_ids = [value.dag_id for value in globals().values() if isinstance(value, DAG)]
+        print(getproctitle(), *dag_ids, sep="|", file=file)
+"""
+SECONDS = "20"  # that an ECS task takes: enough for all of them to run at the same time
+
+
+class Distributed:
+    """A DAG run, up to the task after the twenty; a worker was killed while all of these ran."""
+
+    def __init__(self, folder: Path, etls: List[Etl]) -> None:
+        self.factory = tree(folder, {"testing/parallel.yaml": PIPELINE}) / "factory.py"
+        with open(str(self.factory), "a") as file:
+            file.write(WITNESS)
+        arguments = ["--executor", "celery", "--dags", str(folder / "dags"), "--trigger", DAG]
+        self.etl = Etl("run", *arguments, ECS_LOCAL_SECONDS=SECONDS)
+        etls.append(self.etl)
+        self.logs = Path(self.etl.read_until("logs are in").split()[-1]) / "logs" / DAG
+        self.etl.read_until("runs as")
+        self.ecs = emulated_ecs(self.etl)
+        deadline = time.monotonic() + TIMEOUT
+        while len(self.commands_on_ecs()) < len(PARTS):
+            assert time.monotonic() < deadline, self.etl.output
+            time.sleep(0.2)
+        self.addresses = {connection.laddr.ip for connection in listening(self.etl.processes())}
+        kill_worker(self.etl, "worker-1")
+        self.etl.read_until("last: running")
+        self.commands = self.commands_on_ecs()
+
+    def commands_on_ecs(self) -> List[str]:
+        """The command of every ECS task that was started for a part."""
+        arns: Set[str] = set()
+        for status in ("RUNNING", "STOPPED"):
+            found = self.ecs.list_tasks(cluster="etl", family="part", desiredStatus=status)
+            arns.update(found["taskArns"])
+        if not arns:
+            return []
+        tasks = self.ecs.describe_tasks(cluster="etl", tasks=sorted(arns))["tasks"]
+        return [task["overrides"]["containerOverrides"][0]["command"][0] for task in tasks]
+
+    def log(self, task: str, attempt: int) -> str:
+        """The log of one try of a task; empty if there was none."""
+        return "".join(file.read_text() for file in self.logs.glob(f"{task}/*/{attempt}.log"))
+
+    def tasks_of(self, worker: str, attempt: int) -> Set[str]:
+        """The tasks that a worker ran in their first, second, ... try."""
+        return {part for part in PARTS if f"on host {worker}\n" in self.log(part, attempt)}
+
+    def built(self) -> List[List[str]]:
+        """For each reading of the factory, the process's title and the DAGs that it built."""
+        return [line.split("|") for line in Path(f"{self.factory}.built").read_text().splitlines()]
+
+
+def emulated_ecs(etl: Etl) -> Any:
+    """A client for the emulated AWS of a command."""
+    (port,) = (connection.laddr.port for connection in listening([process_of(etl, "tools.local.aws")]))
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    return boto3.client("ecs", region_name="eu-west-1", endpoint_url=f"http://127.0.0.1:{port}", **keys)
+
+
+def process_of(etl: Etl, argument: str) -> psutil.Process:
+    """The one that the command itself has started with ``argument`` in its command line."""
+    started = psutil.Process(etl.popen.pid).children()
+    (process,) = (process for process in started if any(argument in part for part in process.cmdline()))
+    return process
+
+
+def listening(processes: Iterable[psutil.Process]) -> List[Any]:
+    """The sockets that any of the processes listens on."""
+    pids = {process.pid for process in processes}
+    return [
+        connection
+        for connection in psutil.net_connections("inet")
+        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
+    ]
+
+
+def kill_worker(etl: Etl, name: str) -> None:
+    """Kill a worker with its tasks at one moment, as when its machine is gone."""
+    worker = process_of(etl, f"{name}@localhost:MainProcess")
+    tree = [worker, *worker.children(recursive=True)]
+    for process in tree:
+        process.suspend()
+    for process in tree:
+        process.kill()
+
+
+@pytest.fixture(scope="module")
+def distributed(tmp_path_factory: pytest.TempPathFactory, etls: List[Etl]) -> Distributed:
+    return Distributed(tmp_path_factory.mktemp("celery"), etls)
+
+
+def test_both_workers_run_tasks(distributed: Distributed) -> None:
+    first, second = distributed.tasks_of("worker-1", 1), distributed.tasks_of("worker-2", 1)
+    assert first
+    assert second
+    assert first | second == set(PARTS)
+
+
+def test_the_other_worker_takes_up_what_the_dead_one_had(distributed: Distributed) -> None:
+    retried = distributed.tasks_of("worker-2", 2)
+    assert retried
+    assert retried <= distributed.tasks_of("worker-1", 1)
+    assert all("which an earlier try started" in distributed.log(part, 2) for part in retried)
+    assert "worker-1 has ended with exit code -9; the other workers go on" in distributed.etl.output
+
+
+def test_every_task_has_succeeded_with_one_ecs_task(distributed: Distributed) -> None:
+    assert Counter(distributed.commands) == Counter(PARTS)
+    for part in PARTS:
+        assert f"  {part}: success\n" in distributed.etl.output
+
+
+def test_the_start_of_a_task_builds_its_dag_only(distributed: Distributed) -> None:
+    by_task = [dags for title, *dags in distributed.built() if title.startswith("airflow task supervisor")]
+    others = [dags for title, *dags in distributed.built() if not title.startswith("airflow task supervisor")]
+    assert len(by_task) > len(PARTS)
+    assert all(dags == [DAG] for dags in by_task)
+    assert others
+    assert all(set(dags) == {DAG, *SIBLINGS} for dags in others)
+
+
+def test_nothing_is_to_be_reached_from_elsewhere(distributed: Distributed) -> None:
+    assert distributed.addresses == {"127.0.0.1"}
+
+
+def test_ctrl_c_leaves_no_process_behind(distributed: Distributed) -> None:
+    assert len(distributed.etl.processes()) > 10
+    distributed.etl.popen.send_signal(signal.SIGINT)
+    assert distributed.etl.wait() == 130, distributed.etl.output
+    assert distributed.etl.processes() == []
