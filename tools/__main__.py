@@ -51,6 +51,7 @@ COMMANDS: Dict[str, Command] = {
             "./etl run",
             "./etl run --port 8081 --environment staging",
             "./etl run --trigger cwr-big_dag_un",
+            "./etl run --executor celery",
         ),
         (AIRFLOW, AWS),
     ),

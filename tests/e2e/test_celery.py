@@ -54,26 +54,15 @@ class Distributed:
         etls.append(self.etl)
         self.logs = Path(self.etl.read_until("logs are in").split()[-1]) / "logs" / DAG
         self.etl.read_until("runs as")
-        self.ecs = emulated_ecs(self.etl)
         deadline = time.monotonic() + TIMEOUT
-        while len(self.commands_on_ecs()) < len(PARTS):
+        # Not as soon as ECS has a task: a worker that dies before it has noted that leaves it behind.
+        while not all("The ECS task in the console" in self.log(part, 1) for part in PARTS):
             assert time.monotonic() < deadline, self.etl.output
             time.sleep(0.2)
         self.addresses = {connection.laddr.ip for connection in listening(self.etl.processes())}
         kill_worker(self.etl, "worker-1")
         self.etl.read_until("last: running")
-        self.commands = self.commands_on_ecs()
-
-    def commands_on_ecs(self) -> List[str]:
-        """The command of every ECS task that was started for a part."""
-        arns: Set[str] = set()
-        for status in ("RUNNING", "STOPPED"):
-            found = self.ecs.list_tasks(cluster="etl", family="part", desiredStatus=status)
-            arns.update(found["taskArns"])
-        if not arns:
-            return []
-        tasks = self.ecs.describe_tasks(cluster="etl", tasks=sorted(arns))["tasks"]
-        return [task["overrides"]["containerOverrides"][0]["command"][0] for task in tasks]
+        self.commands = commands_on_ecs(self.etl)
 
     def log(self, task: str, attempt: int) -> str:
         """The log of one try of a task; empty if there was none."""
@@ -88,11 +77,16 @@ class Distributed:
         return [line.split("|") for line in Path(f"{self.factory}.built").read_text().splitlines()]
 
 
-def emulated_ecs(etl: Etl) -> Any:
-    """A client for the emulated AWS of a command."""
-    (port,) = (connection.laddr.port for connection in listening([process_of(etl, "tools.local.aws")]))
+def commands_on_ecs(etl: Etl) -> List[str]:
+    """The command of every ECS task that was started for a part, as the emulated AWS knows it."""
+    (address,) = (connection.laddr for connection in listening([process_of(etl, "tools.local.aws")]))
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    return boto3.client("ecs", region_name="eu-west-1", endpoint_url=f"http://127.0.0.1:{port}", **keys)
+    ecs = boto3.client("ecs", region_name="eu-west-1", endpoint_url=f"http://127.0.0.1:{address.port}", **keys)
+    arns: Set[str] = set()
+    for status in ("RUNNING", "STOPPED"):
+        arns.update(ecs.list_tasks(cluster="etl", family="part", desiredStatus=status)["taskArns"])
+    tasks = ecs.describe_tasks(cluster="etl", tasks=sorted(arns))["tasks"]
+    return [task["overrides"]["containerOverrides"][0]["command"][0] for task in tasks]
 
 
 def process_of(etl: Etl, argument: str) -> psutil.Process:

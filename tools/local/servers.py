@@ -6,7 +6,6 @@ servers that these packages run for the whole machine are neither started nor us
 
 import os
 import pwd
-import re
 import secrets
 import shutil
 import signal
@@ -65,7 +64,8 @@ def find(name: str) -> Optional[Path]:
     if path:
         return Path(path)  # not resolved: redis-server is one of several names of its program
     versions = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
-    return max(versions, key=lambda found: float(found.parts[-3]), default=None)
+    newest_first = sorted(versions, key=lambda found: float(found.parts[-3]), reverse=True)
+    return next(iter(newest_first), None)
 
 
 def program(name: str) -> Path:
@@ -138,13 +138,14 @@ class Postgres:
         self.processes = processes
         self.environ = environ
         self.programs = program("postgres").resolve().parent  # which has initdb as well
-        self.account = pwd.getpwnam(POSTGRES_ACCOUNT) if os.geteuid() == 0 else None
+        self.account = postgres_account() if os.geteuid() == 0 else None
 
     def version(self) -> str:
         """The major version, which alone can read its data."""
         command = [str(self.programs / "postgres"), "--version"]
         printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
-        return re.findall(r"\d+", printed)[0]  # "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
+        # "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
+        return printed.partition(")")[2].partition(".")[0].strip()
 
     def create(self, folder: Path) -> None:
         """Make an empty database in the new ``folder``.
@@ -178,6 +179,21 @@ class Postgres:
 
     def _options(self, folder: Path) -> Dict[str, Any]:
         return {"cwd": str(folder), "preexec_fn": partial(become, self.account)}
+
+
+def postgres_account() -> pwd.struct_passwd:
+    """The system user that root has PostgreSQL run as.
+
+    Raises:
+        SetupError: There is none.
+    """
+    try:
+        return pwd.getpwnam(POSTGRES_ACCOUNT)
+    except KeyError:
+        raise SetupError(
+            f"PostgreSQL cannot run as root, and there is no user {POSTGRES_ACCOUNT}; "
+            f"make one: useradd --system {POSTGRES_ACCOUNT}"
+        ) from None
 
 
 def become(account: Optional[pwd.struct_passwd]) -> None:

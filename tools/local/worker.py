@@ -1,11 +1,12 @@
 """A Celery worker of Airflow's whose tasks end with it: ``python -m tools.local.worker ARGUMENT...``.
 
-On MWAA a worker is a container, and what becomes of it becomes of its tasks. Here they are
-processes of their own, which would go on if only the worker were killed. The arguments are
-those of ``airflow celery worker``.
+On MWAA a worker is a container: when it is gone, so are its tasks. Here each task has
+processes of its own, which would go on without it. The arguments are those of ``airflow
+celery worker``.
 """
 
 import os
+import runpy
 import signal
 import sys
 from functools import partial
@@ -21,9 +22,7 @@ def hostname() -> str:
 
 
 if __name__ == "__main__":
-    from airflow.__main__ import main
-
-    # Celery forks a pool of processes, each of these one for a task, and that the task itself.
+    # Celery forks a pool of processes, one of these forks what supervises a task, and that the task.
     os.register_at_fork(after_in_child=partial(die_with_parent, signal.SIGKILL))
     sys.argv = ["airflow", "celery", "worker", *sys.argv[1:]]
-    sys.exit(main())
+    runpy.run_module("airflow", run_name="__main__")
