@@ -79,13 +79,14 @@ def test_a_broken_definition_is_a_banner_beside_the_healthy_dags(site: Site, pag
     line = broken.partition("shedule")[0].count("\n") + 1
     definition.write_text(broken)
 
-    def has_banner(wanted: bool) -> bool:
-        page.goto("/home")
-        return bool(page.locator(".dag-import-error").count()) == wanted
+    error = page.locator(".dag-import-error", has_text="shedule")
 
-    until(lambda: has_banner(True), "the banner")
+    def errors() -> int:
+        page.goto("/home")
+        return error.count()
+
+    until(lambda: errors() == 1, "the banner")
     page.click("#alerts-accordion-toggle")
-    error = page.locator(".dag-import-error")
     expect(error).to_be_visible()
     error.click()  # shows all of it
     assert f"dags/etl/pipelines/cwr/big.yaml:{line}:5: unknown key 'shedule' [schema]" in error.inner_text()
@@ -94,5 +95,5 @@ def test_a_broken_definition_is_a_banner_beside_the_healthy_dags(site: Site, pag
     screenshot(page, "banner")
 
     definition.write_text(sound)
-    until(lambda: has_banner(False), "the banner's end")
+    until(lambda: errors() == 0, "the banner's end")
     assert set(rows_of(page)) == healthy
