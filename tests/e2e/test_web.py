@@ -2,7 +2,6 @@
 
 import json
 import signal
-import socket
 import time
 import urllib.request
 from typing import List
@@ -10,13 +9,7 @@ from typing import List
 import pytest
 
 from tests.e2e.conftest import Etl
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tools.local.servers import free_port
 
 
 def start(etls: List[Etl], port: int) -> Etl:

@@ -7,7 +7,6 @@ import base64
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -23,6 +22,7 @@ from tests.e2e.conftest import Etl
 from tools.debian import ensure_program
 from tools.environments import LOCAL, ROOT
 from tools.local import engine
+from tools.local.servers import free_port
 
 SCREENSHOTS = LOCAL / "screenshots"
 ENVIRONMENT = "development"
@@ -72,7 +72,7 @@ class Site:
 
     def __init__(self, etl: Etl, dags: Path) -> None:
         self.address = etl.read_until("http://127.0.0.1").split()[0]
-        self.home = Path(etl.output.partition("logs are in ")[2].splitlines()[0]).parent
+        self.home = Path(etl.output.partition("logs are in ")[2].splitlines()[0])
         self.dags = dags
         self.pipelines = dags / "etl" / "pipelines"
 
@@ -142,7 +142,8 @@ def site() -> Iterator[Site]:
         dags = Path(folder) / "dags"
         shutil.copytree(str(ROOT / "dags"), str(dags), ignore=shutil.ignore_patterns("__pycache__"))
         (dags / "etl" / "pipelines" / "testing" / "typed.yaml").write_text(TYPED)
-        etl = Etl("run", "--port", str(free_port()), "--environment", ENVIRONMENT, "--dags", str(dags))
+        arguments = ["--dags", str(dags), "--environment", ENVIRONMENT, "--port", str(free_port())]
+        etl = Etl("run", *arguments, ECS_LOCAL_SECONDS="0.1")
         try:
             site = Site(etl, dags)
             site.wait_for_dags()
@@ -151,14 +152,6 @@ def site() -> Iterator[Site]:
             assert etl.wait() == 0, etl.output
         finally:
             etl.kill()
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @pytest.fixture(scope="package")

@@ -100,5 +100,6 @@ def test_the_page_of_the_log_says_why(site: Site, runs: Runs, page: Page) -> Non
     run = site.wait_for_run(TYPED_DAG, runs.bad["page"], "failed")
     page.goto(f"/log?dag_id={TYPED_DAG}&task_id=greet&execution_date={quote(run['execution_date'])}")
     expect(page.locator("pre")).to_contain_text(REFUSAL)
-    page.click("text=Jump To End")
+    page.click("text=Toggle Wrap")
+    page.locator("footer").scroll_into_view_if_needed()
     screenshot(page, "refused")
