@@ -167,7 +167,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def signed_in(browser: Browser, site: Site) -> BrowserContext:
     """The cookies of somebody who has signed in."""
-    context = browser.new_context(base_url=site.address, viewport={"width": 1000, "height": 850})
+    context = browser.new_context(base_url=site.address, viewport={"width": 1000, "height": 950})
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto("/login/")
