@@ -79,6 +79,9 @@ MAX_DAG_ID = 250  # a column of Airflow's database
 # ECS limits: https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 MAX_OVERRIDES = 8192  # characters of JSON
 MAX_ECS_TAGS = 50
+# SNS limits: https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+MAX_SUBJECT = 99  # characters
+MAX_FIELD = 10_000  # characters; a reason holds lines of a container, and a message takes 256 KiB
 # Fargate's sizes: https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html
 FARGATE_MEMORY: Dict[int, Tuple[int, ...]] = {
     256: (512, 1024, 2048),
@@ -1657,8 +1660,9 @@ def check_typed(params: Mapping[str, Param], typed: Mapping[str, Any]) -> Dict[s
 # What ECS answers when a later try may succeed, and when a person has to change something.
 TRANSIENT = re.compile(
     r"Throttl|TooManyRequests|RequestLimitExceeded|ServerException|ServiceUnavailable|InternalFailure|InternalError"
-    r"|RequestTimeout|limit on the number of tasks|[Cc]apacity is unavailable"
+    r"|RequestTimeout|limit on the number of|[Cc]apacity is unavailable|No Container Instances were found"
 )
+NO_CAPACITY = re.compile(r"RESOURCE:|AGENT$|Capacity is unavailable")
 MISTAKE = re.compile(
     r"ClientException|InvalidParameterException|ClusterNotFound|AccessDenied|PlatformUnknown|UnsupportedFeature|Blocked"
 )
@@ -1671,7 +1675,7 @@ def is_transient(error: BaseException) -> bool:
     from botocore import exceptions
 
     if isinstance(error, EcsOperatorError):  # what is missing, such as RESOURCE:MEMORY
-        return all(failure.get("reason", "").startswith("RESOURCE:") for failure in error.failures)
+        return all(NO_CAPACITY.match(failure.get("reason", "")) for failure in error.failures)
     if isinstance(error, (exceptions.ClientError, exceptions.WaiterError)):
         return bool(TRANSIENT.search(str(error)))
     return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
@@ -1714,7 +1718,8 @@ class LogTail(threading.Thread):
                 response = self.client.get_log_events(**self.request)
                 for event in response["events"]:
                     self.last.append(event["message"])
-                    self.log.info("[%s] %s", datetime.utcfromtimestamp(event["timestamp"] / 1000), event["message"])
+                    written = datetime.utcfromtimestamp(event["timestamp"] / 1000).isoformat(" ", "milliseconds")
+                    self.log.info("[%s] %s", written, event["message"])
                 if self.request.get("nextToken") == response["nextForwardToken"]:
                     return
                 self.request["nextToken"] = response["nextForwardToken"]
@@ -1741,6 +1746,7 @@ class EcsTask(WithTypedParams, EcsOperator):
     """The provider's operator, without its holes."""
 
     places: ClassVar[Mapping[str, str]] = {}  # path:line of what a mistake is in: cluster, task_definition
+    first_pause: ClassVar[float] = 2.0  # seconds before the second attempt; each pause is twice the one before
     logical_date: Any = None
 
     def set_xcomargs_dependencies(self) -> None:
@@ -1765,14 +1771,13 @@ class EcsTask(WithTypedParams, EcsOperator):
         import tenacity
 
         def tell(state: Any) -> None:
-            pause, error = state.next_action.sleep, state.outcome.exception()
-            self.log.warning(
-                "%s. Attempt %d of %d follows in %.0f s.", error, state.attempt_number + 1, ATTEMPTS, pause
-            )
+            error = state.outcome.exception()
+            reason, pause = getattr(error, "failures", error), state.next_action.sleep
+            self.log.warning("%s. Attempt %d of %d in %.0f s", reason, state.attempt_number + 1, ATTEMPTS, pause)
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(when),
-            wait=tenacity.wait_exponential(multiplier=2, max=60),
+            wait=tenacity.wait_exponential(multiplier=self.first_pause, max=60),
             stop=tenacity.stop_after_attempt(ATTEMPTS),
             before_sleep=tell,
             reraise=True,
@@ -1793,7 +1798,17 @@ class EcsTask(WithTypedParams, EcsOperator):
         self.persist(super()._wait_for_task_ended)
 
     def _check_success_task(self) -> None:
+        """Fail for a task that was stopped from outside, too: its containers may have taken that well."""
+        from airflow.exceptions import AirflowException
+
         self.persist(super()._check_success_task)
+        task = self.arn and self.look_at(self.arn)
+        if task and not ended_by_itself(task):
+            raise AirflowException(f"The task was stopped: {task['stopCode']}: {task.get('stoppedReason')}")
+
+    def on_kill(self) -> None:
+        """Stop the ECS task, also when the API is slow to take it."""
+        self.persist(super().on_kill)
 
     def _try_reattach_task(self, context: Any) -> None:
         """Take up the ECS task of a worker that died, if it runs or has done its work.
@@ -1805,17 +1820,26 @@ class EcsTask(WithTypedParams, EcsOperator):
         arn = self.xcom_pull(context, task_ids=memory, key=self.REATTACH_XCOM_KEY)  # type: ignore[arg-type]
         if not arn:
             return
-        client: Any = self.client
-        found = self.persist(client.describe_tasks, cluster=self.cluster, tasks=[arn])["tasks"]
-        if not found:
-            self.log.info("ECS no longer knows %s, which an earlier try started: starting anew", arn)
-        elif found[0]["lastStatus"] == "STOPPED" and not has_succeeded(found[0]):
-            self.log.info("%s, which an earlier try started, has failed: starting anew", arn)
-        elif found[0]["lastStatus"] != "STOPPED" and found[0].get("desiredStatus") == "STOPPED":
-            self.log.info("%s, which an earlier try started, is being stopped: starting anew", arn)
+        task = self.look_at(arn)
+        if task and task.get("desiredStatus") == "STOPPED":  # only its end tells how, and two at once could do harm
+            self.arn = arn
+            self._wait_for_task_ended()
+            self.arn, task = None, self.look_at(arn)
+        if not task:
+            self.log.info("Starting anew: ECS no longer knows %s, which an earlier try started", arn)
+        elif task["lastStatus"] == "STOPPED" and not has_succeeded(task):
+            self.log.info("Starting anew: %s, which an earlier try started, has failed or was stopped", arn)
         else:
-            self.log.info("Taking up %s, which an earlier try started: %s", arn, found[0]["lastStatus"])
+            self.log.info("Taking up %s, which an earlier try started: %s", arn, task["lastStatus"])
             self.arn, self.ecs_task_id = arn, arn.split("/")[-1]
+
+    def look_at(self, arn: str) -> Optional[Mapping[str, Any]]:
+        """Give an ECS task as DescribeTasks has it; None if it is gone, or in a cluster that we had before."""
+        if arn.split("/")[1:-1] not in ([], [self.cluster.split("/")[-1]]):  # ECS would refuse to look
+            return None
+        client: Any = self.client
+        tasks = self.persist(client.describe_tasks, cluster=self.cluster, tasks=[arn])["tasks"]
+        return tasks[0] if tasks else None
 
     def _xcom_del(self, session: Any, task_id: str) -> None:
         """Forget the ECS task of this run; the provider forgets those of all runs."""
@@ -1826,17 +1850,26 @@ class EcsTask(WithTypedParams, EcsOperator):
 
     def _get_task_log_fetcher(self) -> Any:
         from airflow.providers.amazon.aws.hooks.logs import AwsLogsHook
+        from botocore.config import Config
 
-        client = AwsLogsHook(aws_conn_id=self.aws_conn_id, region_name=self.awslogs_region).get_conn()
+        # The next look is the better retry: waiting for this one would delay the task's end.
+        config = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 0})
+        hook = AwsLogsHook(aws_conn_id=self.aws_conn_id, region_name=self.awslogs_region, config=config)
         stream = f"{self.awslogs_stream_prefix}/{self.ecs_task_id}"
         keep = max(self.number_logs_exception, 1)
-        return LogTail(client, str(self.awslogs_group), stream, self.awslogs_fetch_interval, self.log, keep)
+        return LogTail(hook.get_conn(), str(self.awslogs_group), stream, self.awslogs_fetch_interval, self.log, keep)
+
+
+def ended_by_itself(task: Mapping[str, Any]) -> bool:
+    """Tell whether a stopped ECS task was not stopped by a person, Airflow, or the loss of a Spot instance."""
+    ended = "EssentialContainerExited"
+    return bool(task.get("stopCode", ended) == ended)
 
 
 def has_succeeded(task: Mapping[str, Any]) -> bool:
-    """Tell whether all containers of a stopped ECS task ended with 0, as DescribeTasks has it."""
+    """Tell whether a stopped ECS task has done its work, as DescribeTasks has it."""
     containers = task.get("containers") or [{}]
-    return all(container.get("exitCode") == 0 for container in containers)
+    return ended_by_itself(task) and all(container.get("exitCode") == 0 for container in containers)
 
 
 class Delivery(WithTypedParams, S3KeySensor):
@@ -1850,7 +1883,8 @@ class Delivery(WithTypedParams, S3KeySensor):
         """Look for one s3:// address, with wildcards."""
         bucket, _, key = url.partition("://")[2].partition("/")
         self.log.info("Looking for s3://%s/%s", bucket, key)
-        return bool(self.get_hook().check_for_wildcard_key(key, bucket))
+        # The hook knows [abc] as a wildcard, too; in a definition that is part of the name.
+        return bool(self.get_hook().check_for_wildcard_key(key.replace("[", "[[]"), bucket))
 
     def execute(self, context: Any) -> Any:
         """Wait; when the time is over, say for what."""
@@ -1898,6 +1932,13 @@ def build_dag(definition: Definition) -> Any:
         *(settings.tags or ()),
     }
     optional: Dict[str, Any] = {"max_active_tasks": settings.max_active_tasks} if settings.max_active_tasks else {}
+    alerts: Dict[str, Any] = {}
+    if environment.alerts:
+        tell = partial(publish, environment, definition.provider)
+        alerts = {
+            "sla_miss_callback": partial(alert_sla_miss, tell),
+            "on_failure_callback": partial(alert_timeout, tell),
+        }
     dag = DAG(
         definition.dag_id,
         description=definition.description,
@@ -1914,13 +1955,13 @@ def build_dag(definition: Definition) -> Any:
         },
         user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
         doc_md=doc_md(definition),
-        sla_miss_callback=partial(alert_sla_miss, environment) if environment.alerts else None,
+        **alerts,
         **optional,
     )
     ecs_task, delivery_sensor = operators()
     common: Dict[str, Any] = {"dag": dag, "owner": settings.owner or SETTING_DEFAULTS["owner"]}
     if environment.alerts:
-        common["on_failure_callback"] = partial(alert_failure, environment)
+        common["on_failure_callback"] = partial(alert_failure, tell)
     tasks = {
         task_id: ecs_task(task_id=task_id, reattach=True, **common, **planned.operator)
         for task_id, planned in definition.plan.tasks.items()
@@ -1949,51 +1990,46 @@ def build_dag(definition: Definition) -> Any:
     return dag
 
 
-def alert_failure(environment: Environment, context: Any) -> None:
-    """Tell the environment's topic of a task that has failed and has no retries left."""
+def alert_failure(tell: Any, context: Any) -> None:
+    """Tell of a task that has failed and has no retries left."""
     ti = context["task_instance"]
-    publish(
-        environment,
-        f"{ti.dag_id} {ti.task_id} failed",
-        {
-            "DAG": ti.dag_id,
-            "Provider": ti.dag_id.rpartition("_dag_")[2],
-            "Task": ti.task_id,
-            "Run": context["run_id"],
-            "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",
-            "Reason": context.get("exception"),
-            "Log": ti.log_url,
-        },
-    )
+    if getattr(ti, "alerted", False):  # Airflow 2.2.2 calls twice if the worker was asked to end
+        return
+    ti.alerted = True
+    fields = {
+        "Run": context["run_id"],
+        "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",
+        "Reason": context.get("exception"),
+        "Log": ti.log_url,
+    }
+    tell(f"{ti.dag_id} {ti.task_id} failed", {"DAG": ti.dag_id, "Task": ti.task_id, **fields})
 
 
-def alert_sla_miss(
-    environment: Environment, dag: Any, task_list: Any, blocking: Any, slas: Any, blocking_tis: Any
-) -> None:
-    """Tell the environment's topic of the tasks that have not succeeded in their time."""
+def alert_timeout(tell: Any, context: Any) -> None:
+    """Tell of a run that has exceeded its dagrun_timeout: Airflow skips its tasks, so that none of them fails."""
+    if context["reason"] == "timed_out":
+        run, reason = context["dag_run"], f"it took longer than {context['dag'].dagrun_timeout}"
+        tell(f"{run.dag_id} timed out", {"DAG": run.dag_id, "Run": run.run_id, "Reason": reason})
+
+
+def alert_sla_miss(tell: Any, dag: Any, task_list: Any, blocking: Any, slas: Any, blocking_tis: Any) -> None:
+    """Tell of the tasks that have not succeeded in their time."""
     for sla in slas:
-        publish(
-            environment,
-            f"{sla.dag_id} {sla.task_id} missed its SLA",
-            {
-                "DAG": sla.dag_id,
-                "Provider": sla.dag_id.rpartition("_dag_")[2],
-                "Task": sla.task_id,
-                "Run of": sla.execution_date,
-                "Reason": f"it had not succeeded {dag.get_task(sla.task_id).sla} after the run's planned start",
-            },
-        )
+        if dag.has_task(sla.task_id):  # Airflow asks again and again for one that has been taken away
+            reason = f"it had not succeeded {dag.get_task(sla.task_id).sla} after the run's planned start"
+            fields = {"DAG": sla.dag_id, "Task": sla.task_id, "Run of": sla.execution_date, "Reason": reason}
+            tell(f"{sla.dag_id} {sla.task_id} missed its SLA", fields)
 
 
-def publish(environment: Environment, subject: str, fields: Mapping[str, Any]) -> None:
-    """Publish an alert; that it cannot be published is logged, and changes nothing of the run."""
+def publish(environment: Environment, provider: str, subject: str, fields: Mapping[str, Any]) -> None:
+    """Publish an alert to the environment's topic; that it cannot be is logged, and changes nothing of the run."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
-    message = "\n".join(f"{name}: {value}" for name, value in fields.items())
+    message = "\n".join(f"{name}: {str(value)[:MAX_FIELD]}" for name, value in {"Provider": provider, **fields}.items())
     topic = environment.alerts.sns_topic_arn if environment.alerts else ""
     try:
         hook = AwsBaseHook(aws_conn_id=environment.aws_conn_id, client_type="sns", region_name=environment.region)
-        hook.get_conn().publish(TopicArn=topic, Subject=subject[:100], Message=message)
+        hook.get_conn().publish(TopicArn=topic, Subject=subject[:MAX_SUBJECT], Message=message)
     except Exception:
         logging.getLogger("airflow.task").exception("The alert could not be published to %s:\n%s", topic, message)
 
