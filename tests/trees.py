@@ -38,6 +38,13 @@ def tree(folder: Path, pipelines: Dict[str, str], name: str = "etl", configs: Pa
     return root
 
 
+def folder_tree(folder: Path, source: Path) -> Path:
+    """Make ``folder/dags/etl`` with the factory and with the configs and pipelines of ``source``; return it."""
+    files = (source / "pipelines").glob("*/*.yaml")
+    pipelines = {f"{file.parent.name}/{file.name}": file.read_text(encoding="utf-8") for file in files}
+    return tree(folder, pipelines, configs=source / "configs")
+
+
 def dag_bag(root: Path) -> Any:
     """Parse the factory of a tree as the scheduler does."""
     from airflow.models.dagbag import DagBag

@@ -1705,7 +1705,6 @@ class LogTail(threading.Thread):
     def run(self) -> None:
         while not self.stopped.wait(self.interval):
             self.read()
-        self.read()
         time.sleep(1)  # CloudWatch has the last lines a moment after the container has ended
         self.read()
 

@@ -7,7 +7,10 @@ from typing import Any, Callable, Dict, Iterator
 
 import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError
 
+from tests.e2e.agent import Agent, AgentRefuses
 from tools.environments import AWS, ROOT
 
 REGION = "eu-west-1"
@@ -50,7 +53,8 @@ class Emulated:
 
     def client(self, service: str) -> Any:
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        return boto3.client(service, region_name=REGION, endpoint_url=self.address, **keys)
+        once = Config(retries={"max_attempts": 0})
+        return boto3.client(service, region_name=REGION, endpoint_url=self.address, config=once, **keys)
 
     def end(self) -> int:
         if self.popen.stdin:
@@ -168,3 +172,51 @@ def test_what_is_added_later_exists(emulated: Emulated, ecs: Any) -> None:
 def test_buckets_and_topics_exist(emulated: Emulated) -> None:
     emulated.client("s3").head_bucket(Bucket="deliveries")
     emulated.client("sns").publish(TopicArn=INVENTORY["topics"][0], Message="text")  # type: ignore[index]
+
+
+def test_what_becomes_of_the_next_tasks_of_a_family_can_be_told(emulated: Emulated, ecs: Any) -> None:
+    agent = Agent(emulated.address)
+    agent.tell(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})
+
+    answer = ecs.run_task(cluster="etl", taskDefinition="fetch", **FARGATE)
+    assert (answer["tasks"], answer["failures"][0]["reason"]) == ([], "RESOURCE:MEMORY")
+    with pytest.raises(ecs.exceptions.ClientError, match="ThrottlingException"):
+        run(ecs, "fetch")
+    not_started = wait(ecs, run(ecs, "fetch"), "STOPPED")
+    assert not_started["stopCode"] == "TaskFailedToStart"
+    assert "exitCode" not in not_started["containers"][0]
+    assert wait(ecs, run(ecs, "fetch"), "STOPPED")["containers"][0]["exitCode"] == 7
+    assert wait(ecs, run(ecs, "fetch"), "STOPPED")["containers"][0]["exitCode"] == 0
+
+
+def test_how_long_the_tasks_of_a_family_run_can_be_told_while_they_run(emulated: Emulated, ecs: Any) -> None:
+    agent = Agent(emulated.address)
+    agent.tell(seconds={"silent": 600})
+    arn = run(ecs, "silent")
+    wait(ecs, arn, "RUNNING")
+    time.sleep(0.5)
+    assert describe(ecs, arn)["lastStatus"] == "RUNNING"
+
+    agent.tell(seconds={"silent": 0})
+
+    wait(ecs, arn, "STOPPED")
+    assert {"arn": arn, "family": "silent", "status": "STOPPED", "stop_code": "EssentialContainerExited"} in (
+        agent.tasks("silent")
+    )
+
+
+def test_all_of_aws_can_be_away(emulated: Emulated, ecs: Any) -> None:
+    agent = Agent(emulated.address)
+    agent.tell(away=600)
+    with pytest.raises(ConnectionClosedError):
+        ecs.list_clusters()
+
+    agent.tell(away=0)
+
+    assert ecs.list_clusters()["clusterArns"]
+
+
+@pytest.mark.parametrize("told", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"outcomes": 3}])
+def test_what_cannot_be_understood_is_refused(emulated: Emulated, told: Dict[str, Any]) -> None:
+    with pytest.raises(AgentRefuses):
+        Agent(emulated.address).tell(**told)

@@ -448,7 +448,8 @@ class Runs:
 
 
 @pytest.fixture
-def runs(dag: Any, database: None, client: Any, log: logging.Logger) -> Runs:
+def runs(dag: Any, database: None, client: Any, log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")  # as on MWAA
     return Runs(dag, client, log)
 
 

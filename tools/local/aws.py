@@ -6,6 +6,7 @@ exists. It ends with its standard input, so that it cannot outlive the one who s
 
 ``ECS_LOCAL_FAIL=<task definition>[:exit code],...`` makes the tasks of these families fail,
 with exit code 1 unless told; ``ECS_LOCAL_SECONDS`` is how long a task runs, by default 1.
+``tools.local.faults`` tells what else can be done to it while it runs.
 """
 
 from __future__ import annotations
@@ -28,8 +29,11 @@ from botocore.config import Config
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ecs.models import ecs_backends
 from moto.moto_api import state_manager
-from moto.server import ThreadedMotoServer
+from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sns.models import sns_backends
+from werkzeug.serving import make_server
+
+from tools.local.faults import BEHIND, FAILED_TO_START, Faults, family_of
 
 TICK = 0.1  # seconds between the agent's looks at the tasks
 STARTING = 0.3  # seconds until a task runs
@@ -52,14 +56,16 @@ def main() -> int:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # not a line for every request
     # moto itself would move a task on at every DescribeTasks.
     state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    cloud = Cloud("http://{}:{}".format(*server.get_host_and_port()))
+    cloud = Cloud()
+    faults = Faults(DomainDispatcherApplication(create_backend_app), cloud.list_tasks)
+    server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=MotoRequestHandler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    cloud.address = "http://{}:{}".format(*server.server_address)
     print(cloud.address, flush=True)
 
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=read_lines, args=(lines,), daemon=True).start()
-    agent = Agent(cloud, failures, seconds)
+    agent = Agent(cloud, faults, failures, seconds)
     while True:
         agent.look()
         try:
@@ -112,10 +118,10 @@ def parse_seconds(text: str) -> float:
 
 
 class Cloud:
-    """The emulated AWS at ``address``, and what was put there."""
+    """The emulated AWS, and what was put there."""
 
-    def __init__(self, address: str) -> None:
-        self.address = address
+    def __init__(self) -> None:
+        self.address = ""  # until it serves
         self.region = "us-east-1"  # until the first inventory
         self._existing: dict[str, Any] = {}
 
@@ -123,6 +129,19 @@ class Cloud:
     def ecs(self) -> Any:
         """The ECS backend of moto, for what no AWS call can do."""
         return ecs_backends[DEFAULT_ACCOUNT_ID][self.region]
+
+    def list_tasks(self) -> list[dict[str, Any]]:
+        """The ECS tasks that were ever started."""
+        tasks = [task for tasks in list(self.ecs.tasks.values()) for task in list(tasks.values())]
+        return [
+            {
+                "arn": task.task_arn,
+                "family": family_of(task.task_definition_arn),
+                "status": task.last_status,
+                "stop_code": getattr(task, "stop_code", None),
+            }
+            for task in tasks
+        ]
 
     def client(self, service: str) -> Any:
         """A boto3 client for this cloud; the keys are no secrets, moto takes any."""
@@ -132,7 +151,7 @@ class Cloud:
             endpoint_url=self.address,
             aws_access_key_id="emulated",
             aws_secret_access_key="emulated",
-            config=Config(retries={"max_attempts": 0}),
+            config=Config(retries={"max_attempts": 0}, user_agent_extra=BEHIND),
         )
 
     def seed(self, inventory: Mapping[str, Any]) -> None:
@@ -211,12 +230,14 @@ class Agent:
 
     Args:
         cloud: Where they are.
+        faults: What is to become of some of them.
         failures: Exit codes by the family of the task definition; the others exit with 0.
         seconds: How long a task runs.
     """
 
-    def __init__(self, cloud: Cloud, failures: Mapping[str, int], seconds: float) -> None:
+    def __init__(self, cloud: Cloud, faults: Faults, failures: Mapping[str, int], seconds: float) -> None:
         self.cloud = cloud
+        self.faults = faults
         self.failures = failures
         self.seconds = seconds
         self._first_seen: dict[str, float] = {}  # by task ARN, on the monotonic clock
@@ -239,11 +260,14 @@ class Agent:
             self._stopped.add(arn)
         elif age < STARTING:
             task.last_status = "PROVISIONING"
+        elif self.faults.fates.get(arn) == FAILED_TO_START:
+            self._stop(task, definition, None, FAILED_TO_START, "ResourceInitializationError: a fault was injected")
+            self._stopped.add(arn)
         elif task.last_status == "PROVISIONING":
             self._start(task, definition)
-        elif age >= STARTING + self.seconds:
+        elif age >= STARTING + self.faults.seconds.get(family, self.seconds):
             reason = "Essential container in task exited"
-            exit_code = self.failures.get(family, 0)
+            exit_code = int(self.faults.fates.get(arn, self.failures.get(family, 0)))
             self._stop(task, definition, exit_code, "EssentialContainerExited", reason)
             self._stopped.add(arn)
 
@@ -258,9 +282,10 @@ class Agent:
         task.started_at = datetime.now(timezone.utc)
         task.last_status = "RUNNING"
 
-    def _stop(self, task: Any, definition: Any, exit_code: int, code: str, reason: str) -> None:
+    def _stop(self, task: Any, definition: Any, exit_code: int | None, code: str, reason: str) -> None:
         for container, described in zip(task.containers, definition.container_definitions):
-            self._log(task, described, [f"emulated: exited with code {exit_code}: {reason}"])
+            if exit_code is not None:  # it has run
+                self._log(task, described, [f"emulated: exited with code {exit_code}: {reason}"])
             container.exitCode = exit_code
             container.last_status = "STOPPED"
         task.stop_code = code

@@ -12,8 +12,10 @@ SOON = timedelta(seconds=1)
 
 
 def task_policy(task: BaseOperator) -> None:
-    """Retry at once, and look for the container's log every second, which also ends the task."""
+    """Retry at once, also what ECS refuses, and look for the container's log every second."""
     task.retry_delay = SOON
     task.retry_exponential_backoff = False
     if hasattr(task, "awslogs_fetch_interval"):
         task.awslogs_fetch_interval = SOON
+    if hasattr(task, "first_pause"):
+        task.first_pause = 0.5

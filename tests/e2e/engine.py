@@ -1,0 +1,211 @@
+"""An engine for tests: a real scheduler and an emulated AWS, with DAGs and Airflow options of a test's own.
+
+``python -m tests.e2e.engine HOME DAGS OPTIONS`` runs one until its standard input ends. Each line there is a request,
+``[name, arguments]`` as JSON; each is answered with a line of JSON. Tests use :class:`Engine`.
+"""
+
+import json
+import os
+import select
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Optional, TypeVar
+
+import boto3
+import psutil
+
+from tests.e2e.agent import Agent
+from tools.environments import ROOT
+from tools.local import engine
+from tools.local.processes import Processes
+
+LOOK = 0.2  # seconds between two looks
+TIMEOUT = 120.0  # seconds for what one test waits for; other tests may take the processors meanwhile
+QUICK = {
+    "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",  # a worker that is only slow is none
+    "AWS_MAX_ATTEMPTS": "1",  # so that botocore leaves every fault to us
+}
+
+Found = TypeVar("Found")
+
+
+class Engine:
+    """A running engine; leaving the context ends it.
+
+    Args:
+        home: An empty folder for its AIRFLOW_HOME.
+        dags: The DAGs folder.
+        options: Environment variables of Airflow, over the engine's own.
+    """
+
+    def __init__(self, home: Path, dags: Path, **options: str) -> None:
+        self.home = home
+        command = [sys.executable, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
+        self.popen = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> "Engine":
+        self.environ: Dict[str, str] = self._answer()
+        self.agent = Agent(self.environ["EMULATED_AWS"])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.popen.communicate()
+
+    def _answer(self) -> Any:
+        line = next(iter(self.popen.stdout or ()), "")
+        if not line:
+            raise AssertionError(f"the engine has ended with {self.popen.wait()}; see {self.home}")
+        return json.loads(line)
+
+    def ask(self, name: str, *arguments: Any) -> Any:
+        """Have the engine call one of the functions below."""
+        print(json.dumps([name, arguments]), file=self.popen.stdin, flush=True)
+        return self._answer()
+
+    def trigger(self, dag_id: str, **conf: Any) -> "Run":
+        """Trigger a DAG, as soon as the scheduler knows it."""
+        known = "SELECT 1 FROM dag JOIN serialized_dag USING (dag_id) WHERE dag_id = ?"
+        self.wait_for(lambda: self.query(known, dag_id))
+        return Run(self, dag_id, self.ask("trigger", dag_id, conf))
+
+    def client(self, service: str) -> Any:
+        """A boto3 client for the emulated AWS."""
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        return boto3.client(service, region_name="eu-west-1", endpoint_url=self.environ["EMULATED_AWS"], **keys)
+
+    def query(self, sql: str, *values: Any) -> List[Any]:
+        """Look into Airflow's database."""
+        database = f"file:{engine.database(self.home)}?mode=ro"
+        with closing(sqlite3.connect(database, uri=True, timeout=30)) as connection:
+            connection.row_factory = sqlite3.Row
+            return connection.execute(sql, values).fetchall()
+
+    def wait_for(self, look: Callable[[], Found]) -> Found:
+        """Look again and again until there is something, and give it."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline and self.popen.poll() is None:
+            found = look()
+            if found:
+                return found
+            time.sleep(LOOK)
+        raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; the logs are in {self.home}")
+
+    def processes(self, dag_id: str) -> List[psutil.Process]:
+        """The processes that run a task of a DAG: the supervisor first."""
+        below = psutil.Process(self.popen.pid).children(recursive=True)
+        supervisor = next((process for process in below if ["tasks", "run", dag_id] == command_of(process)[2:5]), None)
+        return [supervisor, *supervisor.children(recursive=True)] if supervisor else []
+
+
+class Run:
+    """A DAG run."""
+
+    def __init__(self, engine: Engine, dag_id: str, run_id: str) -> None:
+        self.engine, self.dag_id, self.run_id = engine, dag_id, run_id
+
+    def row(self) -> Any:
+        """The run in Airflow's database."""
+        (row,) = self.engine.query("SELECT * FROM dag_run WHERE dag_id = ? AND run_id = ?", self.dag_id, self.run_id)
+        return row
+
+    def task(self, task_id: str = "load") -> Any:
+        """A task of the run in Airflow's database; None before it is there."""
+        sql = "SELECT * FROM task_instance WHERE dag_id = ? AND run_id = ? AND task_id = ?"
+        return next(iter(self.engine.query(sql, self.dag_id, self.run_id, task_id)), None)
+
+    def wait_for_task(self, task_id: str, *states: str) -> Any:
+        """Wait until a task is in one of the states."""
+
+        def look() -> Optional[Any]:
+            task = self.task(task_id)
+            return task if task and task["state"] in states else None
+
+        return self.engine.wait_for(look)
+
+    def end(self) -> str:
+        """Wait until the run has ended, and give its state."""
+
+        def look() -> str:
+            state = str(self.row()["state"])
+            return state if state in ("success", "failed") else ""
+
+        return self.engine.wait_for(look)
+
+    def log(self, task_id: str = "load", attempt: int = 1) -> str:
+        """The log of one try of a task; empty before there is one."""
+        moment = datetime.fromisoformat(self.row()["execution_date"]).replace(tzinfo=timezone.utc).isoformat()
+        file = self.engine.home / "logs" / self.dag_id / task_id / moment / f"{attempt}.log"
+        return file.read_text(errors="replace") if file.exists() else ""
+
+
+def command_of(process: psutil.Process) -> List[str]:
+    """The command line of a process; empty if it has ended."""
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+# ------------------------------------------------------------------------------------------- in the engine's process
+
+
+def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
+    """Run an engine, and answer requests until there are no more."""
+    with Processes(home / "processes") as processes:
+        cloud = engine.Cloud(processes, "development", dags)
+        engine.prepare_database(processes, home)
+        environ = {**engine.airflow_environ(home, "development", cloud), **QUICK, **options}
+        engine.start_scheduler(processes, environ)
+        os.environ.update(environ)  # before Airflow is imported, which reads it
+        sys.path[:0] = environ["PYTHONPATH"].split(os.pathsep)
+        reply({**environ, "EMULATED_AWS": cloud.address})
+        while True:
+            processes.check()
+            if select.select([sys.stdin], [], [], LOOK)[0]:
+                line = sys.stdin.readline()
+                if not line:
+                    return
+                name, arguments = json.loads(line)
+                reply(REQUESTS[name](*arguments))
+
+
+def reply(value: Any) -> None:
+    """Answer with a line of JSON."""
+    print(json.dumps(value), flush=True)
+
+
+def trigger(dag_id: str, conf: Dict[str, Any]) -> str:
+    """Trigger a DAG, as ``airflow dags trigger`` does; the run's id."""
+    from airflow.api.common.experimental.trigger_dag import trigger_dag
+
+    run: Any = trigger_dag(dag_id, conf=conf)
+    return str(run.run_id)
+
+
+def mark(dag_id: str, run_id: str, task_id: str, state: str) -> None:
+    """Set the state of a task, as a person does in the web page."""
+    from airflow.models import TaskInstance
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        session.query(TaskInstance).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id).update({"state": state})
+
+
+def add_pool(name: str, slots: int) -> None:
+    """Make a pool."""
+    from airflow.models import Pool
+
+    Pool.create_or_update_pool(name, slots, description="")
+
+
+REQUESTS: Dict[str, Callable[..., Any]] = {"trigger": trigger, "mark": mark, "add_pool": add_pool}
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

@@ -1,0 +1,271 @@
+"""What happens to a run when workers die, ECS refuses, people err and deliveries are late."""
+
+import json
+import signal
+import subprocess
+from typing import Any, Dict, Iterator, List
+
+import pytest
+
+from tests.e2e.engine import Engine, Run
+from tests.trees import DATA, folder_tree
+from tools.local import engine as local
+
+TOPIC = "arn:aws:sns:eu-west-1:123456789012:alerts"
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("survival")
+    with Engine(folder / "home", folder_tree(folder, DATA / "survival").parent) as engine:
+        yield engine
+
+
+@pytest.fixture(scope="module")
+def alerts(engine: Engine) -> "Alerts":
+    return Alerts(engine)
+
+
+class Alerts:
+    """A queue that is subscribed to the topic of the environment."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.sqs = engine.client("sqs")
+        self.queue = self.sqs.create_queue(QueueName="alerts")["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        engine.client("sns").subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=arn)
+        self.read: List[Dict[str, str]] = []
+
+    def of(self, run: Run) -> List[Dict[str, str]]:
+        """The fields of each alert of a run so far."""
+        while True:
+            messages = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
+            for message in messages:
+                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
+                body = json.loads(message["Body"])
+                fields = dict(line.split(": ", 1) for line in body["Message"].splitlines() if ": " in line)
+                self.read.append({"Subject": body["Subject"], **fields})
+            if not messages:
+                return [alert for alert in self.read if alert.get("Run") == run.run_id]
+
+
+def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
+    """Wait until the one ECS task of a family has the status."""
+
+    def look() -> List[Dict[str, Any]]:
+        return [task for task in engine.agent.tasks(family) if task["status"] == status]
+
+    (task,) = engine.wait_for(look)
+    return task
+
+
+def running(engine: Engine, provider: str) -> Run:
+    """Start the run of a provider whose ECS task runs until it is told to end."""
+    engine.agent.tell(seconds={provider: 3600})
+    run = engine.trigger(f"ecs-trouble_dag_{provider}")
+    ecs_task(engine, provider, "RUNNING")
+    return run
+
+
+def kill(engine: Engine, run: Run) -> None:
+    """Kill the worker and all that is below it, as when its machine is gone."""
+    for process in engine.processes(run.dag_id):
+        process.kill()
+
+
+# ------------------------------------------------------------------------------------------------ exactly one ECS task
+
+
+def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Engine) -> None:
+    running_still, finished = running(engine, "killed_running"), None
+    kill(engine, running_still)
+    finished = running(engine, "killed_finished")
+    kill(engine, finished)
+    engine.agent.tell(seconds={"killed_finished": 0})
+    ecs_task(engine, "killed_finished", "STOPPED")
+
+    engine.wait_for(lambda: "Taking up" in running_still.log(attempt=2))
+    engine.agent.tell(seconds={"killed_running": 0})
+
+    for run, status in ((running_still, "RUNNING"), (finished, "STOPPED")):
+        assert run.end() == "success"
+        assert f"which an earlier try started: {status}" in run.log(attempt=2)
+        assert run.task()["try_number"] == 2
+        assert len(engine.agent.tasks(run.dag_id.partition("_dag_")[2])) == 1
+    assert "emulated: app would run load upsert" in finished.log(attempt=2)
+
+
+# --------------------------------------------------------------------------------------------------------- ECS trouble
+
+
+@pytest.mark.parametrize(
+    ("provider", "outcomes", "told", "ecs_tasks"),
+    [
+        ("no_capacity", ["RESOURCE:MEMORY", "RESOURCE:CPU"], "RESOURCE:MEMORY", 1),
+        ("throttled", ["ThrottlingException", "ThrottlingException"], "ThrottlingException", 1),
+        ("not_started", ["TaskFailedToStart"], "ResourceInitializationError", 2),
+    ],
+)
+def test_ecs_trouble_is_outlasted_within_one_try(
+    provider: str, outcomes: List[str], told: str, ecs_tasks: int, engine: Engine
+) -> None:
+    engine.agent.tell(outcomes={provider: outcomes})
+    run = engine.trigger(f"ecs-trouble_dag_{provider}")
+
+    assert run.end() == "success"
+    assert run.task()["try_number"] == 1
+    assert told in run.log()
+    assert run.log().count("Attempt ") == len(outcomes)
+    assert len(engine.agent.tasks(provider)) == ecs_tasks
+
+
+def test_an_api_that_is_away_for_a_while_is_outlasted(engine: Engine) -> None:
+    run = running(engine, "away")
+    engine.agent.tell(away=5, seconds={"away": 0})
+
+    assert run.end() == "success"
+    assert run.task()["try_number"] == 1
+    assert "Connection was closed" in run.log()
+    assert "Attempt 2 of 8" in run.log()
+    assert len(engine.agent.tasks("away")) == 1
+
+
+@pytest.mark.parametrize(
+    ("provider", "error", "line"),
+    [
+        ("denied", "AccessDeniedException: not authorized to perform: ecs:RunTask", "task_definition:"),
+        ("unknown", "ClientException: Unable to describe task definition.", "task_definition:"),
+        ("no_cluster", "ClusterNotFoundException: Cluster not found.", "no_cluster:"),
+    ],
+)
+def test_a_mistake_fails_at_once_and_names_the_line(
+    provider: str, error: str, line: str, engine: Engine, alerts: Alerts
+) -> None:
+    definition = (DATA / "survival" / "pipelines" / "ecs" / "trouble.yaml").read_text().splitlines()
+    number = next(number for number, text in enumerate(definition, 1) if text.strip().startswith(line))
+    engine.agent.tell(outcomes={provider: [error]})
+    run = engine.trigger(f"ecs-trouble_dag_{provider}")
+
+    assert run.end() == "failed"
+    assert run.task()["try_number"] == 1
+    assert engine.agent.tasks(provider) == []
+    code, _, message = error.partition(": ")
+    told = (
+        f"({code}) when calling the RunTask operation: {message}. Look at dags/etl/pipelines/ecs/trouble.yaml:{number}:"
+    )
+    assert told in run.log()
+    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    assert alert["Try"] == "1 of 4"
+    assert told in alert["Reason"]
+
+
+# -------------------------------------------------------------------------------------------------- stopped by Airflow
+
+
+def test_a_timeout_stops_the_ecs_task(engine: Engine, alerts: Alerts) -> None:
+    run = running(engine, "timeout")
+
+    assert run.end() == "failed"
+    assert ecs_task(engine, "timeout", "STOPPED")["stop_code"] == "UserInitiated"
+    assert "AirflowTaskTimeout" in run.log()
+    assert len(engine.wait_for(lambda: alerts.of(run))) == 1
+
+
+def test_a_task_marked_failed_stops_the_ecs_task(engine: Engine, alerts: Alerts) -> None:
+    run = running(engine, "marked")
+    engine.ask("mark", run.dag_id, run.run_id, "load", "failed")
+
+    assert ecs_task(engine, "marked", "STOPPED")["stop_code"] == "UserInitiated"
+    assert run.end() == "failed"
+    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    assert alert["Reason"] == "task marked as failed externally"
+
+
+def test_a_worker_that_is_asked_to_end_stops_the_ecs_task_and_alerts_once(engine: Engine, alerts: Alerts) -> None:
+    run = running(engine, "terminated")
+    supervisor, *_ = engine.processes(run.dag_id)
+    supervisor.send_signal(signal.SIGTERM)
+
+    assert ecs_task(engine, "terminated", "STOPPED")["stop_code"] == "UserInitiated"
+    assert run.end() == "failed"
+    engine.wait_for(lambda: not engine.processes(run.dag_id))
+    (alert,) = alerts.of(run)
+    assert "SIGTERM" in alert["Reason"]
+
+
+# -------------------------------------------------------------------------------------------------------------- alerts
+
+
+def test_a_task_that_is_retried_well_alerts_nobody(engine: Engine, alerts: Alerts) -> None:
+    engine.agent.tell(outcomes={"flaky": [1]})
+    run = engine.trigger("ecs-trouble_dag_flaky")
+
+    assert run.end() == "success"
+    assert run.task()["try_number"] == 2
+    assert "emulated: exited with code 1" in run.log(attempt=1)
+    assert len(engine.agent.tasks("flaky")) == 2
+    assert alerts.of(run) == []
+
+
+def test_a_failed_task_alerts_once_with_all_there_is_to_know(engine: Engine, alerts: Alerts) -> None:
+    engine.agent.tell(outcomes={"flaky": [3, 3]})
+    run = engine.trigger("ecs-trouble_dag_flaky")
+
+    assert run.end() == "failed"
+    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    assert alert["Subject"] == "ecs-trouble_dag_flaky load failed"
+    assert (alert["DAG"], alert["Provider"], alert["Task"]) == ("ecs-trouble_dag_flaky", "flaky", "load")
+    assert alert["Try"] == "2 of 2"
+    assert alert["Reason"].startswith("This task is not in success state")
+    assert alert["Log"].startswith("http://localhost:8080/log?execution_date=")
+
+
+# ---------------------------------------------------------------------------------------------------------- deliveries
+
+
+def test_a_late_delivery_says_what_was_awaited(engine: Engine, alerts: Alerts) -> None:
+    run = engine.trigger("s3-deliveries_dag_late")
+
+    assert run.end() == "failed"
+    awaited = "Not delivered within 0:00:01: s3://deliveries/late/part-?_*.xml"
+    assert awaited in run.log("wait_for_delivery")
+    assert run.task()["state"] == "upstream_failed"
+    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    assert alert["Reason"] == awaited
+
+
+def test_a_delivery_is_found_by_its_wildcards(engine: Engine) -> None:
+    s3 = engine.client("s3")
+    s3.put_object(Bucket="deliveries", Key="wildcard/part-1_2022.xml.part", Body=b"not yet")
+    run = engine.trigger("s3-deliveries_dag_wildcard")
+    run.wait_for_task("wait_for_delivery", "up_for_reschedule")
+
+    s3.put_object(Bucket="deliveries", Key="wildcard/part-1_2022.xml", Body=b"<catalogue/>")
+
+    assert run.end() == "success"
+    assert run.task("wait_for_delivery")["try_number"] == 1
+
+
+# -------------------------------------------------------------------------------------------------------- typed params
+
+
+@pytest.mark.parametrize(
+    ("conf", "state", "message"),
+    [
+        ({"mode": "full"}, "success", "emulated: app would run load full"),
+        ({"mod": "full"}, "failed", "unknown key 'mod', did you mean 'mode'?"),
+        ({"mode": 1}, "failed", "'mode': 1 is not of type 'string'"),
+    ],
+)
+def test_what_a_person_types_on_the_command_line_is_checked_and_used(
+    conf: Dict[str, Any], state: str, message: str, engine: Engine
+) -> None:
+    before = len(engine.agent.tasks("typed"))
+    run_id = f"typed {json.dumps(conf)}"
+    command = local.airflow("dags", "trigger", "ecs-trouble_dag_typed", "--run-id", run_id, "--conf", json.dumps(conf))
+    subprocess.run(command, env=engine.environ, check=True, capture_output=True)
+    run = Run(engine, "ecs-trouble_dag_typed", run_id)
+
+    assert run.end() == state
+    assert message in run.log()
+    assert len(engine.agent.tasks("typed")) - before == (state == "success")
