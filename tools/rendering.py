@@ -40,7 +40,7 @@ def render_request(definition: factory.Definition, task_id: str, run: Run) -> Re
         left.update(stays)
         return text
 
-    return Rendered(rendered(run_task_request(definition, task_id)), left)
+    return Rendered(rendered(run_task_request(definition, task_id, run.run_id)), left)
 
 
 def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:

@@ -6,18 +6,19 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 from tools.definitions import factory
 
 
-def run_task_request(definition: factory.Definition, task_id: str) -> Dict[str, Any]:
-    """Give the parameters of ``ecs.run_task`` for a task, with its templates as they are written.
+def run_task_request(definition: factory.Definition, task_id: str, run_id: str = "") -> Dict[str, Any]:
+    """Give the parameters of ``ecs.run_task`` for a task's first attempt, with its templates as they are written.
 
     It is what ``EcsOperator._start_task`` of the amazon provider sends for the arguments that the factory gives the
     operator; a test holds the two together.
     """
     operator = definition.plan.tasks[task_id].operator
+    owner = definition.settings.owner or factory.SETTING_DEFAULTS["owner"]
     request: Dict[str, Any] = {
         "cluster": operator["cluster"],
         "taskDefinition": operator["task_definition"],
         "overrides": operator["overrides"],
-        "startedBy": definition.settings.owner or "airflow",
+        "startedBy": factory.started_by(owner, definition.dag_id, task_id, run_id, 1),
     }
     if operator.get("capacity_provider_strategy"):
         request["capacityProviderStrategy"] = operator["capacity_provider_strategy"]

@@ -14,6 +14,7 @@ sandbox, and tools read definitions without the 1.5 s that importing Airflow tak
 """
 
 import difflib
+import hashlib
 import json
 import logging
 import os
@@ -281,7 +282,7 @@ class VariableName(Text):
 
 
 class Owner(Text):
-    """An owner: 1 to 36 letters, digits, _ and - (ECS takes it as startedBy)."""
+    """An owner: 1 to 36 letters, digits, _ and - (ECS takes it for startedBy)."""
 
     pattern = re.compile(r"[A-Za-z0-9_-]{1,36}")
 
@@ -530,7 +531,7 @@ class WaitFor(Model):
 class Settings(Model):
     """What a pipeline says of its DAGs and a provider may override."""
 
-    owner: Optional[Owner] = Field(None, description="Owner of the DAG; ECS shows it as startedBy.")
+    owner: Optional[Owner] = Field(None, description="Owner of the DAG; startedBy of its ECS tasks begins with it.")
     schedule: Optional[Cron] = Field(
         None, description="Cron expression, preset such as @daily, or null: only triggered."
     )
@@ -1787,7 +1788,18 @@ class EcsTask(WithTypedParams, EcsOperator):
         self.persist(super()._start_wait_check_task, context, when=failed_to_start)
 
     def _start_task(self, context: Any) -> None:
-        self.persist(super()._start_task, context)
+        owner = self.owner
+        if self.reattach:
+            # Noted before ECS is asked: by it, the task of a worker that died before it noted the answer is found.
+            run_id, attempt = context["run_id"], context["ti"].try_number
+            self.owner = started_by(owner, self.dag_id, self.task_id, run_id, attempt)  # what the provider sends
+            memory = self.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=self.task_id)
+            note: Any = self._xcom_set
+            note(context, key=self.REATTACH_XCOM_KEY, value=self.owner, task_id=memory)
+        try:
+            self.persist(super()._start_task, context)
+        finally:
+            self.owner = owner
         client: Any = self.client
         region, cluster = client.meta.region_name, self.cluster.split("/")[-1]
         address = f"https://{region}.console.aws.amazon.com/ecs/v2/clusters/{cluster}/tasks/{self.ecs_task_id}"
@@ -1812,11 +1824,13 @@ class EcsTask(WithTypedParams, EcsOperator):
     def _try_reattach_task(self, context: Any) -> None:
         """Take up the ECS task of a worker that died, if it runs or has done its work.
 
-        DescribeTasks knows the one task, stopped or not; the provider's way lists 100 running ones and needs two more
-        permissions. ECS forgets a stopped task after an hour.
+        DescribeTasks knows the one task, stopped or not, where the provider lists 100 running ones of the family.
+        ListTasks is asked only for a task that was started, but not noted. ECS forgets a stopped task after an hour.
         """
         memory = self.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=self.task_id)
-        arn = self.xcom_pull(context, task_ids=memory, key=self.REATTACH_XCOM_KEY)  # type: ignore[arg-type]
+        arn: Any = self.xcom_pull(context, task_ids=memory, key=self.REATTACH_XCOM_KEY)  # type: ignore[arg-type]
+        if arn and not arn.startswith("arn:"):
+            arn = self.find(arn)
         if not arn:
             return
         task = self.look_at(arn)
@@ -1831,6 +1845,15 @@ class EcsTask(WithTypedParams, EcsOperator):
         else:
             self.log.info("Taking up %s, which an earlier try started: %s", arn, task["lastStatus"])
             self.arn, self.ecs_task_id = arn, arn.split("/")[-1]
+
+    def find(self, name: str) -> Optional[str]:
+        """Give the ARN of the ECS task that has ``name`` as startedBy; one that runs before one that has stopped."""
+        client: Any = self.client
+        for status in ("RUNNING", "STOPPED"):
+            found = self.persist(client.list_tasks, cluster=self.cluster, startedBy=name, desiredStatus=status)
+            if found["taskArns"]:
+                return str(found["taskArns"][0])
+        return None
 
     def look_at(self, arn: str) -> Optional[Mapping[str, Any]]:
         """Give an ECS task as DescribeTasks has it; None if it is gone, or in a cluster that we had before."""
@@ -1857,6 +1880,12 @@ class EcsTask(WithTypedParams, EcsOperator):
         stream = f"{self.awslogs_stream_prefix}/{self.ecs_task_id}"
         keep = max(self.number_logs_exception, 1)
         return LogTail(hook.get_conn(), str(self.awslogs_group), stream, self.awslogs_fetch_interval, self.log, keep)
+
+
+def started_by(owner: str, dag_id: str, task_id: str, run_id: str, attempt: int) -> str:
+    """Give what ECS shows as startedBy: the owner, and what no other attempt of any task has; at most 36 characters."""
+    attempt_of = "/".join((dag_id, task_id, run_id, str(attempt)))
+    return f"{owner[:25]}-{hashlib.sha1(attempt_of.encode()).hexdigest()[:10]}"
 
 
 def ended_by_itself(task: Mapping[str, Any]) -> bool:

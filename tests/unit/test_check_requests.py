@@ -23,9 +23,10 @@ def test_botocore_takes_the_requests_of_this_repository(definition: factory.Defi
 def test_a_request_is_what_the_operator_sends(definition: factory.Definition) -> None:
     for task_id, task in factory.build_dag(definition).task_dict.items():
         sent: List[Dict[str, Any]] = []
+        task._xcom_set = Mock()
         task.client = Mock(run_task=lambda sent=sent, **request: sent.append(request))
         with pytest.raises(TypeError):  # nothing is answered
-            task._start_task({})
+            task._start_task({"run_id": "", "ti": Mock(try_number=1)})
 
         assert sent == [run_task_request(definition, task_id)]
 

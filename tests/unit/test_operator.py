@@ -1,6 +1,7 @@
 """The ECS tasks and the delivery sensor: what the provider's operators promise, and what ours add."""
 
 import logging
+import re
 import threading
 import time
 from datetime import datetime, timedelta
@@ -482,6 +483,60 @@ def test_a_task_that_runs_is_taken_up(status: str, runs: Runs, caplog: pytest.Lo
     runs.client.get_waiter.return_value.wait.assert_called_with(cluster="etl", tasks=[ARN])
     assert (task.arn, task.ecs_task_id) == (ARN, ARN.split("/")[-1])
     assert f"Taking up {ARN}" in caplog.text
+
+
+def kill_while_asking(runs: Runs, instance: Any) -> str:
+    """Lose the worker before it has noted what ECS answers; give the name that the ECS task has as startedBy."""
+    runs.client.run_task.side_effect = Killed
+    with pytest.raises(Killed):
+        runs.attempt(instance)
+    runs.client.run_task.side_effect = None
+    return str(runs.client.run_task.call_args[1]["startedBy"])
+
+
+@pytest.mark.parametrize("listed", [{"RUNNING": [ARN]}, {"RUNNING": [], "STOPPED": [ARN]}], ids=["runs", "has stopped"])
+def test_a_task_that_was_started_but_not_noted_is_found(listed: Dict[str, List[str]], runs: Runs) -> None:
+    instance = runs.create()
+    name = kill_while_asking(runs, instance)
+    runs.client.list_tasks.side_effect = lambda **asked: {"taskArns": listed[asked["desiredStatus"]]}
+
+    task = runs.attempt(instance)
+
+    assert runs.client.run_task.call_count == 1
+    assert task.arn == ARN
+    assert {call[1]["startedBy"] for call in runs.client.list_tasks.call_args_list} == {name}
+
+
+def test_a_task_that_was_never_started_is_started(runs: Runs) -> None:
+    instance = runs.create()
+    kill_while_asking(runs, instance)
+    runs.client.list_tasks.return_value = {"taskArns": []}
+
+    runs.attempt(instance)
+
+    assert runs.client.run_task.call_count == 2
+
+
+def test_what_was_noted_of_an_earlier_attempt_is_not_mistaken_for_the_last(runs: Runs) -> None:
+    instance = runs.create()
+    kill_while_waiting(runs, instance)
+    runs.client.describe_tasks.return_value = described([{"exitCode": 1, "lastStatus": "STOPPED"}])
+    name = kill_while_asking(runs, instance)
+    runs.client.list_tasks.return_value = {"taskArns": [OTHER_ARN]}
+    runs.client.describe_tasks.return_value = described()
+
+    task = runs.attempt(instance)
+
+    assert task.arn == OTHER_ARN
+    assert runs.client.list_tasks.call_args[1]["startedBy"] == name
+
+
+def test_startedby_is_what_ecs_takes_and_no_other_attempt_has() -> None:
+    attempts = [("a", "b", "c", 1), ("a", "b", "c", 2), ("a", "b", "d", 1), ("a", "e", "c", 1), ("f", "b", "c", 1)]
+    for owner in ("etl", "x" * 36):
+        names = {factory.started_by(owner, *attempt) for attempt in attempts}
+        assert len(names) == len(attempts)
+        assert all(re.fullmatch("[A-Za-z0-9_-]{1,36}", name) and name.startswith(owner[:25]) for name in names)
 
 
 def test_a_task_that_has_done_its_work_is_not_run_again(runs: Runs) -> None:
