@@ -21,6 +21,7 @@ import os
 import re
 import stat
 import sys
+import textwrap
 import threading
 import time
 from collections import deque
@@ -73,6 +74,7 @@ KeyPath = Tuple[Any, ...]
 # libyaml reads about 0.5 MB/s, and a file is read every 30 s: 512 KiB are some 10,000 providers.
 MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
+BANNER_WIDTH = 120  # characters that a line of the web page's banner has room for
 WAIT_FOR = "wait_for_delivery"  # task id of the sensor
 # What holds where no layer says anything else.
 SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
@@ -1024,7 +1026,7 @@ class Plan(NamedTuple):
 
     tasks: Dict[str, PlannedTask]
     problems: List[Problem]
-    table: str  # Markdown, for the DAG's page
+    table: str  # HTML, for the DAG's page
 
 
 class Context(NamedTuple):
@@ -1598,15 +1600,35 @@ def markdown(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 ,.:/=-]", lambda match: f"&#{ord(match.group())};", text)
 
 
+def html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Give a table in the page's own style; one of Airflow's Markdown has no space between its columns."""
+
+    def line(cells: Iterable[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{markdown(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    return "\n".join(
+        ['<table class="table table-condensed">', line(head, "th"), *(line(row, "td") for row in rows), "</table>"]
+    )
+
+
 def task_table(tasks: Mapping[str, PlannedTask]) -> str:
-    """Give a Markdown table of the tasks; Airflow knows tables, but no code blocks."""
-    rows = [("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), ("---",) * 6]
+    """Give a table of what the tasks run."""
+    rows = []
     for task_id, planned in tasks.items():
         task = planned.task
         size = f"{task.cpu or '-'} / {task.memory or '-'}"
         after, command = ", ".join(task.depends_on or ()), " ".join(task.command or ())
         rows.append((task_id, after, task.task_definition or "", planned.operator["cluster"], size, command))
-    return "\n".join(f"| {' | '.join(map(markdown, row))} |" for row in rows)
+    return html_table(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), rows)
+
+
+def param_table(params: Mapping[str, Param]) -> str:
+    """Give a table of what a person may type at the trigger."""
+    rows = []
+    for name, param in params.items():
+        kind = " or ".join(param.type) if isinstance(param.type, list) else param.type or "any"
+        rows.append((name, kind, json.dumps(param.default), param.description or param.title or ""))
+    return html_table(("Param", "Type", "Default", "Description"), rows)
 
 
 def doc_md(definition: Definition) -> str:
@@ -1614,14 +1636,15 @@ def doc_md(definition: Definition) -> str:
     schedule = definition.schedule or "only when triggered"
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
-    params = definition.settings.the_params.items()
+    params = definition.settings.the_params
     paragraphs = [
         markdown(definition.description),
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}.",
-        *(markdown(f"{name}: {param.description}") for name, param in params if param.description),
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         definition.plan.table,
+        # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.
+        *(["What is typed at the trigger reaches the tasks:", param_table(params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
 
@@ -2062,13 +2085,19 @@ def publish(environment: Environment, provider: str, subject: str, fields: Mappi
         logging.getLogger("airflow.task").exception("The alert could not be published to %s:\n%s", topic, message)
 
 
+def in_banner(problem: Problem) -> str:
+    """Tell a problem in Airflow's banner: in letters of unequal width, where no caret fits, and lines are cut."""
+    lines = [line for line in str(problem).splitlines() if line.strip(" |^")]
+    return "\n".join(textwrap.fill(line, BANNER_WIDTH, subsequent_indent=" " * 10) for line in lines)
+
+
 def problem_dag(problems: List[Problem]) -> Any:
     """Make a DAG that Airflow cannot bag: its error becomes the file's import error, beside the healthy DAGs."""
     from airflow.exceptions import AirflowClusterPolicyViolation
     from airflow.models.dag import DAG
 
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    text = "\n\n".join([f"{count} in the definitions:", *map(str, problems)])
+    text = "\n\n".join([f"{count} in the definitions:", *map(in_banner, problems)])
 
     class ProblemDag(DAG):
         def resolve_template_files(self) -> None:
