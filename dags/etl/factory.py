@@ -74,7 +74,6 @@ KeyPath = Tuple[Any, ...]
 # libyaml reads about 0.5 MB/s, and a file is read every 30 s: 512 KiB are some 10,000 providers.
 MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
-BANNER_WIDTH = 120  # characters that a line of the web page's banner has room for
 WAIT_FOR = "wait_for_delivery"  # task id of the sensor
 # What holds where no layer says anything else.
 SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
@@ -149,7 +148,8 @@ class Problem(NamedTuple):
             lines.append(f"   {self.line:>4} | {shown}")
             lines.append(f"        | {' ' * (self.column - 1 - start)}{caret}")
         if self.hint:
-            lines.append(f"        = {self.hint}")
+            # The web page's banner cuts a line that is longer than the page is wide.
+            lines += textwrap.wrap(self.hint, 110, initial_indent="        = ", subsequent_indent="          ")
         # PostgreSQL stores no NUL and no half of a surrogate pair, and then no DAG of the file either.
         return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
 
@@ -2085,19 +2085,13 @@ def publish(environment: Environment, provider: str, subject: str, fields: Mappi
         logging.getLogger("airflow.task").exception("The alert could not be published to %s:\n%s", topic, message)
 
 
-def in_banner(problem: Problem) -> str:
-    """Tell a problem in Airflow's banner: in letters of unequal width, where no caret fits, and lines are cut."""
-    lines = [line for line in str(problem).splitlines() if line.strip(" |^")]
-    return "\n".join(textwrap.fill(line, BANNER_WIDTH, subsequent_indent=" " * 10) for line in lines)
-
-
 def problem_dag(problems: List[Problem]) -> Any:
     """Make a DAG that Airflow cannot bag: its error becomes the file's import error, beside the healthy DAGs."""
     from airflow.exceptions import AirflowClusterPolicyViolation
     from airflow.models.dag import DAG
 
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    text = "\n\n".join([f"{count} in the definitions:", *map(in_banner, problems)])
+    text = "\n\n".join([f"{count} in the definitions:", *map(str, problems)])
 
     class ProblemDag(DAG):
         def resolve_template_files(self) -> None:
