@@ -1,6 +1,9 @@
 """A running Airflow whose definitions a test may change, and a Chromium that looks at it.
 
-The screenshots are in ``.local/screenshots/``; two of them, quantised, are in ``docs/images/``.
+The screenshots are in ``.local/screenshots/``. Two of them are in ``docs/images/``, made smaller:
+
+    pngquant --output docs/images/graph.png .local/screenshots/green.png
+    pngquant --output docs/images/banner.png .local/screenshots/banner.png
 """
 
 import base64
@@ -167,7 +170,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="package")
 def signed_in(browser: Browser, site: Site) -> BrowserContext:
     """The cookies of somebody who has signed in."""
-    context = browser.new_context(base_url=site.address, viewport={"width": 1000, "height": 950})
+    context = browser.new_context(base_url=site.address, viewport={"width": 1000, "height": 1010})
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto("/login/")
