@@ -1276,6 +1276,10 @@ def param_problems(param: Param) -> List[str]:
     if default is None and "null" not in (param.type or ()):
         return ["a param needs a default: a scheduled run has nobody to type a value"]
     try:
+        json.dumps(default, allow_nan=False)
+    except (TypeError, ValueError):
+        return [f"the default is not JSON: {describe(default)}; quote it"]
+    try:
         Draft7Validator.check_schema(schema)
     except SchemaError as error:
         return [f"not a JSON Schema: {error.message}"]
