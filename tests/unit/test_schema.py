@@ -42,6 +42,7 @@ UNSEEN = {
     "missing_task_definition": "any of five layers may say it",
     "number_is_octal": "editors read YAML 1.2, where 010 is ten",
     "number_is_time": "editors read YAML 1.2, where 1:30 is text; a schema sees the 90 of YAML 1.1",
+    "param_default_is_date": "a date is a text to JSON Schema",
     "param_default_of_other_type": "a value is compared with a schema beside it",
     "param_without_default": "another layer may say it",
     "provider_name_too_long": "the id is made of three names",

@@ -6,6 +6,7 @@ The screenshots are in ``.local/screenshots/``. Two of them are in ``docs/images
     pngquant --output docs/images/banner.png .local/screenshots/banner.png
 """
 
+import asyncio
 import base64
 import json
 import shutil
@@ -26,6 +27,10 @@ from tools.debian import ensure_program
 from tools.environments import LOCAL, ROOT
 from tools.local import engine
 from tools.local.servers import free_port
+
+# On Python 3.7, importing Playwright watches child processes with a pipe that nobody reads: those of all other tests
+# would fill it. Playwright sets a watcher of its own for as long as it runs.
+asyncio.get_child_watcher().close()
 
 SCREENSHOTS = LOCAL / "screenshots"
 ENVIRONMENT = "development"
