@@ -1,31 +1,71 @@
 """Programs from Debian's packages, installed when they are missing."""
 
+import glob
 import os
+import re
 import shutil
-from typing import Optional
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Iterator, List, Optional
 
 from tools.environments import LOCAL, SetupError, lock, run, say
 
+SERVICE_POLICY = Path("/usr/sbin/policy-rc.d")  # what packages ask before they start a service
 
-def ensure_program(program: str, package: str) -> str:
+
+def ensure_program(program: str, package: str, folder: str = "") -> str:
     """Install the package unless the program is there; gives the program's path.
+
+    Args:
+        program: Its name.
+        package: Debian's package that has it.
+        folder: Where the package keeps it, if not on the PATH: a pattern as glob's.
 
     Raises:
         SetupError: It is not there, and only a person can install it.
     """
     LOCAL.mkdir(exist_ok=True)
     with lock(LOCAL / "debian.lock"):
-        path = shutil.which(program) or install(program, package)
+        path = find(program, folder)
+        if path is None:
+            install(package)
+            path = find(program, folder)
     if path is None:
         raise SetupError(f"{program} is not installed; install it, e.g.: sudo apt-get install {package}")
     return path
 
 
-def install(program: str, package: str) -> Optional[str]:
-    """Install the package if this is root on a Debian; gives the program's path, None if it is not there then."""
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        say(f"installing Debian's package {package}")
-        apt_get = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet")
+def find(program: str, folder: str = "") -> Optional[str]:
+    """Where a program is; that of the highest version, if the folder's pattern fits several."""
+    matches = sorted(glob.glob(f"{folder}/{program}"), key=numbers) if folder else []
+    return shutil.which(program) or (matches[-1] if matches else None)
+
+
+def numbers(text: str) -> List[int]:
+    """The numbers in a text, by which its versions are ordered."""
+    return [int(digits) for digits in re.findall(r"\d+", text)]
+
+
+def install(package: str) -> None:
+    """Install the package, without starting its service, if this is root on a Debian."""
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return
+    say(f"installing Debian's package {package}")
+    apt_get = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "--option", "DPkg::Lock::Timeout=120")
+    with services_kept_off():
         run(*apt_get, "update")
         run(*apt_get, "install", "--yes", "--no-install-recommends", package)
-    return shutil.which(program)
+
+
+@contextmanager
+def services_kept_off() -> Iterator[None]:
+    """Keep packages from starting services, unless the machine has a policy of its own for that."""
+    if SERVICE_POLICY.exists():
+        yield
+        return
+    SERVICE_POLICY.write_text("#!/bin/sh\nexit 101\n")  # "action forbidden by policy"
+    SERVICE_POLICY.chmod(0o755)
+    try:
+        yield
+    finally:
+        SERVICE_POLICY.unlink()

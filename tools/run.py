@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Dict, Iterator, List, NoReturn, Tuple
 
 from tools.environments import AIRFLOW, LOCAL, SetupError, say
-from tools.local import distributed, engine, servers
+from tools.local import distributed, engine
 from tools.local.processes import Died, Processes
 
 LOOK = 0.5  # seconds between two looks at the processes and the definitions
@@ -147,8 +147,6 @@ def trigger(options: argparse.Namespace) -> int:
 def start(processes: Processes, home: Path, options: argparse.Namespace) -> Tuple[engine.Cloud, Dict[str, str]]:
     """Start all but the web page; gives the emulated AWS and Airflow's environment variables."""
     distributes = options.executor == "celery"
-    if distributes:
-        servers.ensure()
     say(f"starting the emulated AWS for {options.environment}")
     cloud = engine.Cloud(processes, options.environment, options.dags)
     environ = engine.airflow_environ(home, options.environment, cloud)

@@ -1,31 +1,29 @@
 """Redis and PostgreSQL on 127.0.0.1, with their data in a folder of ours.
 
-The programs are the machine's; Debian's packages are installed if they are missing. The
-servers that these packages run for the whole machine are neither started nor used.
+The programs are the machine's, or installed from Debian's packages. The servers that these
+packages run for the whole machine are neither started nor used.
 """
 
 import os
 import pwd
 import secrets
-import shutil
 import signal
 import socket
 import stat
 import subprocess
 import time
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Optional, Tuple, Type
 
 import psycopg2
 import redis
 
-from tools.environments import LOCAL, SetupError, lock, run, say
+from tools.debian import ensure_program
+from tools.environments import SetupError
 from tools.local.processes import Died, Process, Processes, die_with_parent, obituary
 
-PACKAGES = {"redis-server": "redis-server", "postgres": "postgresql"}  # Debian's, by the program
-SERVICE_POLICY = Path("/usr/sbin/policy-rc.d")  # what Debian's packages ask before they start a service
+POSTGRES_FOLDER = "/usr/lib/postgresql/*/bin"  # where Debian has what only its own scripts are to run
 POSTGRES_ACCOUNT = "postgres"  # the system user that Debian's package makes
 DATABASE_USER = "airflow"
 POSTGRES_SETTINGS = [
@@ -41,77 +39,6 @@ STARTUP = 60.0  # seconds that a server has to answer
 POLL = 0.05  # seconds between two tries
 
 
-def ensure() -> None:
-    """Install the servers that this machine does not have.
-
-    Raises:
-        SetupError: They cannot be installed.
-    """
-    if missing():
-        LOCAL.mkdir(exist_ok=True)
-        with lock(LOCAL / "servers.lock"):
-            install(missing())  # another ./etl may have installed them meanwhile
-
-
-def missing() -> List[str]:
-    """The Debian packages of the programs that are not there."""
-    return [package for name, package in PACKAGES.items() if find(name) is None]
-
-
-def find(name: str) -> Optional[Path]:
-    """A server's program; Debian keeps those of PostgreSQL out of the PATH."""
-    path = shutil.which(name)
-    if path:
-        return Path(path)  # not resolved: redis-server is one of several names of its program
-    versions = Path("/usr/lib/postgresql").glob(f"*/bin/{name}")
-    newest_first = sorted(versions, key=lambda found: float(found.parts[-3]), reverse=True)
-    return next(iter(newest_first), None)
-
-
-def program(name: str) -> Path:
-    """A server's program.
-
-    Raises:
-        SetupError: It is not there.
-    """
-    path = find(name)
-    if path is None:
-        raise SetupError(f"{name} is not on the PATH; install it, e.g.: apt-get install {PACKAGES[name]}")
-    return path
-
-
-def install(packages: List[str]) -> None:
-    """Install Debian packages, without their services."""
-    if not packages:
-        return
-    names = " ".join(packages)
-    command = f"apt-get install --no-install-recommends {names}"
-    if shutil.which("apt-get") is None:
-        raise SetupError(f"the Celery executor needs {' and '.join(packages)}; install what has them on the PATH")
-    if os.geteuid() != 0:
-        raise SetupError(f"the Celery executor needs {' and '.join(packages)}; install them: sudo {command}")
-    say(f"installing Debian's {' and '.join(packages)}")
-    apt_get = ["DEBIAN_FRONTEND=noninteractive", "apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120"]
-    with services_kept_off():
-        run("env", *apt_get, "update")  # if it fails, the lists of last time may do
-        if not run("env", *apt_get, "install", "-y", "--no-install-recommends", *packages):
-            raise SetupError(f"the packages could not be installed (see above); try it by hand: {command}")
-
-
-@contextmanager
-def services_kept_off() -> Iterator[None]:
-    """Keep packages from starting a service, unless the machine has a policy of its own for that."""
-    if SERVICE_POLICY.exists():
-        yield
-        return
-    SERVICE_POLICY.write_text("#!/bin/sh\nexit 101\n")  # "action forbidden by policy"
-    SERVICE_POLICY.chmod(0o755)
-    try:
-        yield
-    finally:
-        SERVICE_POLICY.unlink()
-
-
 def start_redis(processes: Processes, environ: Dict[str, str], folder: Path) -> str:
     """Start Redis, with its data in ``folder``; gives its URL."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +46,7 @@ def start_redis(processes: Processes, environ: Dict[str, str], folder: Path) -> 
     # In a file, as everybody on the machine can read a command line.
     settings = folder / "redis.conf"
     write_secret(settings, f"bind 127.0.0.1\nport {port}\nrequirepass {password}\nsave 60 1\n")
-    command = [str(program("redis-server")), settings.name]
+    command = [ensure_program("redis-server", "redis-server"), settings.name]
     process = processes.start("Redis", command, environ, serves=True, cwd=str(folder))
     client = redis.Redis(host="127.0.0.1", port=port, password=password)
     wait_for_answer(process, client.ping, redis.ConnectionError)
@@ -137,7 +64,8 @@ class Postgres:
     def __init__(self, processes: Processes, environ: Dict[str, str]) -> None:
         self.processes = processes
         self.environ = environ
-        self.programs = program("postgres").resolve().parent  # which has initdb as well
+        postgres = ensure_program("postgres", "postgresql", POSTGRES_FOLDER)
+        self.programs = Path(postgres).resolve().parent  # which has initdb as well
         self.account = postgres_account() if os.geteuid() == 0 else None
 
     def version(self) -> str:
