@@ -149,6 +149,7 @@ def start(processes: Processes, home: Path, options: argparse.Namespace) -> Tupl
     distributes = options.executor == "celery"
     say(f"starting the emulated AWS for {options.environment}")
     cloud = engine.Cloud(processes, options.environment, options.dags)
+    say(f"the emulated AWS is at {cloud.address}")
     environ = engine.airflow_environ(home, options.environment, cloud)
     if distributes:
         environ = distributed.prepare(processes, home, environ)

@@ -48,7 +48,10 @@ class Engine:
     def __init__(self, home: Path, dags: Path, **options: str) -> None:
         self.home = home
         command = [sys.executable, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
-        self.popen = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environ = {**os.environ, "ECS_LOCAL_SECONDS": "0.2"}
+        self.popen = subprocess.Popen(
+            command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
 
     def __enter__(self) -> "Engine":
         self.environ: Dict[str, str] = self._answer()
@@ -185,7 +188,7 @@ def trigger(dag_id: str, conf: Dict[str, Any]) -> str:
     """Trigger a DAG, as ``airflow dags trigger`` does; the run's id."""
     from airflow.api.common.experimental.trigger_dag import trigger_dag
 
-    run: Any = trigger_dag(dag_id, conf=conf)
+    run: Any = trigger_dag(dag_id, conf=conf, replace_microseconds=False)  # there may be two in a second
     return str(run.run_id)
 
 
@@ -201,8 +204,10 @@ def mark(dag_id: str, run_id: str, task_id: str, state: str) -> None:
 def add_pool(name: str, slots: int) -> None:
     """Make a pool."""
     from airflow.models import Pool
+    from airflow.utils.session import create_session
 
-    Pool.create_or_update_pool(name, slots, description="")
+    with create_session() as session:
+        session.add(Pool(pool=name, slots=slots))
 
 
 REQUESTS: Dict[str, Callable[..., Any]] = {"trigger": trigger, "mark": mark, "add_pool": add_pool}

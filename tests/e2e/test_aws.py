@@ -174,6 +174,14 @@ def test_buckets_and_topics_exist(emulated: Emulated) -> None:
     emulated.client("sns").publish(TopicArn=INVENTORY["topics"][0], Message="text")  # type: ignore[index]
 
 
+def test_a_person_delivers_with_an_http_put(emulated: Emulated) -> None:
+    address = f"{emulated.address}/deliveries/un/catalogue.xml"
+    subprocess.run(["curl", "--silent", "--fail", "--noproxy", "*", "-T", __file__, address], check=True)
+
+    objects = emulated.client("s3").list_objects_v2(Bucket="deliveries")["Contents"]
+    assert [found["Key"] for found in objects] == ["un/catalogue.xml"]
+
+
 def test_what_becomes_of_the_next_tasks_of_a_family_can_be_told(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
     agent.tell(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})

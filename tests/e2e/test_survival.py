@@ -7,11 +7,10 @@ from typing import Any, Dict, Iterator, List
 
 import pytest
 
+from tests.e2e.alerts import Alerts
 from tests.e2e.engine import Engine, Run
 from tests.trees import DATA, folder_tree
 from tools.local import engine as local
-
-TOPIC = "arn:aws:sns:eu-west-1:123456789012:alerts"
 
 
 @pytest.fixture(scope="module")
@@ -22,31 +21,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 
 @pytest.fixture(scope="module")
-def alerts(engine: Engine) -> "Alerts":
+def alerts(engine: Engine) -> Alerts:
     return Alerts(engine)
-
-
-class Alerts:
-    """A queue that is subscribed to the topic of the environment."""
-
-    def __init__(self, engine: Engine) -> None:
-        self.sqs = engine.client("sqs")
-        self.queue = self.sqs.create_queue(QueueName="alerts")["QueueUrl"]
-        arn = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        engine.client("sns").subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=arn)
-        self.read: List[Dict[str, str]] = []
-
-    def of(self, run: Run) -> List[Dict[str, str]]:
-        """The fields of each alert of a run so far."""
-        while True:
-            messages = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
-            for message in messages:
-                self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
-                body = json.loads(message["Body"])
-                fields = dict(line.split(": ", 1) for line in body["Message"].splitlines() if ": " in line)
-                self.read.append({"Subject": body["Subject"], **fields})
-            if not messages:
-                return [alert for alert in self.read if alert.get("Run") == run.run_id]
 
 
 def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
@@ -154,7 +130,7 @@ def test_a_mistake_fails_at_once_and_names_the_line(
         f"({code}) when calling the RunTask operation: {message}. Look at dags/etl/pipelines/ecs/trouble.yaml:{number}:"
     )
     assert told in run.log()
-    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
     assert alert["Try"] == "1 of 4"
     assert told in alert["Reason"]
 
@@ -168,7 +144,7 @@ def test_a_timeout_stops_the_ecs_task(engine: Engine, alerts: Alerts) -> None:
     assert run.end() == "failed"
     assert ecs_task(engine, "timeout", "STOPPED")["stop_code"] == "UserInitiated"
     assert "AirflowTaskTimeout" in run.log()
-    assert len(engine.wait_for(lambda: alerts.of(run))) == 1
+    assert len(engine.wait_for(lambda: alerts.of(Run=run.run_id))) == 1
 
 
 def test_a_task_marked_failed_stops_the_ecs_task(engine: Engine, alerts: Alerts) -> None:
@@ -177,7 +153,7 @@ def test_a_task_marked_failed_stops_the_ecs_task(engine: Engine, alerts: Alerts)
 
     assert ecs_task(engine, "marked", "STOPPED")["stop_code"] == "UserInitiated"
     assert run.end() == "failed"
-    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
     assert alert["Reason"] == "task marked as failed externally"
 
 
@@ -189,7 +165,7 @@ def test_a_worker_that_is_asked_to_end_stops_the_ecs_task_and_alerts_once(engine
     assert ecs_task(engine, "terminated", "STOPPED")["stop_code"] == "UserInitiated"
     assert run.end() == "failed"
     engine.wait_for(lambda: not engine.processes(run.dag_id))
-    (alert,) = alerts.of(run)
+    (alert,) = alerts.of(Run=run.run_id)
     assert "SIGTERM" in alert["Reason"]
 
 
@@ -204,7 +180,7 @@ def test_a_task_that_is_retried_well_alerts_nobody(engine: Engine, alerts: Alert
     assert run.task()["try_number"] == 2
     assert "emulated: exited with code 1" in run.log(attempt=1)
     assert len(engine.agent.tasks("flaky")) == 2
-    assert alerts.of(run) == []
+    assert alerts.of(Run=run.run_id) == []
 
 
 def test_a_failed_task_alerts_once_with_all_there_is_to_know(engine: Engine, alerts: Alerts) -> None:
@@ -212,7 +188,7 @@ def test_a_failed_task_alerts_once_with_all_there_is_to_know(engine: Engine, ale
     run = engine.trigger("ecs-trouble_dag_flaky")
 
     assert run.end() == "failed"
-    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
     assert alert["Subject"] == "ecs-trouble_dag_flaky load failed"
     assert (alert["DAG"], alert["Provider"], alert["Task"]) == ("ecs-trouble_dag_flaky", "flaky", "load")
     assert alert["Try"] == "2 of 2"
@@ -230,7 +206,7 @@ def test_a_late_delivery_says_what_was_awaited(engine: Engine, alerts: Alerts) -
     awaited = "Not delivered within 0:00:01: s3://deliveries/late/part-?_*.xml"
     assert awaited in run.log("wait_for_delivery")
     assert run.task()["state"] == "upstream_failed"
-    (alert,) = engine.wait_for(lambda: alerts.of(run))
+    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
     assert alert["Reason"] == awaited
 
 

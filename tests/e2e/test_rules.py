@@ -1,0 +1,95 @@
+"""What a definition says of Airflow's own rules, seen in runs of a real scheduler."""
+
+from typing import Any, Iterator, List
+
+import pytest
+
+from tests.e2e.alerts import Alerts
+from tests.e2e.engine import Engine
+from tests.trees import DATA, folder_tree
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("rules")
+    with Engine(folder / "home", folder_tree(folder, DATA / "rules").parent) as engine:
+        engine.ask("add_pool", "narrow", 1)
+        yield engine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def alerts(engine: Engine) -> Alerts:
+    """Listen from the beginning: what is scheduled does not wait for a test."""
+    return Alerts(engine)
+
+
+def test_tasks_wait_for_a_slot_of_their_pool_and_the_highest_priority_goes_first(engine: Engine) -> None:
+    run = engine.trigger("rules-pool_dag_un")
+    assert run.end() == "success"
+
+    low, high = run.task("low"), run.task("high")
+    assert low["queued_dttm"] > high["end_date"]
+    one, other = run.task("one"), run.task("other")
+    assert max(one["queued_dttm"], other["queued_dttm"]) < min(one["end_date"], other["end_date"])
+
+
+def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> None:
+    engine.agent.tell(outcomes={"fails": [1]})
+    run = engine.trigger("rules-trigger_dag_un")
+    run.end()
+
+    states = {name: run.task(name)["state"] for name in ("bad", "usual", "anyway", "only_then")}
+    assert states == {"bad": "failed", "usual": "upstream_failed", "anyway": "success", "only_then": "success"}
+
+
+def test_a_task_that_depends_on_its_past_waits_for_its_success_in_the_run_before(engine: Engine) -> None:
+    engine.agent.tell(outcomes={"fails_once": [1]})
+    first, second = engine.trigger("rules-past_dag_un"), engine.trigger("rules-past_dag_un")
+    assert first.end() == "failed"
+    second.wait_for_task("other", "success")
+    assert second.task("load")["state"] is None
+    assert second.row()["start_date"] < first.row()["end_date"]  # max_active_runs is 2
+
+    engine.ask("mark", first.dag_id, first.run_id, "load", "success")
+
+    assert second.end() == "success"
+
+
+def test_a_run_waits_for_its_turn(engine: Engine) -> None:
+    first, second = engine.trigger("rules-single_dag_un"), engine.trigger("rules-single_dag_un")
+
+    assert (first.end(), second.end()) == ("success", "success")
+    assert second.row()["start_date"] >= first.row()["end_date"]
+
+
+def test_a_run_that_takes_too_long_fails_and_is_told(engine: Engine, alerts: Alerts) -> None:
+    engine.agent.tell(seconds={"slow": 3})
+    run = engine.trigger("rules-slow_dag_un")
+
+    assert run.end() == "failed"
+    assert run.task("second")["state"] == "skipped"
+    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
+    assert alert["Subject"] == "rules-slow_dag_un timed out"
+    assert alert["Reason"] == "it took longer than 0:00:02"
+
+
+def test_a_missed_sla_is_told_once(engine: Engine, alerts: Alerts) -> None:
+    missed = engine.wait_for(lambda: alerts.of(DAG="rules-sla_dag_un"))
+
+    assert {(alert["Subject"], alert["Provider"]) for alert in missed} == {
+        ("rules-sla_dag_un first missed its SLA", "un")
+    }
+    assert len({alert["Run of"] for alert in missed}) == len(missed)
+    (sent,) = engine.query("SELECT count(*) AS number FROM sla_miss WHERE notification_sent")
+    assert sent["number"] >= len(alerts.of(DAG="rules-sla_dag_un"))
+
+
+def test_years_that_were_missed_are_caught_up_in_turn(engine: Engine) -> None:
+    def years() -> List[Any]:
+        sql = "SELECT * FROM dag_run WHERE dag_id = ? AND state = 'success' ORDER BY execution_date"
+        runs = engine.query(sql, "rules-sla_dag_un")
+        return runs if len(runs) == 2 else []
+
+    runs = engine.wait_for(years)
+    assert [run["execution_date"][:4] for run in runs] == ["2021", "2022"]
+    assert runs[1]["start_date"] >= runs[0]["end_date"]
