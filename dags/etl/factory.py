@@ -2048,9 +2048,6 @@ def build_dag(definition: Definition) -> Any:
 def alert_failure(tell: Any, context: Any) -> None:
     """Tell of a task that has failed and has no retries left."""
     ti = context["task_instance"]
-    if getattr(ti, "alerted", False):  # Airflow 2.2.2 calls twice if the worker was asked to end
-        return
-    ti.alerted = True
     fields = {
         "Run": context["run_id"],
         "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",

@@ -824,7 +824,7 @@ def sns(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def failed(reason: str = "no") -> Dict[str, Any]:
     """The context of a task that has failed for good."""
-    instance = Mock(dag_id="cwr-big_dag_un_dag_x", task_id="load", prev_attempted_tries=3, max_tries=2, alerted=False)
+    instance = Mock(dag_id="cwr-big_dag_un_dag_x", task_id="load", prev_attempted_tries=3, max_tries=2)
     instance.log_url = "http://127.0.0.1/log"
     return {"task_instance": instance, "run_id": "manual", "exception": AirflowException(reason)}
 
@@ -842,14 +842,6 @@ def test_an_alert_says_what_failed_and_where_to_look(environment: Any, sns: Any)
         Message="Provider: un_dag_x\nDAG: cwr-big_dag_un_dag_x\nTask: load\nRun: manual\nTry: 3 of 3\nReason: no\n"
         "Log: http://127.0.0.1/log",
     )
-
-
-def test_airflow_may_call_twice_for_one_failure(environment: Any, sns: Any) -> None:
-    context = failed()
-    factory.alert_failure(teller(environment), context)
-    factory.alert_failure(teller(environment), context)
-
-    assert sns.publish.call_count == 1
 
 
 def test_an_alert_fits_into_a_message(environment: Any, sns: Any) -> None:
