@@ -121,6 +121,7 @@ def serve(options: argparse.Namespace) -> NoReturn:
             f"password {engine.PASSWORD}   (Ctrl-C stops it)\n",
             flush=True,
         )
+        say(f"the emulated AWS is at {cloud.address}")
         while True:
             processes.check()
             refresh(cloud)
@@ -130,7 +131,8 @@ def serve(options: argparse.Namespace) -> NoReturn:
 def trigger(options: argparse.Namespace) -> int:
     """One DAG run with a database of its own; the exit status of ``tools.local.trigger``."""
     with free_home("trigger") as home, running(home / "processes") as processes:
-        _, environ = start(processes, home, options)
+        cloud, environ = start(processes, home, options)
+        say(f"the emulated AWS is at {cloud.address}")
         waiting = processes.start(
             "trigger",
             [str(AIRFLOW.python), "-m", "tools.local.trigger", options.trigger, options.conf],
@@ -149,7 +151,6 @@ def start(processes: Processes, home: Path, options: argparse.Namespace) -> Tupl
     distributes = options.executor == "celery"
     say(f"starting the emulated AWS for {options.environment}")
     cloud = engine.Cloud(processes, options.environment, options.dags)
-    say(f"the emulated AWS is at {cloud.address}")
     environ = engine.airflow_environ(home, options.environment, cloud)
     if distributes:
         environ = distributed.prepare(processes, home, environ)
