@@ -3,6 +3,7 @@
 import json
 import subprocess
 import time
+import urllib.request
 from typing import Any, Callable, Dict, Iterator
 
 import boto3
@@ -10,7 +11,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 
-from tests.e2e.agent import Agent, AgentRefuses
+from tests.e2e.agent import DIRECT, Agent, AgentRefuses
 from tools.environments import AWS, ROOT
 
 REGION = "eu-west-1"
@@ -176,7 +177,7 @@ def test_buckets_and_topics_exist(emulated: Emulated) -> None:
 
 def test_a_person_delivers_with_an_http_put(emulated: Emulated) -> None:
     address = f"{emulated.address}/deliveries/un/catalogue.xml"
-    subprocess.run(["curl", "--silent", "--fail", "--noproxy", "*", "-T", __file__, address], check=True)
+    DIRECT.open(urllib.request.Request(address, b"<catalogue/>", method="PUT")).close()  # as `curl -T` does
 
     objects = emulated.client("s3").list_objects_v2(Bucket="deliveries")["Contents"]
     assert [found["Key"] for found in objects] == ["un/catalogue.xml"]
