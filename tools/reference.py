@@ -46,6 +46,7 @@ SHAPES: Dict[Any, str] = {
     factory.TaskDefinition: "task definition",
     factory.Owner: "owner's name",
     factory.DagTag: "tag",
+    factory.S3Address: "S3 address",
     factory.EcsTagKey: "ECS tag's key",
     factory.EcsTagValue: "ECS tag's value",
     factory.TaskId: "task's name",

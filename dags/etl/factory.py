@@ -301,6 +301,12 @@ class TaskDefinition(Text):
     pattern = re.compile(r"[A-Za-z0-9_-]{1,255}(:[0-9]+)?|arn:[^\s{}]+:task-definition/[^\s{}:]+(:[0-9]+)?|.*\{\{.*")
 
 
+class S3Address(Text):
+    """An address on S3: s3://bucket/key."""
+
+    pattern = re.compile(r"s3://[^/\x00-\x1f\x7f]+/[^\x00-\x1f\x7f]+")
+
+
 class EcsTagKey(Text):
     """A tag's key: 1 to 128 characters, not starting with 'aws:'."""
 
@@ -525,7 +531,7 @@ class Param(Model):
 class WaitFor(Model):
     """The provider's delivery, awaited before anything runs."""
 
-    s3: Optional[Text] = Field(None, description="s3://bucket/key, with * and ? as wildcards. Templated.")
+    s3: Optional[S3Address] = Field(None, description="s3://bucket/key, with * and ? as wildcards. Templated.")
     timeout: Optional[Duration] = Field(None, description="How long to wait.")
     poke_interval: Optional[Duration] = Field(None, description="Pause between looks.")
 
@@ -1252,8 +1258,8 @@ def check_settings(settings: Settings, layers: List[Layer], context: Context) ->
     if settings.wait_for is not None:
         url = settings.wait_for.s3 or ""
         template, again = read_template(url), NOT_IDEMPOTENT.search(url)
-        if not re.fullmatch(r"s3://[^/]+/.+", url):
-            report(("wait_for", "s3"), "wait_for needs an address on S3", "write 's3: s3://bucket/key'", "schema")
+        if not url:
+            report(("wait_for",), "wait_for needs an address on S3", "write 's3: s3://bucket/key'", "schema")
         if template.message:
             report(("wait_for", "s3"), template.message, template.hint, "template", template.within)
         if again:

@@ -48,6 +48,8 @@ UNSEEN = {
     "provider_name_too_long": "the id is made of three names",
     "template_task_definition_without_container": "any of five layers may say the container",
     "text_is_date": "editors read YAML 1.2, where a date is text",
+    "task_called_like_the_sensor": "only beside wait_for the name is taken",
+    "wait_for_without_address": "another layer may say it",
     "unknown_environment": "environments are other files",
 }
 
