@@ -159,6 +159,8 @@ def test_a_task_marked_failed_stops_the_ecs_task(engine: Engine, alerts: Alerts)
 
 def test_a_worker_that_is_asked_to_end_stops_the_ecs_task_and_alerts_once(engine: Engine, alerts: Alerts) -> None:
     run = running(engine, "terminated")
+    # Airflow's exception for SIGTERM is one that the provider takes for bad credentials while it makes a client.
+    engine.wait_for(lambda: "emulated: app would run" in run.log())
     supervisor, *_ = engine.processes(run.dag_id)
     supervisor.send_signal(signal.SIGTERM)
 
