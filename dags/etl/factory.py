@@ -570,7 +570,7 @@ class Provider(Settings):
     """A data provider: what differs from the pipeline for it."""
 
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ provider.x }}` in templates.")
-    defaults: Task = Field(Task(), description="Every task of this provider starts from these.")
+    defaults: Optional[Task] = Field(None, description="Every task of this provider starts from these.")
     tasks: Dict[TaskId, Optional[Task]] = Field(
         {}, description="What differs for a task; null: this provider has none."
     )
@@ -580,7 +580,7 @@ class Pipeline(Settings):
     """The definition of a pipeline: its tasks, and the data providers that each get a DAG of them."""
 
     description: Optional[Text] = Field(None, description="What the DAGs are for; the web page shows it.")
-    defaults: Task = Field(Task(), description="Every task starts from these.")
+    defaults: Optional[Task] = Field(None, description="Every task starts from these.")
     tasks: Dict[TaskId, Task] = Field(..., description="The tasks by their name.", minProperties=1)
     providers: Dict[ProviderName, Optional[Provider]] = Field(..., description="The data providers by their name.")
     retired_tasks: List[TaskId] = Field([], description="Tasks that were taken away although that hides their history.")
@@ -642,7 +642,7 @@ class Environment(Model):
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Names that a task's `cluster` may say.")
     alerts: Optional[Alerts] = None
-    defaults: Task = Field(Task(), description="Every task of every pipeline starts from these.")
+    defaults: Optional[Task] = Field(None, description="Every task of every pipeline starts from these.")
 
 
 # ----------------------------------------------------------------------------------------------------- reading
