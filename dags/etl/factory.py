@@ -1275,7 +1275,7 @@ def param_parts(param: Param) -> Tuple[Any, Optional[str], Dict[str, Any]]:
 
 def param_problems(param: Param) -> List[str]:
     """Say what is wrong with a param's schema or its default."""
-    from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
+    from jsonschema import Draft7Validator
     from jsonschema.exceptions import SchemaError
 
     default, _, schema = param_parts(param)
@@ -1289,8 +1289,14 @@ def param_problems(param: Param) -> List[str]:
         Draft7Validator.check_schema(schema)
     except SchemaError as error:
         return [f"not a JSON Schema: {error.message}"]
-    errors = Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(default)
-    return [f"the default does not fit: {error.message}" for error in errors]
+    return [f"the default does not fit: {message}" for message in misfits(default, schema)]
+
+
+def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
+    """Say why a value is not what a JSON Schema asks for."""
+    from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
+
+    return [error.message for error in Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(value)]
 
 
 # ------------------------------------------------------------------------------------------------- definitions
@@ -1674,7 +1680,6 @@ class WithTypedParams(BaseOperator):
 def check_typed(params: Mapping[str, Param], typed: Mapping[str, Any]) -> Dict[str, Any]:
     """Lay what a person typed over the defaults; raises AirflowFailException, after which there is no retry."""
     from airflow.exceptions import AirflowFailException
-    from jsonschema import Draft7Validator, FormatChecker
 
     wrong = [
         f"unknown key '{key}', {nearest(key, params) or 'this DAG takes none'}" for key in typed if key not in params
@@ -1684,8 +1689,7 @@ def check_typed(params: Mapping[str, Param], typed: Mapping[str, Any]) -> Dict[s
         default, _, schema = param_parts(param)
         values[name] = typed.get(name, default)
         if name in typed:
-            errors = Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(typed[name])
-            wrong += [f"'{name}': {error.message}" for error in errors]
+            wrong += [f"'{name}': {message}" for message in misfits(typed[name], schema)]
     if wrong:
         raise AirflowFailException(f"The run's configuration is not what this DAG takes: {'; '.join(wrong)}")
     return values
