@@ -143,7 +143,10 @@ def test_a_stopped_task_stays_stopped() -> None:
     ecs = emulated.client("ecs")
     arn = run(ecs, "fetch")
     wait(ecs, arn, "RUNNING")
-    ecs.stop_task(cluster="etl", task=arn, reason="enough")
+    asked = ecs.stop_task(cluster="etl", task=arn, reason="enough")["task"]
+    assert (asked["lastStatus"], asked["desiredStatus"]) == ("RUNNING", "STOPPED")
+    wait(ecs, arn, "STOPPED")
+    ecs.stop_task(cluster="etl", task=arn, reason="once more")
     time.sleep(0.5)
     task = describe(ecs, arn)
     assert (task["lastStatus"], task["stopCode"], task["stoppedReason"]) == ("STOPPED", "UserInitiated", "enough")

@@ -27,7 +27,8 @@ from typing import Any, Iterable, Iterator, Mapping
 import boto3
 from botocore.config import Config
 from moto.core import DEFAULT_ACCOUNT_ID
-from moto.ecs.models import ecs_backends
+from moto.ecs.exceptions import InvalidParameterException
+from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
 from moto.moto_api import state_manager
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sns.models import sns_backends
@@ -56,6 +57,7 @@ def main() -> int:
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # not a line for every request
     # moto itself would move a task on at every DescribeTasks.
     state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
+    EC2ContainerServiceBackend.stop_task = ask_to_stop
     cloud = Cloud()
     faults = Faults(DomainDispatcherApplication(create_backend_app), cloud.list_tasks)
     server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=MotoRequestHandler)
@@ -76,6 +78,20 @@ def main() -> int:
             return 0
         cloud.seed(json.loads(line))
         print("seeded", flush=True)
+
+
+def ask_to_stop(ecs: EC2ContainerServiceBackend, cluster: str, task: str, reason: str) -> Any:
+    """StopTask as ECS does it: the task is to stop, and does so when the agent comes to it.
+
+    moto's own says STOPPED at once, when nobody has yet noted a stop code and exit codes.
+    """
+    found = ecs.describe_tasks(cluster, [task])
+    if not found:
+        raise InvalidParameterException("The referenced task was not found.")
+    if found[0].last_status != "STOPPED":
+        found[0].stopped_reason = reason
+        found[0].desired_status = "STOPPED"  # last: the agent reads the reason when it sees this
+    return found[0]
 
 
 def read_lines(lines: queue.Queue[str]) -> None:
