@@ -1,0 +1,44 @@
+"""An emulated AWS for tests: the one of ``./etl run``, as a process of its own, spoken to over HTTP."""
+
+import json
+import subprocess
+from typing import Any, Dict
+
+import boto3
+from botocore.config import Config
+
+from tools.environments import AWS, ROOT
+
+REGION = "eu-west-1"
+
+
+class Emulated:
+    """The process, and the protocol over its standard input and output."""
+
+    def __init__(self, **environ: str) -> None:
+        self.popen = subprocess.Popen(
+            [str(AWS.python), "-m", "tools.local.aws"],
+            cwd=ROOT,
+            env=environ,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.address = self.answer()
+
+    def answer(self) -> str:
+        return next(iter(self.popen.stdout or ())).strip()
+
+    def seed(self, inventory: Dict[str, Any]) -> None:
+        print(json.dumps(inventory), file=self.popen.stdin, flush=True)
+        assert self.answer() == "seeded"
+
+    def client(self, service: str) -> Any:
+        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+        once = Config(retries={"max_attempts": 0})
+        return boto3.client(service, region_name=REGION, endpoint_url=self.address, config=once, **keys)
+
+    def end(self) -> int:
+        if self.popen.stdin:
+            self.popen.stdin.close()
+        return self.popen.wait(timeout=10)

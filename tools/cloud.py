@@ -1,0 +1,29 @@
+"""AWS as a person's or CodeBuild's credentials see it."""
+
+import os
+from contextlib import contextmanager
+from typing import Any, Iterator
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+RETRIES = Config(retries={"mode": "standard", "max_attempts": 5})
+
+
+class CloudError(Exception):
+    """AWS refuses or cannot be reached; the text says which call failed and why."""
+
+
+def client(service: str, region: str) -> Any:
+    """Give a boto3 client; ``AWS_ENDPOINT_URL`` leads it to another address, as newer boto3 do by themselves."""
+    return boto3.client(service, region_name=region, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"), config=RETRIES)
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what AWS and boto3 raise into a CloudError that begins with what was tried."""
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise CloudError(f"{what}: {error}") from error
