@@ -130,12 +130,12 @@ def medians(cases: Dict[str, Tuple[str, ...]], rounds: int = 5) -> Dict[str, flo
 
 
 @pytest.mark.slow
-def test_parsing_a_thousand_providers_costs_what_a_loop_costs(tmp_path: Path) -> None:
+def test_parsing_a_thousand_providers_costs_less_than_a_loop(tmp_path: Path) -> None:
     loop = tmp_path / "loop.py"
     loop.write_text(LOOP)
     cost = medians({"loop": (str(loop), "1000"), "factory": (providers(tmp_path / "many", 1000, 20), "1000")})
 
-    assert cost["factory"] <= 1.15 * cost["loop"]
+    assert cost["factory"] <= 0.85 * cost["loop"]  # 0.57 on an idle machine
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import re
 import threading
 import time
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 from unittest.mock import Mock
 
@@ -392,6 +393,26 @@ def dag(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A DAG of the factory, in a database of its own."""
     (definition,) = factory.load(tree(tmp_path_factory.mktemp("dag"), {"cwr/big.yaml": PIPELINE}), "development")[0]
     return factory.build_dag(definition)
+
+
+def test_an_operator_that_providers_share_is_in_each_dag_as_if_made_there(tmp_path: Path) -> None:
+    from airflow.models.dag import DAG
+
+    found = factory.load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
+    un, wcm = factory.build(found)[0].values()
+    given = found.definitions[0].plan.tasks["load"].operator
+    other = DAG(un.dag_id, start_date=un.start_date, params=un.params)
+    made_there = factory.operators()[0](task_id="load", owner=un.owner, reattach=True, dag=other, **given)
+    task, twin = un.get_task("load"), wcm.get_task("load")
+
+    ours = {"places", "typed_params", "on_failure_callback"}
+    assert vars(task).keys() | ours == vars(made_there).keys() | ours
+    for name in vars(made_there).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
+        assert getattr(task, name) == getattr(made_there, name), name
+    assert (task.dag, task.upstream_task_ids) == (un, {factory.WAIT_FOR})
+    assert task.params.dump() == made_there.params.dump() == {"full": False, "day": "2022-01-01"}
+    same = {name for name, value in vars(task).items() if value is vars(twin)[name]}
+    assert {name for name in same - ours if isinstance(vars(task)[name], (dict, list, set))} <= set(given)
 
 
 @pytest.fixture(scope="module")
