@@ -18,7 +18,7 @@ def run_task_request(definition: factory.Definition, task_id: str, run_id: str =
         "cluster": operator["cluster"],
         "taskDefinition": operator["task_definition"],
         "overrides": operator["overrides"],
-        "startedBy": factory.started_by(owner, definition.dag_id, task_id, run_id, 1),
+        "startedBy": factory.started_by(owner, definition.dag_id, task_id, run_id, "1.1"),
     }
     if operator.get("capacity_provider_strategy"):
         request["capacityProviderStrategy"] = operator["capacity_provider_strategy"]

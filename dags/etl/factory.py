@@ -1787,6 +1787,18 @@ class EcsTask(WithTypedParams, EcsOperator):
     places: ClassVar[Mapping[str, str]] = {}  # path:line of what a mistake is in: cluster, task_definition
     first_pause: ClassVar[float] = 2.0  # seconds before the second attempt; each pause is twice the one before
     logical_date: Any = None
+    starts = 0  # within this try
+    answer_lost = False  # the last RunTask was sent, but not answered
+
+    def get_hook(self) -> Any:
+        """Give the provider's hook for a client that tries once: botocore would repeat a RunTask without looking."""
+        from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+        from botocore.config import Config
+
+        if not self.hook:
+            once = Config(retries={"max_attempts": 0})
+            self.hook = AwsBaseHook(self.aws_conn_id, client_type="ecs", region_name=self.region_name, config=once)
+        return self.hook
 
     def execute(self, context: Any, session: Any = None) -> Any:
         """Run the ECS task to its end; a mistake in the definition fails at once, without retries."""
@@ -1827,19 +1839,42 @@ class EcsTask(WithTypedParams, EcsOperator):
         owner = self.owner
         if self.reattach:
             # Noted before ECS is asked: by it, the task of a worker that died before it noted the answer is found.
-            run_id, attempt = context["run_id"], context["ti"].try_number
+            self.starts += 1
+            run_id, attempt = context["run_id"], f"{context['ti'].try_number}.{self.starts}"
             self.owner = started_by(owner, self.dag_id, self.task_id, run_id, attempt)  # what the provider sends
-            memory = self.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=self.task_id)
-            note: Any = self._xcom_set
-            note(context, key=self.REATTACH_XCOM_KEY, value=self.owner, task_id=memory)
+            self.note(context, self.owner)
         try:
-            self.persist(super()._start_task, context)
+            self.persist(self._run_task, context)
         finally:
             self.owner = owner
         client: Any = self.client
         region, cluster = client.meta.region_name, self.cluster.split("/")[-1]
         address = f"https://{region}.console.aws.amazon.com/ecs/v2/clusters/{cluster}/tasks/{self.ecs_task_id}"
         self.log.info("The ECS task in the console: %s?region=%s", address, region)
+
+    def _run_task(self, context: Any) -> None:
+        """Ask ECS to run the task, unless it does so already and only its answer got lost on the way."""
+        from botocore.exceptions import HTTPClientError
+
+        start: Any = super()._start_task
+        arn = self.find(self.owner) if self.reattach and self.answer_lost else None
+        self.answer_lost = False
+        if arn:
+            self.log.info("Taking up %s: ECS has started it, and its answer got lost", arn)
+            self.arn, self.ecs_task_id = arn, arn.split("/")[-1]
+            self.note(context, arn)
+            return
+        try:
+            start(context)
+        except HTTPClientError:
+            self.answer_lost = True
+            raise
+
+    def note(self, context: Any, value: str) -> None:
+        """Keep the startedBy or the ARN of an ECS task for a later try of this run, where the provider looks for it."""
+        keep: Any = self._xcom_set
+        memory = self.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=self.task_id)
+        keep(context, key=self.REATTACH_XCOM_KEY, value=value, task_id=memory)
 
     def _wait_for_task_ended(self) -> None:
         self.persist(super()._wait_for_task_ended)
@@ -1918,9 +1953,9 @@ class EcsTask(WithTypedParams, EcsOperator):
         return LogTail(hook.get_conn(), str(self.awslogs_group), stream, self.awslogs_fetch_interval, self.log, keep)
 
 
-def started_by(owner: str, dag_id: str, task_id: str, run_id: str, attempt: int) -> str:
+def started_by(owner: str, dag_id: str, task_id: str, run_id: str, attempt: str) -> str:
     """Give what ECS shows as startedBy: the owner, and what no other attempt of any task has; at most 36 characters."""
-    attempt_of = "/".join((dag_id, task_id, run_id, str(attempt)))
+    attempt_of = "/".join((dag_id, task_id, run_id, attempt))
     return f"{owner[:25]}-{hashlib.sha1(attempt_of.encode()).hexdigest()[:10]}"
 
 

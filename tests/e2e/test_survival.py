@@ -80,6 +80,7 @@ def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Eng
         ("no_capacity", ["RESOURCE:MEMORY", "RESOURCE:CPU"], "RESOURCE:MEMORY", 1),
         ("throttled", ["ThrottlingException", "ThrottlingException"], "ThrottlingException", 1),
         ("not_started", ["TaskFailedToStart"], "ResourceInitializationError", 2),
+        ("unanswered", ["AnswerLost"], "its answer got lost", 1),
     ],
 )
 def test_ecs_trouble_is_outlasted_within_one_try(

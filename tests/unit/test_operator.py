@@ -14,7 +14,14 @@ import pendulum
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout
 from airflow.providers.amazon.aws.exceptions import EcsOperatorError, EcsTaskFailToStart
-from botocore.exceptions import ClientError, ConnectTimeoutError, EndpointConnectionError, WaiterError
+from botocore.exceptions import (
+    ClientError,
+    ConnectionClosedError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    ReadTimeoutError,
+    WaiterError,
+)
 
 from tests.trees import tree
 
@@ -538,6 +545,43 @@ def test_a_task_that_was_never_started_is_started(runs: Runs) -> None:
     assert runs.client.run_task.call_count == 2
 
 
+@pytest.mark.parametrize("lost", [ReadTimeoutError, ConnectionClosedError])
+def test_a_task_that_was_started_without_an_answer_is_taken_up(lost: Any, runs: Runs, pauses: List[float]) -> None:
+    runs.client.run_task.side_effect = lost(endpoint_url="https://ecs")
+    runs.client.list_tasks.return_value = {"taskArns": [ARN]}
+    instance = runs.create()
+
+    task = runs.attempt(instance)
+
+    assert (task.arn, task.ecs_task_id) == (ARN, ARN.split("/")[-1])
+    asked = runs.client.run_task.call_args[1]
+    runs.client.list_tasks.assert_called_once_with(cluster="etl", startedBy=asked["startedBy"], desiredStatus="RUNNING")
+    assert runs.client.run_task.call_count == 1
+    assert pauses == [2]
+
+
+def test_a_task_that_was_not_started_when_no_answer_came_is_started(runs: Runs, pauses: List[float]) -> None:
+    runs.client.run_task.side_effect = [
+        ReadTimeoutError(endpoint_url="https://ecs"),
+        refused("RESOURCE:CPU"),
+        started(),
+    ]
+    runs.client.list_tasks.return_value = {"taskArns": []}
+
+    runs.attempt(runs.create())
+
+    assert runs.client.run_task.call_count == 3
+    assert runs.client.list_tasks.call_count == 2  # once for each status; not again after an answer came
+    assert pauses == [2, 4]
+
+
+def test_the_client_leaves_trying_again_to_the_operator(operator: Operator) -> None:
+    task = operator()
+    task.hook = None
+
+    assert task.get_hook().config.retries == {"max_attempts": 0}
+
+
 def test_what_was_noted_of_an_earlier_attempt_is_not_mistaken_for_the_last(runs: Runs) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
@@ -553,7 +597,10 @@ def test_what_was_noted_of_an_earlier_attempt_is_not_mistaken_for_the_last(runs:
 
 
 def test_startedby_is_what_ecs_takes_and_no_other_attempt_has() -> None:
-    attempts = [("a", "b", "c", 1), ("a", "b", "c", 2), ("a", "b", "d", 1), ("a", "e", "c", 1), ("f", "b", "c", 1)]
+    attempts = [
+        tuple(attempt.split())
+        for attempt in ("a b c 1.1", "a b c 1.2", "a b c 2.1", "a b d 1.1", "a e c 1.1", "f b c 1.1")
+    ]
     for owner in ("etl", "x" * 36):
         names = {factory.started_by(owner, *attempt) for attempt in attempts}
         assert len(names) == len(attempts)

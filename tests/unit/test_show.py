@@ -286,7 +286,7 @@ def test_requests_are_rendered_for_a_day_of_the_schedule(etl: Path, capsys: pyte
                 }
             ]
         },
-        "startedBy": factory.started_by("airflow", dag["dag_id"], "left", dag["run"]["run_id"], 1),
+        "startedBy": factory.started_by("airflow", dag["dag_id"], "left", dag["run"]["run_id"], "1.1"),
         "capacityProviderStrategy": [{"capacityProvider": "spot", "weight": 1}],
     }
 

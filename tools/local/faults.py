@@ -4,8 +4,9 @@
 
 ``outcomes``
     By the family of a task definition, what becomes of the next RunTask calls, in turn: an exit code; the name of an
-    error, and perhaps its message, such as ``ThrottlingException: Rate exceeded``; ``TaskFailedToStart``; or
-    ``RESOURCE:MEMORY`` or any other reason, which ECS tells as a failure. Afterwards all is as usual.
+    error, and perhaps its message, such as ``ThrottlingException: Rate exceeded``; ``TaskFailedToStart``;
+    ``AnswerLost``, which starts the task and drops the connection; or ``RESOURCE:MEMORY`` or any other reason, which
+    ECS tells as a failure. Afterwards all is as usual.
 ``seconds``
     By the family, how long its tasks run, those that run now included. 0 ends them.
 ``away``
@@ -26,6 +27,7 @@ from typing import Any, Callable, Dict, Iterable
 PATH = "/_agent"
 RUN_TASK = "AmazonEC2ContainerServiceV20141113.RunTask"
 FAILED_TO_START = "TaskFailedToStart"
+ANSWER_LOST = "AnswerLost"
 BEHIND = "behind-the-scenes"  # in the user agent of the requests that AWS itself makes, and that never fail
 
 Application = Callable[[Dict[str, Any], Callable[..., Any]], Iterable[bytes]]
@@ -51,9 +53,7 @@ class Faults:
         if environ["PATH_INFO"] == PATH:
             return self._serve(environ, start_response)
         if time.monotonic() < self._back and BEHIND not in environ.get("HTTP_USER_AGENT", ""):
-            with suppress(OSError):
-                environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-            return []
+            return drop(environ)
         if environ.get("HTTP_X_AMZ_TARGET") == RUN_TASK:
             return self._run_task(environ, start_response)
         return self.aws(environ, start_response)
@@ -82,14 +82,23 @@ class Faults:
         code, _, message = str(outcome).partition(": ")
         if code.endswith("Exception"):
             return answer(start_response, "400 Bad Request", {"__type": code, "message": message or "injected"})
-        if isinstance(outcome, str) and outcome != FAILED_TO_START:
+        if isinstance(outcome, str) and outcome not in (FAILED_TO_START, ANSWER_LOST):
             failures = [{"arn": "emulated", "reason": outcome}]
             return answer(start_response, "200 OK", {"tasks": [], "failures": failures})
         environ["wsgi.input"] = io.BytesIO(body)
         response = b"".join(self.aws(environ, start_response))
+        if outcome == ANSWER_LOST:
+            return drop(environ)
         if outcome is not None:
             self.fates.update({task["taskArn"]: outcome for task in json.loads(response).get("tasks", [])})
         return [response]
+
+
+def drop(environ: dict[str, Any]) -> list[bytes]:
+    """Drop the connection instead of answering."""
+    with suppress(OSError):
+        environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+    return []
 
 
 def family_of(task_definition: str) -> str:
