@@ -45,6 +45,15 @@ COMMANDS: Dict[str, Command] = {
         ("./etl new provider cwr/big sony", "./etl new pipeline cwr/small"),
         (DEFINITIONS,),
     ),
+    "deploy": Command(
+        "definitions and factory to where an environment's MWAA reads them",
+        (
+            "./etl deploy staging --dry-run",
+            "./etl deploy staging",
+            "./etl deploy development --folder test_merge",
+        ),
+        (DEFINITIONS,),
+    ),
     "run": Command(
         "a real Airflow on this machine, against an emulated AWS",
         (

@@ -11,7 +11,7 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Set, Tuple, TypeVar
 
 from tools import definitions
 from tools.definitions import RevisionError, factory
@@ -19,6 +19,7 @@ from tools.removed import check_removed
 from tools.requests import check_requests
 from tools.secrets import with_secrets
 
+T = TypeVar("T")
 Problem = factory.Problem
 DESCRIPTION = "Tell every mistake in the definitions, for every environment, with its place and a hint."
 EPILOG = "Exit status: 0 nothing is wrong, 1 something is, 2 wrong use. The rules are in docs/rules.md."
@@ -174,21 +175,21 @@ def merge_environments(problems: Dict[str, List[Problem]]) -> List[Problem]:
     return merged
 
 
-def with_progress(files: Sequence[Path]) -> Iterator[Path]:
-    """Give the files one by one; after a second, show how far it is (rich shows that to terminals only)."""
+def with_progress(items: Sequence[T], doing: str = "checking") -> Iterator[T]:
+    """Give the items one by one; after a second, show how far it is (rich shows that to terminals only)."""
     started, progress, bar = time.monotonic(), None, None
     try:
-        for number, file in enumerate(files):
+        for number, item in enumerate(items):
             if progress is None and time.monotonic() - started > PATIENCE:
                 from rich.console import Console
                 from rich.progress import Progress
 
                 progress = Progress(console=Console(stderr=True), transient=True)
                 progress.start()
-                bar = progress.add_task("checking", total=len(files))
+                bar = progress.add_task(doing, total=len(items))
             if progress is not None and bar is not None:
                 progress.update(bar, completed=number)
-            yield file
+            yield item
     finally:
         if progress is not None:
             progress.stop()

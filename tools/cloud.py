@@ -7,6 +7,7 @@ from typing import Any, Iterator
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
 
 RETRIES = Config(retries={"mode": "standard", "max_attempts": 5})
 
@@ -25,5 +26,5 @@ def explained(what: str) -> Iterator[None]:
     """Turn what AWS and boto3 raise into a CloudError that begins with what was tried."""
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (BotoCoreError, ClientError, HTTPError) as error:  # HTTPError: the connection broke while a body was read
         raise CloudError(f"{what}: {error}") from error

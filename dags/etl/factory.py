@@ -1044,6 +1044,7 @@ class Context(NamedTuple):
     document: Document
     environments: List[str]  # the names of all
     folder: str  # "etl", or the sandbox's
+    commits: Mapping[str, str]  # that are deployed: by the path of a file that was deployed alone, "" for all else
 
 
 class Definition(NamedTuple):
@@ -1531,7 +1532,23 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
         hint = f"set the Airflow option [etl] environment (AIRFLOW__ETL__ENVIRONMENT) to one of: {', '.join(names)}"
         raise Rejected(Problem(shown(root, root / "configs"), 1, 1, message, hint, "schema"))
     document = read_document(root, root / "configs" / f"{environment}.yaml")
-    return Context(str(environment), read_environment(document), document, names, root.name)
+    return Context(str(environment), read_environment(document), document, names, root.name, read_commits(root))
+
+
+def read_commits(root: Path) -> Dict[str, str]:
+    """Read which commits ``./etl deploy`` says are here, by path below ``root`` or "" for all; shortened.
+
+    A line is ``<commit>[ with uncommitted changes][ <path>]``. They are only shown: whatever else the file holds, and
+    that there is none, is no problem.
+    """
+    try:
+        descriptor = os.open(str(root / "commit.txt"), os.O_RDONLY | os.O_NONBLOCK)
+        with open(descriptor, encoding="ascii", errors="replace") as file:
+            text = file.read(MAX_FILE_BYTES)
+    except OSError:
+        return {}
+    line = r"^([0-9a-f]{12})[0-9a-f]{28}( with uncommitted changes)?(?: ([\w./-]+))?$"
+    return {path: commit + dirty for commit, dirty, path in re.findall(line, text, re.MULTILINE)}
 
 
 def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
@@ -1655,10 +1672,13 @@ def doc_md(definition: Definition) -> str:
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
     params = definition.settings.the_params
+    commits = definition.context.commits
+    commit = commits.get(definition.path.split("/", 2)[-1], commits.get(""))
     paragraphs = [
         markdown(definition.description),
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
-        f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}.",
+        f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
+        + (f" Commit **{commit}**." if commit else ""),
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         definition.plan.table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.

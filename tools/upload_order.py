@@ -1,0 +1,137 @@
+"""The order in which a deploy is harmless: whatever part of it has arrived, no DAG is away that was there and stays.
+
+S3 takes object by object, MWAA copies object by object, and the scheduler parses whatever it finds. Every state on the
+way is therefore read before anything is written, each by the factory that it holds itself.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import contextmanager
+from functools import lru_cache
+from pathlib import Path
+from typing import FrozenSet, Iterator, List, Mapping, NamedTuple, Tuple
+
+Tree = Mapping[str, bytes]  # a folder of the DAGs folder: content by path
+
+# What a path below the folder begins with. The definitions do not depend on one another, and neither do the
+# environments: within a stage, any order is as harmless as any other.
+STAGES = ("factory.py", "configs", "pipelines")
+
+# What a factory finds in its folder, without Airflow: `import factory` registers nothing.
+PARSE = """\
+import json, pathlib, sys
+sys.path.insert(0, sys.argv[1])
+import factory
+found = factory.load(pathlib.Path(sys.argv[1]), sys.argv[2])
+dags = [definition.dag_id for definition in found.definitions]
+print(json.dumps([dags, [[problem.path, str(problem)] for problem in found.problems]]))
+"""
+
+
+class Refused(Exception):
+    """It is not deployed; the text says why, and what to do."""
+
+
+class Place(NamedTuple):
+    """For whom a tree is read: the folder's name is part of a sandbox's DAG ids."""
+
+    folder: str
+    environment: str
+
+
+class Parsed(NamedTuple):
+    """What a scheduler makes of a tree."""
+
+    dags: FrozenSet[str]
+    problems: Tuple[Tuple[str, str], ...]  # path and text
+    error: str = ""  # why its factory does not start
+
+
+def stage(path: str) -> str:
+    """Give the stage that a path belongs to."""
+    return path.split("/")[0]
+
+
+def upload_order(before: Tree, after: Tree, place: Place) -> List[str]:
+    """Give the paths to upload in a harmless order; raises Refused where there is none.
+
+    The factory comes first, since a new one reads old definitions more often than an old one reads new ones. The
+    other way round is right for the first deploy (nothing is parsed before the factory is there) and for taking a
+    feature of the language back.
+    """
+    changed = [path for path in after if before.get(path) != after[path]]
+    harms = []
+    for stages in (STAGES, STAGES[::-1]):
+        harm = next(harms_of(stages, before, after, place), None)
+        if harm is None:
+            return [path for name in stages for path in sorted(changed) if stage(path) == name]
+        harms.append(harm)
+    raise Refused(
+        "there is no harmless order of uploading this, and MWAA copies object by object:\n\n"
+        + "\n".join(harms)
+        + "\nDeploy it in two steps: first what goes with the old and with the new, such as a value under both of its"
+        " names,\nand then the rest; or file by file with --only. Nothing was written."
+    )
+
+
+def harms_of(stages: Tuple[str, ...], before: Tree, after: Tree, place: Place) -> Iterator[str]:
+    """Tell what would be wrong after each of the stages, one text for each that does harm."""
+    old, new = parsed(before, place), parsed(after, place)
+    told_before = {path for path, _ in old.problems}
+    tree = dict(before)
+    for number, name in enumerate(stages, 1):
+        tree.update({path: content for path, content in after.items() if stage(path) == name})
+        now = parsed(tree, place)
+        away = sorted((old.dags & new.dags) - now.dags)
+        texts = [text for path, text in now.problems if path not in told_before] + [now.error] * bool(now.error)
+        if away or texts:
+            lines = [f"{', '.join(stages)}: after {' and '.join(stages[:number])},"]
+            lines.append(f"  away would be: {', '.join(away)}" if away else "  there would be a new problem:")
+            yield "\n".join([*lines, *(f"  {line}" for text in texts[:3] for line in text.splitlines()), ""])
+
+
+# -------------------------------------------------------------------------------------------------------- parsing
+
+
+def parsed(tree: Tree, place: Place) -> Parsed:
+    """Read a tree with its own factory, in a process of its own; without a factory there is nothing to parse."""
+    return parsed_items(frozenset(tree.items()), place)
+
+
+@lru_cache(maxsize=None)
+def parsed_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
+    """Read a tree that is given as its items."""
+    tree = dict(items)
+    if "factory.py" not in tree:
+        return Parsed(frozenset(), ())
+    with written(tree, place.folder) as etl:
+        # It is code from the bucket: it gets neither the credentials of this process nor its home.
+        done = subprocess.run(
+            [sys.executable, "-I", "-B", "-c", PARSE, str(etl), place.environment],
+            env={"PATH": os.defpath, "HOME": str(etl)},
+            cwd=str(etl),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+        )
+    try:
+        dags, problems = json.loads(done.stdout)
+        return Parsed(frozenset(dags), tuple((path, text) for path, text in problems))
+    except ValueError:
+        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        return Parsed(frozenset(), (), f"factory.py does not start here: {''.join(last)}")
+
+
+@contextmanager
+def written(tree: Tree, folder: str) -> Iterator[Path]:
+    """Give a folder that holds the tree for as long as the context lasts."""
+    with tempfile.TemporaryDirectory(prefix="etl-") as above:
+        etl = Path(above) / "dags" / folder
+        for name in ("configs", "pipelines"):
+            (etl / name).mkdir(parents=True)
+        for path, content in tree.items():
+            (etl / path).parent.mkdir(exist_ok=True)
+            (etl / path).write_bytes(content)
+        yield etl
