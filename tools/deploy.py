@@ -15,7 +15,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Opt
 from tools import check, definitions, plan
 from tools.cloud import CloudError, client, explained
 from tools.definitions import RevisionError, factory, git
-from tools.upload_order import Place, Refused, parsed, stage, upload_order, written
+from tools.upload_order import Place, Refused, parsed, upload_order, written
 
 BUCKET = "vm-data-provisioning-{}"
 DAGS = "airflow/dags/"
@@ -80,11 +80,7 @@ class Deployed(NamedTuple):
     odd: List[str]  # keys there that are no path, such as etl/../x, which nobody should follow
 
 
-class Change(NamedTuple):
-    """What is written, in this order."""
-
-    uploads: Dict[str, bytes]
-    deletions: List[str]
+Change = Dict[str, Optional[bytes]]  # what is written, by key and in this order; None is deleted
 
 
 def main(arguments: List[str]) -> int:
@@ -128,6 +124,8 @@ def parse(arguments: List[str], environments: List[str]) -> argparse.Namespace:
         "--role", metavar="ARN", help="with --preflight: MWAA's execution role, which must be allowed it"
     )
     options = parser.parse_args(arguments)
+    if options.only == "":  # a variable of a script that is not set must not deploy everything
+        parser.error("--only '' names no file")
     if options.environment not in environments:
         hint = factory.nearest(options.environment, environments)
         parser.error(f"there is no configs/{options.environment}.yaml; {hint}")
@@ -313,7 +311,7 @@ def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only
     """Give what to write, in a harmless order; raises Refused where there is none, or where DAGs go unseen."""
     before, new = tree(target, deployed.files), tree(target, after)
     place = Place(target.folder, target.environment)
-    if any(stage(path) == "pipelines" for path in before) and not any(stage(path) == "pipelines" for path in new):
+    if any(map(is_definition, before)) and not any(map(is_definition, new)):
         raise Refused("there is no definition in dags/etl/pipelines, and all that are deployed would go")
     was, will_be = parsed(before, place), parsed(new, place)
     if was.error:
@@ -322,38 +320,45 @@ def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only
     found = [text for path, text in will_be.problems if path not in known] + [will_be.error] * bool(will_be.error)
     if found:
         raise Refused("\n\n".join([f"{target} would have problems:", *found]))
-    removed = print_plan(target, before, new)
-    unseen = sorted(was.dags - will_be.dags - removed)
-    if unseen:
-        raise Refused(
-            f"{', '.join(unseen)} would go, though no definition that today's factory understands is removed: the new"
-            " factory\ndoes not read what gives them. Deploy the definitions in the new way of writing first, and"
-            " then delete them."
-        )
-    # What is installed comes after what it could be of use to: an interrupted deploy tells of it when run again.
-    order = [IGNORE, *(target.prefix + path for path in upload_order(before, new, place)), REQUIREMENTS]
-    uploads = {key: after[key] for key in [*order, target.prefix + COMMIT] if deployed.files.get(key) != after.get(key)}
-    gone = [key for key in deployed.files if key not in after and key.startswith(target.prefix)]
-    gone.sort(key=lambda key: (not key.startswith(f"{target.prefix}pipelines/"), key))  # they may name an environment
-    return Change(uploads, gone + ([] if only else deployed.others))
+    print_plan(target, before, new)
+    others = [] if only else deployed.others
+    # An interrupted deploy tells of the requirements, and does not call itself this commit, until it is finished.
+    paths = [target.prefix + path for path in upload_order(before, new, place)]
+    order = [IGNORE, *paths, *others, REQUIREMENTS, target.prefix + COMMIT]
+    differs = {key for key in {*deployed.files, *after} if deployed.files.get(key) != after.get(key)}
+    return {key: after.get(key) for key in order if key in {*differs, *others}}
 
 
-def print_plan(target: Target, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> Set[str]:
-    """Print what happens to the DAGs of the environment; give the ids of those that are removed."""
+def is_definition(path: str) -> bool:
+    """Whether a path below our folder is a pipeline's."""
+    return path.startswith("pipelines/")
+
+
+def print_plan(target: Target, before: Mapping[str, bytes], after: Mapping[str, bytes]) -> None:
+    """Print what happens to the DAGs of the environment; raises Refused where one would go that nobody removes.
+
+    ./etl plan reads both sides with today's factory. A DAG that only the deployed one reads goes too.
+    """
     with written(before, target.folder) as old, written(after, target.folder) as new:
         comparison = plan.compare(str(target), old, new)
-    dags = comparison.environments.get(target.environment, [])
+        dags = comparison.environments.get(target.environment, [])
+        place = Place(target.folder, target.environment)
+        there, stays = parsed(before, place).dags, parsed(after, place).dags
+        unseen = {dag_id: there[dag_id] for dag_id in sorted({*there} - {*stays, *(dag.dag_id for dag in dags)})}
+        kept = [dag_id for dag_id, path in unseen.items() if (new.parent.parent / path).exists()]
+    dags += [plan.DagChange(dag_id, path, "removed", [], [], []) for dag_id, path in unseen.items()]
     plan.print_text(comparison._replace(environments={target.environment: dags}, problems=[]))
-    return {dag.dag_id for dag in dags if dag.kind == "removed"}
+    if kept:
+        raise Refused(
+            f"the new factory.py would no longer give {', '.join(kept)}, though the definition stays as it is"
+        )
 
 
 def print_change(change: Change) -> None:
     """Print what is to be written, in its order."""
     print()
-    for key, content in change.uploads.items():
-        print(f"  upload  {key}  {len(content):,} bytes")
-    for key in change.deletions:
-        print(f"  delete  {shown(key)}")
+    for key, content in change.items():
+        print(f"  delete  {shown(key)}" if content is None else f"  upload  {key}  {len(content):,} bytes")
 
 
 def shown(key: str) -> str:
@@ -385,7 +390,7 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
     change = changes(target, deployed, after, only)
     for key in deployed.odd:
         print(f"left alone, since it is no path: {shown(key)}")
-    if not change.uploads and not change.deletions:
+    if not change:
         print(f"\nnothing to deploy: {target} is as commit {commit} has it")
         return 0
     print_change(change)
@@ -396,13 +401,13 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
     if not (options.yes or confirmed(f"\nDeploy commit {commit[:12]}{commit[40:]} to {target}?")):
         print("nothing was written")
         return 1
-    version = upload(s3, target, change.uploads, commit)
-    delete(s3, target, change.deletions)
+    version = write(s3, target, change, commit)
     verify(s3, target, after, whole=not only)
-    print(f"\nuploaded {len(change.uploads)}, deleted {len(change.deletions)}; read back, {target} is what was meant.")
+    deleted = list(change.values()).count(None)
+    print(f"\nuploaded {len(change) - deleted}, deleted {deleted}; read back, {target} is what was meant.")
     print(f"{options.only or 'It'} is at commit {commit}.")
     print("MWAA copies it within about 30 s; do not trigger a DAG for a minute.")
-    if REQUIREMENTS in change.uploads:
+    if REQUIREMENTS in change:
         print(requirements_note(version))
     return 0
 
@@ -417,22 +422,19 @@ def confirmed(question: str) -> bool:
         return False
 
 
-def upload(s3: Any, target: Target, uploads: Mapping[str, bytes], commit: str) -> str:
-    """Write one object after the other; give the version that requirements.txt has now, "" if it has none."""
+def write(s3: Any, target: Target, change: Change, commit: str) -> str:
+    """Write or delete one object after the other; give the version that requirements.txt has now, "" if none."""
     version = ""
-    for key in check.with_progress(list(uploads), "uploading"):
-        with explained(f"s3://{target.bucket}/{key} cannot be written; run it again to go on"):
-            answer = s3.put_object(Bucket=target.bucket, Key=key, Body=uploads[key], Metadata={"commit": commit})
+    for key, content in check.with_progress(list(change.items()), "writing"):
+        where = {"Bucket": target.bucket, "Key": key}
+        with explained(f"s3://{target.bucket}/{shown(key)} cannot be written; run it again to go on"):
+            if content is None:
+                s3.delete_object(**where)
+                continue
+            answer = s3.put_object(Body=content, Metadata={"commit": commit}, **where)
         if key == REQUIREMENTS:
             version = answer.get("VersionId", "")
     return "" if version == "null" else version  # of a bucket whose versioning is suspended
-
-
-def delete(s3: Any, target: Target, keys: List[str]) -> None:
-    """Delete one object after the other."""
-    for key in check.with_progress(keys, "deleting"):
-        with explained(f"s3://{target.bucket}/{shown(key)} cannot be deleted; run it again to go on"):
-            s3.delete_object(Bucket=target.bucket, Key=key)
 
 
 def verify(s3: Any, target: Target, after: Mapping[str, bytes], whole: bool) -> None:
@@ -447,7 +449,7 @@ def verify(s3: Any, target: Target, after: Mapping[str, bytes], whole: bool) -> 
 
 def warn_of_requirements(deployed: Deployed, change: Change) -> None:
     """Warn of a factory that comes before the packages that it may need."""
-    together = [key for key in change.uploads if key == REQUIREMENTS or key.endswith("/factory.py")]
+    together = [key for key in change if key == REQUIREMENTS or key.endswith("/factory.py")]
     if REQUIREMENTS in together and len(together) == 2 and all(key in deployed.files for key in together):
         print(
             "\nIf factory.py needs what requirements.txt brings: deploy --only requirements.txt, let MWAA install it,"
@@ -483,7 +485,7 @@ def remove(s3: Any, target: Target, options: argparse.Namespace) -> int:
         print(f"there is nothing at {target}")
         return 0
     before = tree(target, deployed.files)
-    dags = sorted(parsed(before, Place(target.folder, target.environment)).dags)
+    dags = list(parsed(before, Place(target.folder, target.environment)).dags)
     print("\n".join([f"{target}: {check.count(len(keys), 'object')}, {check.count(len(dags), 'DAG')}", *dags]))
     if options.dry_run:
         print("\nnothing was removed: this is a dry run")
@@ -492,9 +494,9 @@ def remove(s3: Any, target: Target, options: argparse.Namespace) -> int:
         print("nothing was removed")
         return 1
     # Without its environment, a factory tells of a problem: it goes before that.
-    stages = ["pipelines", "factory.py", "configs", COMMIT]
-    ours = sorted(deployed.files, key=lambda key: (stages.index(stage(key[len(target.prefix) :])), key))
-    delete(s3, target, [*deployed.others, *ours])
+    stages = ("pipelines", "factory.py", "configs", COMMIT)
+    ours = sorted(deployed.files, key=lambda key: (stages.index(key[len(target.prefix) :].split("/")[0]), key))
+    write(s3, target, dict.fromkeys([*deployed.others, *ours]), "")
     left = read(s3, target)
     if left.files or left.others:
         raise Refused(f"somebody else has written to {target} meanwhile; run it again")

@@ -12,13 +12,34 @@ import tempfile
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import FrozenSet, Iterator, List, Mapping, NamedTuple, Tuple
+from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
+
+from tools.definitions import factory
 
 Tree = Mapping[str, bytes]  # a folder of the DAGs folder: content by path
 
-# What a path below the folder begins with. The definitions do not depend on one another, and neither do the
-# environments: within a stage, any order is as harmless as any other.
-STAGES = ("factory.py", "configs", "pipelines")
+
+class Step(NamedTuple):
+    """What is written one after the other; the paths begin with the stage's name.
+
+    Definitions do not depend on one another, and neither do environments: within a step, any order is as harmless as
+    any other.
+    """
+
+    stage: str
+    deletes: bool = False
+
+    def __str__(self) -> str:
+        return f"deleted {self.stage}" if self.deletes else self.stage
+
+
+# A new factory reads old definitions more often than an old one reads new ones. The other way round is right for the
+# first deploy, since nothing is parsed before the factory is there, and for taking a feature of the language back.
+# An environment goes last, for as long as a definition may name it.
+ORDERS = (
+    (Step("factory.py"), Step("configs"), Step("pipelines"), Step("pipelines", True), Step("configs", True)),
+    (Step("pipelines"), Step("pipelines", True), Step("configs"), Step("factory.py"), Step("configs", True)),
+)
 
 # What a factory finds in its folder, without Airflow: `import factory` registers nothing.
 PARSE = """\
@@ -26,7 +47,7 @@ import json, pathlib, sys
 sys.path.insert(0, sys.argv[1])
 import factory
 found = factory.load(pathlib.Path(sys.argv[1]), sys.argv[2])
-dags = [definition.dag_id for definition in found.definitions]
+dags = {definition.dag_id: definition.path for definition in found.definitions}
 print(json.dumps([dags, [[problem.path, str(problem)] for problem in found.problems]]))
 """
 
@@ -45,29 +66,18 @@ class Place(NamedTuple):
 class Parsed(NamedTuple):
     """What a scheduler makes of a tree."""
 
-    dags: FrozenSet[str]
-    problems: Tuple[Tuple[str, str], ...]  # path and text
+    dags: Dict[str, str]  # the paths of their definitions, as problems show them, by id
+    problems: List[Tuple[str, str]]  # their paths and texts
     error: str = ""  # why its factory does not start
 
 
-def stage(path: str) -> str:
-    """Give the stage that a path belongs to."""
-    return path.split("/")[0]
-
-
 def upload_order(before: Tree, after: Tree, place: Place) -> List[str]:
-    """Give the paths to upload in a harmless order; raises Refused where there is none.
-
-    The factory comes first, since a new one reads old definitions more often than an old one reads new ones. The
-    other way round is right for the first deploy (nothing is parsed before the factory is there) and for taking a
-    feature of the language back.
-    """
-    changed = [path for path in after if before.get(path) != after[path]]
+    """Give the paths to write or delete in a harmless order; raises Refused where there is none."""
     harms = []
-    for stages in (STAGES, STAGES[::-1]):
-        harm = next(harms_of(stages, before, after, place), None)
+    for order in ORDERS:
+        harm = next(harms_of(order, before, after, place), None)
         if harm is None:
-            return [path for name in stages for path in sorted(changed) if stage(path) == name]
+            return [path for step in order for path in paths_of(step, before, after)]
         harms.append(harm)
     raise Refused(
         "there is no harmless order of uploading this, and MWAA copies object by object:\n\n"
@@ -77,18 +87,26 @@ def upload_order(before: Tree, after: Tree, place: Place) -> List[str]:
     )
 
 
-def harms_of(stages: Tuple[str, ...], before: Tree, after: Tree, place: Place) -> Iterator[str]:
-    """Tell what would be wrong after each of the stages, one text for each that does harm."""
+def paths_of(step: Step, before: Tree, after: Tree) -> List[str]:
+    """Give what a step writes or deletes."""
+    paths = sorted(path for path in {*before, *after} if path.split("/")[0] == step.stage)
+    return [path for path in paths if before.get(path) != after.get(path) and (path not in after) == step.deletes]
+
+
+def harms_of(order: Sequence[Step], before: Tree, after: Tree, place: Place) -> Iterator[str]:
+    """Tell what would be wrong after each of the steps, one text for each that does harm."""
     old, new = parsed(before, place), parsed(after, place)
     told_before = {path for path, _ in old.problems}
     tree = dict(before)
-    for number, name in enumerate(stages, 1):
-        tree.update({path: content for path, content in after.items() if stage(path) == name})
+    for number, step in enumerate(order, 1):
+        for path in paths_of(step, before, after):
+            tree.pop(path, None)
+            tree.update({path: after[path]} if path in after else {})
         now = parsed(tree, place)
-        away = sorted((old.dags & new.dags) - now.dags)
+        away = sorted(set(old.dags) & set(new.dags) - set(now.dags))
         texts = [text for path, text in now.problems if path not in told_before] + [now.error] * bool(now.error)
         if away or texts:
-            lines = [f"{', '.join(stages)}: after {' and '.join(stages[:number])},"]
+            lines = [f"{', '.join(map(str, order))}: after {', '.join(map(str, order[:number]))},"]
             lines.append(f"  away would be: {', '.join(away)}" if away else "  there would be a new problem:")
             yield "\n".join([*lines, *(f"  {line}" for text in texts[:3] for line in text.splitlines()), ""])
 
@@ -106,8 +124,12 @@ def parsed_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
     """Read a tree that is given as its items."""
     tree = dict(items)
     if "factory.py" not in tree:
-        return Parsed(frozenset(), ())
+        return Parsed({}, [])
     with written(tree, place.folder) as etl:
+        if tree["factory.py"] == Path(factory.__file__).read_bytes():  # the one that is imported here, as is usual
+            found = factory.load(etl, place.environment)
+            dags = {definition.dag_id: definition.path for definition in found.definitions}
+            return Parsed(dags, [(problem.path, str(problem)) for problem in found.problems])
         # It is code from the bucket: it gets neither the credentials of this process nor its home.
         done = subprocess.run(
             [sys.executable, "-I", "-B", "-c", PARSE, str(etl), place.environment],
@@ -118,10 +140,10 @@ def parsed_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
         )
     try:
         dags, problems = json.loads(done.stdout)
-        return Parsed(frozenset(dags), tuple((path, text) for path, text in problems))
+        return Parsed(dags, problems)
     except ValueError:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        return Parsed(frozenset(), (), f"factory.py does not start here: {''.join(last)}")
+        return Parsed({}, [], f"factory.py does not start here: {''.join(last)}")
 
 
 @contextmanager

@@ -1,0 +1,621 @@
+"""``./etl deploy`` against an emulated S3: what is in the bucket, and what a scheduler makes of it at every moment."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+
+import pytest
+
+from tests import checkouts
+from tests.e2e.emulated import REGION, Emulated
+from tools import definitions, deploy
+from tools.environments import DEFINITIONS
+
+ETL = "airflow/dags/etl/"
+BIG, MEDIUM, WORKS, MORE = (
+    f"dags/etl/pipelines/{name}.yaml" for name in ("cwr/big", "cwr/medium", "vi/works", "vi/more")
+)
+# What others have in the bucket, some of it with names that are much like ours.
+FOREIGN = {
+    "airflow/dags/other_team/x.py": b"x = 1\n",
+    "airflow/dags/other_team/factory.py": b"x = 2\n",
+    "airflow/dags/etl_other/y": b"\x00\xff",
+    "airflow/dags/.airflowignore.bak": b"x",
+    "airflow/plugins/plugins.zip": b"PK",
+    "airflow/requirements.txt.bak": b"x",
+}
+NICKNAME = ("    sla: Optional[Duration]", "    nickname: Optional[Text] = Field(None)\n    sla: Optional[Duration]")
+WRITES = re.compile(r"^  (upload|delete)  (\S+)", re.MULTILINE)
+Bag = Dict[str, Any]
+
+# Runs the command, and does something at the n-th object that it has written: kill -9, or another person's write.
+MEDDLING = """\
+import os, signal, sys
+from botocore.client import BaseClient
+from tools import deploy
+number, what, *arguments = sys.argv[1:]
+call, written = BaseClient._make_api_call, []
+def meddle(self, operation, parameters):
+    answer = call(self, operation, parameters)
+    if operation in ("PutObject", "DeleteObject"):
+        written.append(operation)
+        if len(written) == int(number):
+            if what == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            call(self, "PutObject", {**parameters, "Body": b"of somebody else"})
+    return answer
+BaseClient._make_api_call = meddle
+sys.exit(deploy.main(arguments))
+"""
+
+PARSE = """\
+import json, os, sys
+from airflow.models.dagbag import DagBag
+for environment, folder in json.load(sys.stdin):
+    os.environ["AIRFLOW__ETL__ENVIRONMENT"] = environment
+    bag = DagBag(folder, include_examples=False)
+    dags = {dag.dag_id: [dag.schedule_interval, dag.tags, dag.doc_md] for dag in bag.dags.values()}
+    print("bag", json.dumps({"dags": dags, "errors": list(bag.import_errors.values())}))
+"""
+
+
+class Place:
+    """A checkout, and the buckets that it is deployed to."""
+
+    def __init__(self, emulated: Emulated, root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.s3, self.root, self.folder, self.capsys = emulated.client("s3"), root, folder, capsys
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "PYTHONUNBUFFERED": "x"}
+        self.environ = {**os.environ, **keys, "AWS_ENDPOINT_URL": emulated.address, "ETL_FOLDER": str(root)}
+        self.python = str(root / ".local" / "definitions" / "bin" / "python")
+        self.trees = 0
+
+    # --------------------------------------------------------------------------------------------- the command
+
+    def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
+        """Run Python in the checkout."""
+        return subprocess.run(
+            [self.python, *arguments],
+            cwd=self.root,
+            env={**self.environ, **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def deploy(self, *arguments: str, status: int = 0, **environ: str) -> str:
+        """Run the command; give what it prints."""
+        done = self.run("-m", "tools.deploy", *arguments, **environ)
+        assert done.returncode == status, done.stdout
+        return done.stdout
+
+    def refused(self, *arguments: str, status: int = 1) -> str:
+        """Run the command in this process, where only the checkout's definitions differ; give what it prints."""
+        self.capsys.readouterr()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(definitions, "ETL", self.root / "dags" / "etl")
+            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "ETL_FOLDER"):
+                patch.setenv(name, self.environ[name])
+            before = self.bucket()
+            assert deploy.main(list(arguments)) == status
+        assert self.bucket() == before
+        out, err = self.capsys.readouterr()
+        return out + err
+
+    # -------------------------------------------------------------------------------------------- the checkout
+
+    def git(self, *arguments: str) -> str:
+        who = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+        return subprocess.run(["git", *who, *arguments], cwd=self.root, check=True, stdout=-1, text=True).stdout.strip()
+
+    def edit(self, path: str, *replacements: Tuple[str, str]) -> None:
+        text = (self.root / path).read_text()
+        for old, new in replacements:
+            assert old in text
+            text = text.replace(old, new)
+        (self.root / path).write_text(text)
+
+    def commit(self) -> str:
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--allow-empty", "--message=x")
+        return self.git("rev-parse", "HEAD")
+
+    def files(self, folder: str = "etl") -> Dict[str, bytes]:
+        """What a deploy of the checkout puts into a bucket, without the commit."""
+        patterns = ("factory.py", "configs/*.yaml", "pipelines/*/*.yaml")
+        etl = self.root / "dags" / "etl"
+        paths = [path for pattern in patterns for path in etl.glob(pattern)]
+        found = {f"airflow/dags/{folder}/{path.relative_to(etl)}": path.read_bytes() for path in paths}
+        if folder == "etl":
+            found["airflow/dags/.airflowignore"] = (self.root / ".airflowignore").read_bytes()
+            found["airflow/requirements.txt"] = (self.root / "requirements.txt").read_bytes()
+        return found
+
+    # ---------------------------------------------------------------------------------------------- the bucket
+
+    def put(self, objects: Mapping[str, bytes], environment: str = "staging", **metadata: str) -> None:
+        for key, content in objects.items():
+            bucket = f"vm-data-provisioning-{environment}"
+            self.s3.put_object(Bucket=bucket, Key=key, Body=content, Metadata=metadata)
+
+    def bucket(self, environment: str = "staging") -> Dict[str, bytes]:
+        """All that a bucket holds."""
+        name = f"vm-data-provisioning-{environment}"
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=name)
+        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+        return {key: self.s3.get_object(Bucket=name, Key=key)["Body"].read() for key in keys}
+
+    def versions(self, environment: str = "staging") -> int:
+        """How often anything was written or deleted in a bucket."""
+        pages = self.s3.get_paginator("list_object_versions").paginate(Bucket=f"vm-data-provisioning-{environment}")
+        return sum(len(page.get("Versions", ())) + len(page.get("DeleteMarkers", ())) for page in pages)
+
+    def deployed(self, environment: str = "staging", folder: str = "etl") -> Dict[str, bytes]:
+        """Deploy without the command, as somebody did long ago."""
+        files = {
+            **self.files(folder),
+            f"airflow/dags/{folder}/commit.txt": self.git("rev-parse", "HEAD").encode() + b"\n",
+        }
+        self.put(files, environment, commit="x")
+        return files
+
+    def empty(self) -> None:
+        for environment in ("development", "staging"):
+            name = f"vm-data-provisioning-{environment}"
+            for key in self.bucket(environment):
+                self.s3.delete_object(Bucket=name, Key=key)
+
+    # ------------------------------------------------------------------------------------------------- Airflow
+
+    def synced(self, objects: Mapping[str, bytes]) -> Path:
+        """Make a DAGs folder of a bucket's objects, as MWAA does."""
+        self.trees += 1
+        dags = self.folder / str(self.trees) / "dags"
+        dags.mkdir(parents=True)
+        for key, content in objects.items():
+            if key.startswith("airflow/dags/"):
+                path = dags / key[len("airflow/dags/") :]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        return dags
+
+    def parsed(self, *folders: Path, environments: Sequence[str] = ("staging",)) -> List[Bag]:
+        """What Airflow finds in DAGs folders, in each of the environments."""
+        asked = json.dumps([[environment, str(folder)] for environment in environments for folder in folders])
+        command = [sys.executable, "-W", "ignore", "-c", PARSE]
+        done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, check=True, text=True)
+        return [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("bag ")]
+
+    def moments(self, before: Mapping[str, bytes], output: str) -> List[Dict[str, bytes]]:
+        """What the bucket has held of ours after each of the writes that a deploy says it has made."""
+        states, now = [dict(before)], self.bucket()
+        for verb, key in WRITES.findall(output):
+            states.append({**states[-1], key: now.get(key, b"")})
+            if verb == "delete":
+                del states[-1][key]
+        assert states[-1] == {key: content for key, content in now.items() if key not in FOREIGN}
+        return states[1:]
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[Emulated]:
+    emulated = Emulated(MOTO_S3_DEFAULT_MAX_KEYS="3")  # so that every listing has pages
+    emulated.seed(
+        {"region": REGION, "buckets": [f"vm-data-provisioning-{name}" for name in ("development", "staging")]}
+    )
+    versioned = {"Bucket": "vm-data-provisioning-staging", "VersioningConfiguration": {"Status": "Enabled"}}
+    emulated.client("s3").put_bucket_versioning(**versioned)
+    yield emulated
+    emulated.end()
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with three pipelines, which are faster to parse than all."""
+    copy = checkouts.checkout(tmp_path_factory.mktemp("deploy"), DEFINITIONS)
+    for family in ("3rd_party", "ddex", "testing"):
+        shutil.rmtree(str(copy / "dags" / "etl" / "pipelines" / family))
+    author = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+    subprocess.run(["git", *author, "commit", "--quiet", "--all", "--amend", "--no-edit"], cwd=copy, check=True)
+    return copy
+
+
+@pytest.fixture
+def place(emulated: Emulated, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
+    place = Place(emulated, copy, tmp_path, capsys)
+    start = place.git("rev-parse", "HEAD")
+    place.put(FOREIGN)
+    yield place
+    held = place.bucket()
+    assert {key: held.get(key) for key in FOREIGN} == FOREIGN  # whatever was done
+    (copy / ".git" / "index").unlink()
+    place.git("reset", "--quiet", "--hard", start)
+    place.git("clean", "--quiet", "-fd", "dags", "configs")
+    place.empty()
+
+
+# ------------------------------------------------------------------------------------------------ the real folder
+
+
+def test_the_bucket_gives_the_dags_of_the_checkout(place: Place) -> None:
+    commit = place.git("rev-parse", "HEAD")
+    outputs = {environment: place.deploy(environment) for environment in ("development", "staging")}
+
+    for environment, output in outputs.items():
+        held = place.bucket(environment)
+        expected = {**place.files(), f"{ETL}commit.txt": f"{commit}\n".encode()}
+        assert {key: content for key, content in held.items() if key not in FOREIGN} == expected
+        assert f"It is at commit {commit}" in output
+    assert "requirements.txt changed, but the bucket is not versioned" in outputs["development"]
+    folders = place.root / "dags", place.synced(held)
+    bags = place.parsed(*folders, environments=("development", "staging"))
+    assert not [bag["errors"] for bag in bags if bag["errors"]]
+    for mine, deployed in (bags[:2], bags[2:]):
+        for dag_id, (schedule, tags, _) in mine["dags"].items():
+            assert deployed["dags"][dag_id][:2] == [schedule, tags]
+            assert f"Commit **{commit[:12]}**" in deployed["dags"][dag_id][2]
+        assert set(mine["dags"]) == set(deployed["dags"])
+    assert "cwr-big_dag_un" in bags[0]["dags"]
+
+
+def test_a_second_deploy_writes_nothing(place: Place) -> None:
+    place.deployed()
+    versions = place.versions()
+
+    assert "nothing to deploy" in place.refused("staging", status=0)
+    assert place.versions() == versions
+
+
+def test_a_dry_run_writes_nothing(place: Place) -> None:
+    output = place.refused("staging", "--dry-run", status=0)
+
+    assert "+ cwr-big_dag_un" in output
+    assert f"upload  {ETL}factory.py" in output
+
+
+def test_what_mwaa_has_to_do_about_new_requirements_is_told(place: Place) -> None:
+    place.deployed()
+    place.edit("requirements.txt", ("# What MWAA", "# All that MWAA"))
+    place.edit("dags/etl/factory.py", ("The DAG factory:", "The factory of DAGs:"))
+    place.commit()
+
+    output = place.deploy("staging")
+
+    version = place.s3.head_object(Bucket="vm-data-provisioning-staging", Key="airflow/requirements.txt")["VersionId"]
+    command = (
+        "aws mwaa update-environment --name <your MWAA environment> --requirements-s3-path airflow/requirements.txt"
+    )
+    assert f"{command} --requirements-s3-object-version {version}" in output
+    assert "deploy --only requirements.txt, let MWAA install it" in output
+
+
+# -------------------------------------------------------------------------------------------- at every moment of it
+
+
+def new_language(place: Place) -> None:
+    """A factory that reads more, and definitions that make use of it; one that goes, and an environment's change."""
+    place.edit("dags/etl/factory.py", NICKNAME)
+    place.edit(BIG, ("    task_definition: cwr-fetch", "    nickname: x\n    task_definition: cwr-fetch"))
+    place.edit("configs/staging.yaml", ("variables:", "variables:\n  other: x"))
+    (place.root / MORE).write_text((place.root / BIG).read_text())
+    (place.root / WORKS).unlink()
+    place.commit()
+
+
+def test_at_no_moment_of_a_deploy_or_of_its_rollback_is_a_dag_away(place: Place) -> None:
+    start = place.git("rev-parse", "HEAD")
+    states = [place.deployed()]
+    new_language(place)
+    states += place.moments(states[-1], place.deploy("staging"))
+    there = len(states)
+    place.git("reset", "--quiet", "--hard", start)
+    rollback = place.deploy("staging")
+    states += place.moments(states[-1], rollback)
+
+    # Both times in an order of its own, and as it was said.
+    changes = [sorted(set(old.items()) ^ set(new.items())) for old, new in zip(states, states[1:])]
+    assert [changed[0][0][len(ETL) :] for changed in changes] == [
+        *("factory.py", "configs/staging.yaml", "pipelines/cwr/big.yaml", "pipelines/vi/more.yaml"),
+        *("pipelines/vi/works.yaml", "commit.txt"),
+        *("pipelines/cwr/big.yaml", "pipelines/vi/works.yaml", "pipelines/vi/more.yaml", "configs/staging.yaml"),
+        *("factory.py", "commit.txt"),
+    ]
+    # Today's factory does not read what goes; it is told nevertheless.
+    assert "- vi-more_dag_un  (dags/etl/pipelines/vi/more.yaml)" in rollback
+    bags = place.parsed(*map(place.synced, states))
+    for part in (bags[:there], bags[there - 1 :]):
+        stay = set(part[0]["dags"]) & set(part[-1]["dags"])
+        assert "cwr-big_dag_un" in stay
+        assert not [bag["errors"] for bag in part if bag["errors"]]
+        assert not [stay - set(bag["dags"]) for bag in part if stay - set(bag["dags"])]
+    assert ("vi-works_dag_prs" in bags[0]["dags"], "vi-works_dag_prs" in bags[there - 1]["dags"]) == (True, False)
+
+
+def test_an_interrupted_deploy_has_done_no_harm_and_is_finished_by_the_next(place: Place) -> None:
+    killed = place.run("-c", MEDDLING, "6", "kill", "staging")
+
+    assert killed.returncode == -signal.SIGKILL
+    planned = [key for _, key in WRITES.findall(killed.stdout)]
+    held = place.bucket()
+    assert set(held) == {*FOREIGN, *planned[:6]}
+    assert place.parsed(place.synced(held)) == [{"dags": {}, "errors": []}]
+    output = place.deploy("staging")
+    assert [key for _, key in WRITES.findall(output)] == planned[6:]
+    held = place.bucket()
+    assert held.pop(f"{ETL}commit.txt")
+    assert held == {**FOREIGN, **place.files()}
+
+
+def test_what_somebody_else_writes_meanwhile_is_found(place: Place) -> None:
+    place.deployed()
+    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
+    place.commit()
+
+    done = place.run("-c", MEDDLING, "1", "write", "staging")
+
+    assert done.returncode == 1, done.stdout
+    assert (
+        f"somebody else has written there meanwhile; find out who, then run it again. Different:\n  {ETL}"
+        in done.stdout
+    )
+    assert "cwr/big.yaml" in done.stdout.splitlines()[-1]
+
+
+# ------------------------------------------------------------------------------------------------------- refusals
+
+
+def neither(place: Place) -> None:
+    """A field gets another name: the old factory reads the old name only, and the new one the new."""
+    place.edit(BIG, ("\ntasks:", "\nretired_tasks: [old]\ntasks:"))
+    place.commit()
+    place.deployed()
+    place.edit("dags/etl/factory.py", ("retired_tasks", "former_tasks"))
+    place.edit(BIG, ("retired_tasks", "former_tasks"))
+    place.commit()
+
+
+def another_reading(place: Place) -> None:
+    place.deployed()
+    place.edit(
+        "dags/etl/factory.py",
+        ("        definitions += found.definitions\n    ", "        definitions += found.definitions[1:]\n    "),
+    )
+    place.commit()
+
+
+def mistake(place: Place) -> None:
+    place.edit(BIG, ("retries", "retrys"))
+    place.commit()
+
+
+def no_definitions(place: Place) -> None:
+    place.deployed()
+    place.git("rm", "-rq", "dags/etl/pipelines")
+    (place.root / "dags/etl/pipelines").mkdir(exist_ok=True)
+    place.commit()
+
+
+def unreadable_definitions(place: Place) -> None:
+    place.deployed()
+    place.git("rm", "-rq", "dags/etl/pipelines")
+    place.commit()
+
+
+def not_committed(place: Place) -> None:
+    """One file is changed, one is ignored by git, one is left out by a sparse checkout."""
+    (place.root / "dags/etl/pipelines/.gitignore").write_text("more.yaml\n")
+    place.commit()
+    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
+    (place.root / MORE).write_text((place.root / BIG).read_text())
+    place.git("update-index", "--skip-worktree", WORKS)
+    (place.root / WORKS).unlink()
+
+
+REFUSED = {
+    mistake: r"unknown key 'retrys'(?s:.*)nothing is deployed while there are problems",
+    no_definitions: r"there is no definition in dags/etl/pipelines, and all that are deployed would go",
+    unreadable_definitions: r"cannot be read: No such file",
+    not_committed: rf"this is not what commit [0-9a-f]{{12}} has; .*:\n  {BIG}\n  {MORE}\n  {WORKS}\n$",
+}
+
+
+@pytest.mark.parametrize("prepare", REFUSED, ids=lambda prepare: str(prepare.__name__))
+def test_it_is_refused_with_nothing_written(prepare: Any, place: Place) -> None:
+    prepare(place)
+
+    output = place.refused("staging")
+
+    assert re.search(REFUSED[prepare], output), output
+
+
+def test_a_change_for_which_no_order_is_harmless_is_refused(place: Place) -> None:
+    """A field gets another name: the old factory reads the old name only, and the new one the new."""
+    place.edit(BIG, ("\ntasks:", "\nretired_tasks: [old]\ntasks:"))
+    place.commit()
+    before = place.deployed()
+    place.edit("dags/etl/factory.py", ("retired_tasks", "former_tasks"))
+    place.edit(BIG, ("retired_tasks", "former_tasks"))
+    place.commit()
+
+    output = place.deploy("staging", status=1)
+
+    assert "there is no harmless order of uploading this" in output
+    assert "after factory.py,\n  away would be: cwr-big_dag_un, cwr-big_dag_wcm\n" in output
+    assert "unknown key 'retired_tasks'" in output
+    assert "after pipelines,\n  away would be: cwr-big_dag_un, cwr-big_dag_wcm\n" in output
+    assert "Deploy it in two steps" in output
+    assert place.bucket() == {**FOREIGN, **before}
+
+
+def test_a_factory_that_gives_less_is_refused(place: Place) -> None:
+    before = place.deployed()
+    place.edit("dags/etl/factory.py", ("definitions += found.definitions\n", "definitions += found.definitions[1:]\n"))
+    place.commit()
+
+    output = place.deploy("staging", status=1)
+
+    dags = "cwr-big_dag_un, cwr-medium_dag_un, vi-works_dag_sacem"
+    assert f"the new factory.py would no longer give {dags}, though the definition stays" in output
+    assert place.bucket() == {**FOREIGN, **before}
+
+
+def test_trouble_with_aws_is_one_line(place: Place) -> None:
+    home = {
+        "HOME": str(place.folder),
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_ACCESS_KEY_ID": "",
+        "AWS_SECRET_ACCESS_KEY": "",
+    }
+    without = place.deploy("staging", status=1, **home)
+    assert without.splitlines()[-1].endswith("airflow/dags/etl/ cannot be read: Unable to locate credentials")
+    (place.root / "configs" / "production.yaml").write_text((place.root / "configs" / "staging.yaml").read_text())
+
+    no_bucket = place.refused("production")
+
+    assert len(no_bucket.splitlines()) == 1
+    assert "etl deploy: s3://vm-data-provisioning-production/airflow/dags/etl/ cannot be read: " in no_bucket
+    assert "NoSuchBucket" in no_bucket
+
+
+# --------------------------------------------------------------------------------------------------- one file alone
+
+
+def test_one_file_goes_alone(place: Place) -> None:
+    before, first = place.deployed(), place.git("rev-parse", "HEAD")
+    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
+    place.edit(MEDIUM, ("@hourly", "@daily"))
+    (place.root / WORKS).unlink()
+    commit = place.commit()
+
+    place.deploy("staging", "--only", "big.yaml", ETL_FOLDER=str((place.root / BIG).parent))
+    place.deploy("staging", "--only", WORKS)
+
+    held = place.bucket()
+    assert held[f"{ETL}commit.txt"].decode().splitlines() == [first, f"{commit} pipelines/cwr/big.yaml"]
+    expected = {**before, f"{ETL}pipelines/cwr/big.yaml": (place.root / BIG).read_bytes(), **FOREIGN}
+    del expected[f"{ETL}pipelines/vi/works.yaml"]
+    del expected[f"{ETL}commit.txt"], held[f"{ETL}commit.txt"]
+    assert held == expected
+    (bag,) = place.parsed(place.synced(place.bucket()))
+    assert f"Commit **{commit[:12]}**" in bag["dags"]["cwr-big_dag_un"][2]
+    assert f"Commit **{first[:12]}**" in bag["dags"]["cwr-medium_dag_wcm"][2]
+    assert "README.md is no file that is deployed" in place.refused("staging", "--only", "README.md", status=2)
+
+
+def test_one_file_that_does_not_go_with_what_is_deployed_is_refused(place: Place) -> None:
+    place.deployed()
+    new_language(place)
+    before = place.bucket()
+
+    output = place.deploy("staging", "--only", BIG, status=1)
+
+    assert re.search(r"would have problems:\n\ndags/etl/pipelines/cwr/big.yaml:\d+:\d+: unknown key 'nickname'", output)
+    assert place.bucket() == before
+
+
+# ------------------------------------------------------------------------------------------------------- sandboxes
+
+
+def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -> None:
+    place.deployed()
+    before = place.bucket()
+    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
+    place.edit(".airflowignore", ("/configs$", "configs$"))
+
+    place.deploy("staging", "--folder", "test_merge")
+
+    commit = place.git("rev-parse", "HEAD") + " with uncommitted changes"
+    added = {**place.files("test_merge"), "airflow/dags/test_merge/commit.txt": f"{commit}\n".encode()}
+    assert place.bucket() == {**before, **added}
+    (bag,) = place.parsed(place.synced(place.bucket()))
+    real = {dag_id for dag_id in bag["dags"] if not dag_id.startswith("test_merge.")}
+    assert set(bag["dags"]) == real | {f"test_merge.{dag_id}" for dag_id in real}
+    assert bag["dags"]["cwr-big_dag_un"][0] is not None
+    schedule, tags, docs = bag["dags"]["test_merge.cwr-big_dag_un"]
+    assert schedule is None
+    assert "test_merge" in tags
+    assert f"Commit **{commit[:12]} with uncommitted changes**" in docs
+
+    killed = place.run("-c", MEDDLING, "5", "kill", "staging", "--folder", "test_merge", "--remove")
+    assert killed.returncode == -signal.SIGKILL
+    (bag,) = place.parsed(place.synced(place.bucket()))
+    assert (set(bag["dags"]), bag["errors"]) == (real, [])
+    assert "removed" in place.deploy("staging", "--folder", "test_merge", "--remove")
+    assert place.bucket() == before
+
+
+@pytest.mark.parametrize("option", [[], ["--remove"]], ids=["deployed over", "removed"])
+def test_somebody_elses_folder_is_not(option: List[str], place: Place) -> None:
+    output = place.refused("staging", "--folder", "other_team", *option)
+
+    assert "airflow/dags/other_team/ is not of ./etl deploy" in output
+
+
+# ----------------------------------------------------------------------------------------------------- odd buckets
+
+
+def test_keys_that_lead_elsewhere_are_left_alone_and_other_leftovers_deleted(place: Place) -> None:
+    leftovers = [
+        "pipelines/cwr",
+        "pipelines/cwr/big.yaml/below",
+        "pipelines/cwr/red\x1b[31m.yaml",
+        "factory.py/below",
+        "configs/\u2028.yaml",
+        "pipelines/cwr/" + "x" * 300 + ".yaml",
+        "tests/x.py",
+    ]
+    odd = ["../x", "../../../../tmp/x", "/tmp/x", "pipelines/./x.yaml", "pipelines/../../x.yaml"]
+    real = place.deployed()
+    place.put({f"{ETL}{name}": b"x" for name in [*leftovers, *odd]})
+    place.put({ETL: b"", f"{ETL}pipelines/": b""})  # as the web console marks folders
+
+    output = place.deploy("staging")
+
+    kept = {f"{ETL}{name}": b"x" for name in odd}
+    assert place.bucket() == {**FOREIGN, **real, **kept, ETL: b"", f"{ETL}pipelines/": b""}
+    assert output.count("left alone, since it is no path: ") == len(odd)
+    assert r"red\x1b[31m.yaml" in output
+
+
+def test_a_deployed_factory_that_does_not_start_is_replaced(place: Place) -> None:
+    files = place.deployed()
+    place.put({f"{ETL}factory.py": b"raise SystemExit('not here')"})
+
+    output = place.deploy("staging")
+
+    assert "cannot be told from its own factory: factory.py does not start here: not here" in output
+    assert place.bucket() == {**FOREIGN, **files}
+
+
+# --------------------------------------------------------------------------------------------------- at a terminal
+
+
+@pytest.mark.parametrize(
+    ("typed", "status", "said"), [(b"n\n", 1, "nothing was written"), (b"\x03", 130, "interrupted")]
+)
+def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(str(place.root))
+        os.execve(place.python, [place.python, "-m", "tools.deploy", "staging"], place.environ)
+    output = b""
+    while b"[y/N]" not in output:
+        output += os.read(terminal, 4096)
+    os.write(terminal, typed)
+    try:
+        while True:
+            output += os.read(terminal, 4096)
+    except OSError:  # it has ended
+        pass
+    _, ended = os.waitpid(pid, 0)
+
+    assert os.WEXITSTATUS(ended) == status
+    assert said in output.decode().splitlines()[-1]
+    assert place.bucket() == FOREIGN
