@@ -1,0 +1,95 @@
+"""requirements.txt on top of MWAA's image, installed as MWAA does: with pip, and without constraints."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Dict, NamedTuple
+
+import pytest
+
+from tests.dags.test_definitions import ENVIRONMENTS
+from tests.trees import DATA, REPOSITORY
+from tools.environments import AIRFLOW, find_uv
+
+pytestmark = pytest.mark.slow
+
+# They come as C sources and want headers that few machines have. Nothing that is installed here asks for either:
+# `pip check` would tell.
+LEFT_OUT = {"psycopg2", "pycurl"}
+TIMEOUT = 300  # seconds for a command; all of them together take 20
+BAG = """
+import json
+from airflow.models.dagbag import DagBag
+bag = DagBag("dags", include_examples=False)
+print(json.dumps([sorted(bag.dags), bag.import_errors]))
+"""
+
+
+class Installed(NamedTuple):
+    """A Python with the image's packages, and what it held before and holds after requirements.txt."""
+
+    python: str
+    before: Dict[str, str]
+    after: Dict[str, str]
+
+
+def run(*command: str, **environ: str) -> str:
+    """Run a command at the root of this checkout; gives its standard output."""
+    done = subprocess.run(
+        command,
+        cwd=str(REPOSITORY),
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def pins(text: str) -> Dict[str, str]:
+    """Give the versions by name of a list such as `pip freeze` writes."""
+    lines = [line.split("#")[0].strip() for line in text.splitlines()]
+    return dict(line.split("==") for line in lines if line)
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    folder = tmp_path_factory.mktemp("mwaa")
+    image = pins((DATA / "mwaa-2.2.2.txt").read_text(encoding="utf-8"))
+    base = [f"{name}=={version}" for name, version in image.items() if name not in LEFT_OUT]
+    python = str(folder / "bin" / "python")
+    uv = find_uv()  # it takes 2 s for what takes pip a minute
+    run(uv, "venv", "--quiet", "--seed", "--python", str(AIRFLOW.python), str(folder))
+    run(uv, "pip", "install", "--quiet", "--no-deps", "--python", python, *base)
+    before = pins(run(python, "-m", "pip", "freeze", "--all"))
+    assert before.items() >= {name: image[name] for name in image if name not in LEFT_OUT}.items()
+    run(python, "-m", "pip", "install", "--retries", "1", "--requirement", "requirements.txt")
+    return Installed(python, before, pins(run(python, "-m", "pip", "freeze", "--all")))
+
+
+def test_nothing_comes_or_moves_that_requirements_txt_does_not_pin(installed: Installed) -> None:
+    pinned = pins((REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
+    assert installed.after == {**installed.before, **pinned}
+
+
+def test_of_the_image_only_the_amazon_provider_moves(installed: Installed) -> None:
+    before, after = installed.before, installed.after
+    assert [name for name in before if after.get(name) != before[name]] == ["apache-airflow-providers-amazon"]
+    assert after["watchtower"] == "2.0.1"
+
+
+def test_the_packages_fit_together(installed: Installed) -> None:
+    assert run(installed.python, "-m", "pip", "check") == "No broken requirements found.\n"
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_the_factory_parses_there(installed: Installed, environment: str, tmp_path: Path) -> None:
+    environ = {"AIRFLOW__ETL__ENVIRONMENT": environment, "AIRFLOW_HOME": str(tmp_path)}
+    dags, errors = json.loads(run(installed.python, "-W", "ignore", "-c", BAG, **environ).splitlines()[-1])
+    assert errors == {}
+    assert len(dags) >= 10
+    told = run(installed.python, "dags/etl/factory.py", environment)  # says whether all is well by its exit status
+    assert [dag_id for dag_id in dags if f"{dag_id}  dags/etl/" not in told] == []
