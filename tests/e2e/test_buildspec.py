@@ -1,0 +1,282 @@
+"""The commands of .aws/buildspec.yml, phase by phase as CodeBuild runs them, and what is in the buckets afterwards."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Dict, Iterator, List, NamedTuple, Set
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+from tests.checkouts import checkout
+from tests.e2e.emulated import REGION, Emulated
+from tests.trees import REPOSITORY
+from tools.definitions import environments
+from tools.environments import AIRFLOW, AWS, DEFINITIONS
+
+BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(encoding="utf-8"))
+PHASES = ["install", "pre_build", "build", "post_build"]
+DEFINITION = Path("dags") / "etl" / "pipelines" / "testing" / "smoke.yaml"
+# In the place of this project's own tests, which include this one: what a build does with tests that pass or fail.
+PASSES = "import pytest\n\n\n@pytest.mark.unit\ndef test_it():\n    pass\n"
+FAILS = PASSES.replace("pass\n", "assert False\n")
+TESTS = Path("tests") / "test_it.py"
+EVIL = "x$(touch${IFS}injected)`touch${IFS}injected`;touch${IFS}injected"  # git and GitHub take such a branch
+
+
+class Build(NamedTuple):
+    """What became of a build: the phases that succeeded and all that was printed."""
+
+    succeeded: List[str]
+    log: str
+
+
+class Project:
+    """A CodeBuild project: a clone of a repository, in which each build runs."""
+
+    def __init__(self, folder: Path, address: str) -> None:
+        self.clone = checkout(folder, DEFINITIONS, AIRFLOW, AWS)
+        self.address = address
+        origin = folder / "origin.git"
+        self.git("init", "--quiet", "--bare", str(origin))
+        self.git("remote", "add", "origin", str(origin))
+        self.first = self.commit({TESTS: PASSES})
+        self.push("main")
+
+    def git(self, *arguments: str) -> str:
+        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+        command = ["git", *identity, *arguments]
+        return subprocess.run(
+            command, cwd=str(self.clone), stdout=subprocess.PIPE, text=True, check=True
+        ).stdout.strip()
+
+    def commit(self, files: Dict[Path, str]) -> str:
+        """Commit files over what is checked out, text by path; gives the commit."""
+        for path, text in files.items():
+            (self.clone / path).parent.mkdir(exist_ok=True)
+            (self.clone / path).write_text(text, encoding="utf-8")
+        self.git("add", "--all")
+        self.git("commit", "--quiet", "--message=Change")
+        return self.git("rev-parse", "HEAD")
+
+    def push(self, *branches: str) -> None:
+        """Make what is checked out the head of branches."""
+        self.git("push", "--quiet", "--force", "origin", *(f"HEAD:refs/heads/{branch}" for branch in branches))
+
+    def run(self, command: str, **webhook: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of a build; the webhook's variables are without CODEBUILD_WEBHOOK_."""
+        environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CODEBUILD_")},
+            **{f"CODEBUILD_WEBHOOK_{name.upper()}": value for name, value in webhook.items()},
+            "AWS_ENDPOINT_URL": self.address,
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+        }
+        return subprocess.run(
+            ["sh", "-c", command],
+            cwd=str(self.clone),
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    def build(self, **webhook: str) -> Build:
+        """Build what is checked out."""
+        succeeded, log = [], ""
+        for phase in PHASES:
+            failed = False
+            for command in BUILDSPEC["phases"].get(phase, {}).get("commands", []):
+                done = self.run(command, **webhook)
+                log += f"[{phase}] {command}\n{done.stdout}"
+                failed = done.returncode != 0
+                if failed:
+                    break
+            if not failed:
+                succeeded.append(phase)
+            elif phase != "build":  # after which there is post_build all the same
+                break
+        return Build(succeeded, log)
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[Emulated]:
+    emulated = Emulated()
+    emulated.seed({"region": REGION, "buckets": [bucket(environment) for environment in environments()]})
+    yield emulated
+    emulated.end()
+
+
+@pytest.fixture(scope="module")
+def repository(emulated: Emulated, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return Project(tmp_path_factory.mktemp("project"), emulated.address)
+
+
+@pytest.fixture
+def project(repository: Project, emulated: Emulated) -> Project:
+    """A project with the main branch checked out, and nothing deployed."""
+    repository.git("checkout", "--quiet", "--force", "--detach", repository.first)
+    s3 = emulated.client("s3")
+    for environment in environments():
+        for key in keys(emulated, environment):
+            s3.delete_object(Bucket=bucket(environment), Key=key)
+    return repository
+
+
+def bucket(environment: str) -> str:
+    return f"vm-data-provisioning-{environment}"
+
+
+def keys(emulated: Emulated, environment: str) -> Set[str]:
+    contents = emulated.client("s3").list_objects_v2(Bucket=bucket(environment)).get("Contents", [])
+    return {found["Key"] for found in contents}
+
+
+def deployed(emulated: Emulated) -> Dict[str, str]:
+    """The commit in each environment that has one."""
+    found = {}
+    for environment in environments():
+        if keys(emulated, environment):
+            key = {"Bucket": bucket(environment), "Key": "airflow/dags/etl/commit.txt"}
+            found[environment] = emulated.client("s3").get_object(**key)["Body"].read().decode().split()[0]
+    return found
+
+
+@pytest.mark.parametrize("branch", environments())
+def test_a_push_to_the_branch_of_an_environment_is_deployed_to_it(
+    project: Project, emulated: Emulated, branch: str
+) -> None:
+    commit = project.commit({Path("NOTES"): branch})
+    project.push(branch)
+
+    build = project.build(event="PUSH", head_ref=f"refs/heads/{branch}")
+
+    assert build.succeeded == PHASES, build.log
+    assert deployed(emulated) == {branch: commit}
+    assert {"airflow/dags/.airflowignore", "airflow/dags/etl/factory.py", "airflow/requirements.txt"} <= keys(
+        emulated, branch
+    )
+    assert "no problems in" in build.log
+    assert "1 passed" in build.log
+    assert "Python 3.7." in build.log
+
+
+@pytest.mark.parametrize("webhook", [{}, {"event": "PUSH", "head_ref": f"refs/heads/{EVIL}"}], ids=["none", "evil"])
+def test_another_build_is_checked_and_tested(project: Project, emulated: Emulated, webhook: Dict[str, str]) -> None:
+    project.push("staging", EVIL)
+
+    build = project.build(**webhook)
+
+    assert build.succeeded == PHASES, build.log
+    assert deployed(emulated) == {}
+    assert "no problems in" in build.log
+    assert "1 passed" in build.log
+    assert not (project.clone / "injected").exists()
+
+
+@pytest.mark.parametrize(
+    ("event", "head_ref"),
+    [
+        ("PUSH", "refs/heads/staging-2"),
+        ("PUSH", "refs/heads/feature/staging"),
+        ("PUSH", "refs/heads/main"),
+        ("PUSH", "refs/tags/staging"),
+        ("PUSH", "staging"),
+        ("PUSH", ""),
+        ("PULL_REQUEST_CREATED", "refs/heads/staging"),
+        ("PULL_REQUEST_MERGED", "refs/heads/staging"),
+        ("", "refs/heads/staging"),
+    ],
+)
+def test_no_other_webhook_deploys(project: Project, emulated: Emulated, event: str, head_ref: str) -> None:
+    project.push("staging")
+
+    done = project.run(".aws/deploy", event=event, head_ref=head_ref, base_ref="refs/heads/staging")
+
+    assert (done.returncode, done.stdout) == (0, "Not deployed: this is no push to development or staging.\n")
+    assert deployed(emulated) == {}
+
+
+def test_a_pull_request_is_planned_and_not_deployed(project: Project, emulated: Emulated) -> None:
+    project.push("staging")
+    text = (project.clone / DEFINITION).read_text(encoding="utf-8")
+    project.commit({DEFINITION: f"{text}  sony: {{}}\n"})
+    project.git("push", "--quiet", "--force", "origin", "HEAD:refs/pull/12/head")
+    # The clone has neither a history nor the branch that the pull request goes into.
+    (project.clone / ".git" / "shallow").write_text(project.git("rev-parse", "HEAD") + "\n")
+    project.git("update-ref", "-d", "refs/remotes/origin/staging")
+
+    build = project.build(event="PULL_REQUEST_CREATED", head_ref="refs/heads/sony", base_ref="refs/heads/staging")
+
+    assert build.succeeded == PHASES, build.log
+    assert deployed(emulated) == {}
+    assert "+ testing-smoke_dag_sony" in build.log
+    assert "1 passed" in build.log
+
+
+def test_a_pull_request_is_told_what_goes_away_from_the_branch_that_it_goes_into(project: Project) -> None:
+    base = (project.clone / DEFINITION).read_text(encoding="utf-8")
+    project.commit({DEFINITION: base.replace("tasks:\n", "tasks:\n  extra: {task_definition: smoke}\n")})
+    project.push("development")  # main does not have the task
+    project.commit({DEFINITION: base})
+
+    webhook = {"event": "PULL_REQUEST_UPDATED", "head_ref": "refs/heads/x", "base_ref": "refs/heads/development"}
+    build = project.build(**webhook)
+
+    assert build.succeeded == ["install"], build.log
+    assert "task 'extra' is gone" in build.log
+
+
+def test_a_broken_definition_is_not_deployed(project: Project, emulated: Emulated) -> None:
+    project.commit({DEFINITION: "providers: [\n"})
+    project.push("staging")
+
+    build = project.build(event="PUSH", head_ref="refs/heads/staging")
+
+    assert "build" not in build.succeeded
+    assert f"{DEFINITION}:" in build.log
+    assert deployed(emulated) == {}
+
+
+def test_what_fails_a_test_is_not_deployed_and_reported(project: Project, emulated: Emulated) -> None:
+    project.commit({TESTS: FAILS})
+    project.push("staging")
+
+    build = project.build(event="PUSH", head_ref="refs/heads/staging")
+
+    assert "build" not in build.succeeded
+    assert "1 failed" in build.log
+    assert deployed(emulated) == {}
+    report = BUILDSPEC["reports"]["tests"]
+    assert report["file-format"] == "JUNITXML"
+    (file,) = report["files"]
+    suite = ElementTree.parse(str(project.clone / report["base-directory"] / file)).find("testsuite")
+    assert suite is not None
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "1")
+
+
+def test_an_older_build_does_not_undo_a_newer_one(project: Project, emulated: Emulated) -> None:
+    older = project.git("rev-parse", "HEAD")
+    project.commit({Path("NOTES"): "newer"})
+    project.push("staging")
+    project.git("checkout", "--quiet", "--detach", older)
+
+    done = project.run(".aws/deploy", event="PUSH", head_ref="refs/heads/staging")
+
+    assert done.returncode == 0, done.stdout
+    assert "staging has moved on" in done.stdout
+    assert deployed(emulated) == {}
+
+
+def test_without_the_origin_nothing_is_deployed(project: Project, emulated: Emulated) -> None:
+    project.git("remote", "rename", "origin", "elsewhere")
+    try:
+        done = project.run(".aws/deploy", event="PUSH", head_ref="refs/heads/staging")
+    finally:
+        project.git("remote", "rename", "elsewhere", "origin")
+
+    assert done.returncode != 0, done.stdout
+    assert deployed(emulated) == {}
