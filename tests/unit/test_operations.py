@@ -1,0 +1,165 @@
+"""docs/operations.md: its policies, options and commands are ones that there are, and those that we need."""
+
+import base64
+import json
+import os
+import re
+import shlex
+import subprocess
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Dict, List, Set
+
+import botocore.session
+import pytest
+
+from tests.documents import DOCS, blocks
+from tests.trees import REPOSITORY
+from tools import deploy, preflight
+from tools.definitions import ETL, environments, factory
+
+# What IAM knows beside the operations of the APIs.
+PERMISSIONS = {
+    "codebuild:BatchPutTestCases",
+    "codebuild:CreateReport",
+    "codebuild:UpdateReport",
+    "iam:PassRole",
+    "s3:ListBucket",
+}
+MWAA, CODEBUILD, PREFLIGHT = "Execution role of MWAA", "CodeBuild that deploys", "Preflight"
+BUCKET = "arn:aws:s3:::vm-data-provisioning-staging"
+
+
+def statements(heading: str) -> List[Dict[str, Any]]:
+    (block,) = (block for block in blocks("operations.md", "json") if block.heading == heading)
+    policy = json.loads(block.text)
+    assert policy["Version"] == "2012-10-17"
+    return list(policy["Statement"])
+
+
+def listed(value: Any) -> List[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def actions(heading: str) -> Set[str]:
+    return {action for statement in statements(heading) for action in listed(statement["Action"])}
+
+
+def is_allowed(heading: str, action: str, resource: str) -> bool:
+    """Tell whether a policy allows it; its conditions are not looked at."""
+    return any(
+        action in listed(statement["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+        for statement in statements(heading)
+    )
+
+
+@pytest.mark.parametrize("heading", [MWAA, CODEBUILD, PREFLIGHT])
+def test_a_policy_allows_what_there_is(heading: str) -> None:
+    session = botocore.session.get_session()
+    for action in actions(heading) - PERMISSIONS:
+        service, operation = action.split(":")
+        assert operation in session.get_service_model(service).operation_names, action
+    for statement in statements(heading):
+        assert set(statement) <= {"Sid", "Effect", "Action", "Resource", "Condition"}
+        assert statement["Effect"] == "Allow"
+
+
+def test_mwaa_may_do_what_the_operator_does() -> None:
+    """The preflight asks IAM for each of these."""
+    source = (REPOSITORY / "tools" / "preflight.py").read_text(encoding="utf-8")
+    assert actions(MWAA) == set(re.findall(r'Need\("(\w+:\w+)"', source))
+
+
+def test_mwaa_may_do_it_with_all_that_staging_names() -> None:
+    environment: Any = factory.read_context(ETL, "staging").environment
+    region, account = environment.region, environment.variables["account"]
+    ecs = f"arn:aws:ecs:{region}:{account}"
+    conditions = [
+        statement["Condition"] for statement in statements(MWAA) if "ArnEquals" in statement.get("Condition", "")
+    ]
+    assert len(conditions) == 2
+    for cluster in environment.clusters.values():
+        assert conditions == [{"ArnEquals": {"ecs:cluster": f"{ecs}:cluster/{cluster.cluster}"}}] * 2
+        assert is_allowed(MWAA, "ecs:StopTask", f"{ecs}:task/{cluster.cluster}/1")
+        stream = f"log-group:{cluster.logs.group}:log-stream:{cluster.logs.prefix}/fetch/1"
+        assert is_allowed(MWAA, "logs:GetLogEvents", f"arn:aws:logs:{region}:{account}:{stream}")
+    assert is_allowed(MWAA, "ecs:RunTask", f"{ecs}:task-definition/cwr-fetch:1")
+    assert is_allowed(MWAA, "sns:Publish", environment.alerts.sns_topic_arn)
+    for definition in factory.load(ETL, "staging").definitions:
+        wait_for: Any = definition.settings.wait_for
+        if wait_for:
+            key = wait_for.s3.split("}}/", 1)[1]
+            assert is_allowed(MWAA, "s3:GetObject", f"{BUCKET}/{key}")
+
+
+@pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
+def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str) -> None:
+    target = deploy.Target("staging", "etl", "eu-west-1")
+    for key in deploy.sources(ETL, target):
+        assert is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
+    for key in ("airflow/dags/other_team/x.py", "airflow/dags/etl_2/x", "airflow/plugins/plugins.zip", "ddex/1.xml"):
+        assert not is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
+    assert not is_allowed(CODEBUILD, "s3:DeleteObject", f"{BUCKET}/airflow/requirements.txt")
+
+
+def test_the_preflight_may_do_what_it_does_and_only_look() -> None:
+    assert actions(PREFLIGHT) == set(preflight.PERMISSIONS.values())
+
+
+def test_the_options_are_airflows() -> None:
+    from airflow.configuration import default_config_yaml
+
+    known = {
+        f"{section['name']}.{option['name']}" for section in default_config_yaml() for option in section["options"]
+    }
+    text = (DOCS / "operations.md").read_text(encoding="utf-8").split("## Options of MWAA")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", text, re.MULTILINE)
+    assert len(named) > 5
+    assert set(named) - known == {"etl.environment"}
+
+
+def test_the_commands_of_deploying_are_taken() -> None:
+    lines = [line.strip() for block in blocks("operations.md", "sh") for line in block.text.splitlines()]
+    commands = [shlex.split(re.sub(r"<.*?>", "x", line), comments=True) for line in lines if "./etl deploy" in line]
+    assert len(commands) > 5
+    for command in commands:
+        assert deploy.parse(command[2:], environments()).environment in environments()
+
+
+def test_the_commands_for_mwaa_are_airflows() -> None:
+    from airflow.cli.cli_parser import get_parser
+
+    lines = [line for block in blocks("operations.md", "sh") for line in block.text.splitlines()]
+    commands = [shlex.split(line, comments=True)[1:] for line in lines if re.match("mwaa [^(]", line)]
+    assert len(commands) == 3
+    for command in commands:
+        get_parser().parse_args(shlex.split(" ".join(command)))  # which exits where it takes exception
+
+
+def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(tmp_path: Path) -> None:
+    answer = {key: base64.b64encode(text.encode()).decode() for key, text in (("stderr", ""), ("stdout", "Created"))}
+    programs = {
+        "aws": "printf 'host\\ttoken\\n'",
+        "curl": f"""printf '%s\\n' "$@" >asked; echo '{json.dumps(answer)}'""",
+    }
+    for name, code in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
+        (tmp_path / name).chmod(0o755)
+    (shell,) = (block.text for block in blocks("operations.md", "sh") if block.heading == "Triggering from outside")
+    function, command, _ = re.sub("<.*?>", "x", shell).split("\nmwaa ")
+    environ = {**os.environ, "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+    done = subprocess.run(
+        ["sh", "-euc", f"{function}\nmwaa {command}"], cwd=str(tmp_path), env=environ, stdout=subprocess.PIPE, text=True
+    )
+
+    assert (done.returncode, done.stdout.strip()) == (0, "Created")
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert {"https://host/aws_mwaa/cli", "Authorization: Bearer token"} <= set(asked)
+    typed = shlex.split(asked[asked.index("--data-raw") + 1])
+    conf = json.loads(typed[typed.index("--conf") + 1])
+    (shown,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
+    assert conf == json.loads(shown)
+    definitions = {definition.dag_id: definition for definition in factory.load(ETL, "staging").definitions}
+    assert factory.check_typed(definitions[typed[2]].settings.the_params, conf) == conf
