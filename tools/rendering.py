@@ -50,7 +50,7 @@ def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
     try:
         unknown = sorted(undeclared(text) - set(names) - set(jinja().globals))
         if not unknown:
-            return jinja().from_string(text).render(names), {}
+            return template(text).render(names), {}
     except Exception as error:  # a template is code, and can fail in any way
         return text, {text: f"fails: {error}"}
     parts = expressions(text)
@@ -60,9 +60,16 @@ def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
     return "".join(part for part, _ in rendered), {key: why for _, left in rendered for key, why in left.items()}
 
 
+@lru_cache(maxsize=4096)
 def undeclared(text: str) -> FrozenSet[str]:
     """Give the names that a template takes from outside."""
     return frozenset(jinja2.meta.find_undeclared_variables(jinja().parse(text)))
+
+
+@lru_cache(maxsize=4096)
+def template(text: str) -> jinja2.Template:
+    """Compile a template; a thousand providers share a few."""
+    return jinja().from_string(text)
 
 
 def expressions(text: str) -> List[str]:
