@@ -29,11 +29,13 @@ from botocore.config import Config
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.ecs.exceptions import InvalidParameterException
 from moto.ecs.models import EC2ContainerServiceBackend, ecs_backends
+from moto.iam.responses import IamResponse
 from moto.moto_api import state_manager
 from moto.server import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sns.models import sns_backends
 from werkzeug.serving import make_server
 
+from tools.local import permissions
 from tools.local.faults import BEHIND, FAILED_TO_START, Faults, family_of
 
 TICK = 0.1  # seconds between the agent's looks at the tasks
@@ -58,6 +60,7 @@ def main() -> int:
     # moto itself would move a task on at every DescribeTasks.
     state_manager.set_transition("ecs::task", {"progression": "manual", "times": sys.maxsize})
     EC2ContainerServiceBackend.stop_task = ask_to_stop
+    permissions.add_to(IamResponse)
     cloud = Cloud()
     faults = Faults(DomainDispatcherApplication(create_backend_app), cloud.list_tasks)
     server = make_server("127.0.0.1", 0, faults, threaded=True, request_handler=MotoRequestHandler)

@@ -11,6 +11,9 @@
     By the family, how long its tasks run, those that run now included. 0 ends them.
 ``away``
     For how many seconds all of AWS drops its connections.
+``denied``
+    By the operation, such as ``DescribeClusters`` or ``HeadBucket``, the code of the error that answers it as long as
+    it is told so. The other operations are answered as usual.
 
 ``GET /_agent`` gives the ECS tasks that were ever started, a list of objects with arn, family, status and stop_code.
 """
@@ -19,6 +22,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import socket
 import time
 from contextlib import suppress
@@ -47,6 +51,7 @@ class Faults:
         self.seconds: dict[str, float] = {}  # by family
         self.fates: dict[str, int | str] = {}  # exit code or TaskFailedToStart, by task ARN
         self._outcomes: dict[str, list[int | str]] = {}
+        self._denied: dict[str, str] = {}  # code of the error, by operation
         self._back = 0.0  # when AWS is there again, on the monotonic clock
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -54,6 +59,9 @@ class Faults:
             return self._serve(environ, start_response)
         if time.monotonic() < self._back and BEHIND not in environ.get("HTTP_USER_AGENT", ""):
             return drop(environ)
+        operation = operation_of(environ) if self._denied else ""
+        if operation in self._denied:
+            return deny(environ, start_response, self._denied[operation])
         if environ.get("HTTP_X_AMZ_TARGET") == RUN_TASK:
             return self._run_task(environ, start_response)
         return self.aws(environ, start_response)
@@ -68,12 +76,13 @@ class Faults:
         return answer(start_response, "200 OK", {})
 
     def _tell(self, told: dict[str, Any]) -> None:
-        unknown = set(told) - {"outcomes", "seconds", "away"}
+        unknown = set(told) - {"outcomes", "seconds", "away", "denied"}
         if unknown:
             raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
         self._outcomes.update({family: list(outcomes) for family, outcomes in told.get("outcomes", {}).items()})
         self.seconds.update({family: float(seconds) for family, seconds in told.get("seconds", {}).items()})
         self._back = time.monotonic() + float(told["away"]) if "away" in told else self._back
+        self._denied = dict(told.get("denied", self._denied))
 
     def _run_task(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         body = read_body(environ)
@@ -104,6 +113,32 @@ def drop(environ: dict[str, Any]) -> list[bytes]:
 def family_of(task_definition: str) -> str:
     """The family that family, family:revision or ARN names."""
     return task_definition.split("/")[-1].split(":")[0]
+
+
+def operation_of(environ: dict[str, Any]) -> str:
+    """The operation of a request in AWS's JSON or query protocol, or HeadBucket; "" for any other."""
+    target: str = environ.get("HTTP_X_AMZ_TARGET", "")
+    if target:
+        return target.split(".")[-1]
+    if environ["REQUEST_METHOD"] == "HEAD" and environ["PATH_INFO"].strip("/").count("/") == 0:
+        return "HeadBucket"
+    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+        body = read_body(environ)
+        environ["wsgi.input"] = io.BytesIO(body)
+        found = re.search(rb"(?:^|&)Action=(\w+)", body)
+        return found.group(1).decode() if found else ""
+    return ""
+
+
+def deny(environ: dict[str, Any], start_response: Callable[..., Any], code: str) -> list[bytes]:
+    """Answer with an error, in the protocol of the request."""
+    if environ.get("HTTP_X_AMZ_TARGET"):
+        return answer(start_response, "400 Bad Request", {"__type": code, "message": "injected"})
+    start_response("403 Forbidden", [("Content-Type", "text/xml")])
+    error = f"<Error><Code>{code}</Code><Message>injected</Message></Error>"
+    if "/ec2/" in environ.get("HTTP_AUTHORIZATION", ""):
+        error = f"<Errors>{error}</Errors>"
+    return [f"<ErrorResponse>{error}<RequestId>emulated</RequestId></ErrorResponse>".encode()]
 
 
 def read_body(environ: dict[str, Any]) -> bytes:
