@@ -1,0 +1,468 @@
+"""What the account has not, told before a deploy; the definitions are those of tests/data/preflight."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional
+
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.documents import blocks
+from tests.e2e.agent import Agent
+from tests.e2e.emulated import REGION, Emulated
+from tests.trees import DATA, folder_tree, tree
+from tools import cloud, preflight
+from tools.definitions import factory
+from tools.environments import DEFINITIONS, ROOT
+
+SOURCE = DATA / "preflight"
+ROLE = "arn:aws:iam::123456789012:role/{}"
+AIRFLOW = ROLE.format("airflow")
+# What Airflow may do, as narrow as a person would write it; each is taken away once.
+TASKS = f"arn:aws:ecs:{REGION}:123456789012:task/etl/*"
+HERE = {"StringEquals": {"ecs:cluster": f"arn:aws:ecs:{REGION}:123456789012:cluster/etl"}}
+POLICY: Dict[str, Dict[str, Any]] = {
+    "ecs:RunTask": {"Resource": f"arn:aws:ecs:{REGION}:123456789012:task-definition/*:*", "Condition": HERE},
+    "ecs:DescribeTasks": {"Resource": TASKS},
+    "ecs:StopTask": {"Resource": TASKS, "Condition": HERE},
+    "ecs:ListTasks": {"Resource": "*", "Condition": HERE},
+    "ecs:TagResource": {"Resource": TASKS, "Condition": {"StringEquals": {"ecs:CreateAction": "RunTask"}}},
+    "iam:PassRole": {
+        "Resource": [ROLE.format("task"), ROLE.format("execution")],
+        "Condition": {"StringEquals": {"iam:PassedToService": "ecs-tasks.amazonaws.com"}},
+    },
+    "logs:GetLogEvents": {"Resource": f"arn:aws:logs:{REGION}:123456789012:log-group:/ecs/etl:log-stream:etl/*"},
+    "sns:Publish": {"Resource": f"arn:aws:sns:{REGION}:123456789012:alerts"},
+    "s3:ListBucket": {"Resource": "arn:aws:s3:::deliveries", "Condition": {"StringEquals": {"s3:prefix": "un/x/"}}},
+    "s3:GetObject": {"Resource": "arn:aws:s3:::deliveries/un/*"},
+}
+# How each service refuses.
+REFUSALS = {
+    "DescribeClusters": "AccessDeniedException",
+    "DescribeLogGroups": "AccessDeniedException",
+    "DescribeSecurityGroups": "UnauthorizedOperation",
+    "DescribeSubnets": "UnauthorizedOperation",
+    "DescribeTaskDefinition": "AccessDeniedException",
+    "GetRole": "AccessDenied",
+    "GetTopicAttributes": "AuthorizationError",
+    "HeadBucket": "AccessDenied",
+}
+LISTS = {
+    "ListClusters": "AccessDeniedException",
+    "ListTaskDefinitionFamilies": "AccessDeniedException",
+    "ListTopics": "AuthorizationError",
+}
+# What is told of a role that lacks one of them: places, and the resource.
+CONFIG, PIPELINE = "configs/right.yaml", "pipelines/cwr/right.yaml"
+SOME_TASK = f"arn:aws:ecs:{REGION}:123456789012:task/etl/{'0' * 32}"
+TASK_DEFINITION = f"arn:aws:ecs:{REGION}:123456789012:task-definition/"
+STREAM = f"arn:aws:logs:{REGION}:123456789012:log-group:/ecs/etl:log-stream:etl/fetch/{'0' * 32}"
+LACKING = {
+    "ecs:RunTask": [
+        (f"{PIPELINE}:5:28", f"{TASK_DEFINITION}fetch:2"),
+        (f"{PIPELINE}:6:28", f"{TASK_DEFINITION}fetch:1"),
+        (f"{PIPELINE}:8:31", f"{TASK_DEFINITION}bridged:1"),
+        (f"{PIPELINE}:15:26", f"{TASK_DEFINITION}maker:1"),
+    ],
+    "ecs:DescribeTasks": [(f"{CONFIG}:6:14", SOME_TASK)],
+    "ecs:StopTask": [(f"{CONFIG}:6:14", SOME_TASK)],
+    "ecs:ListTasks": [(f"{CONFIG}:6:14", "*")],
+    "ecs:TagResource": [(f"{CONFIG}:26:3", SOME_TASK)],
+    "iam:PassRole": [(f"{PIPELINE}:5:28", ROLE.format("execution")), (f"{PIPELINE}:12:20", ROLE.format("task"))],
+    "logs:GetLogEvents": [(f"{CONFIG}:10:19", STREAM)],
+    "sns:Publish": [(f"{CONFIG}:24:25", f"arn:aws:sns:{REGION}:123456789012:alerts")],
+    "s3:ListBucket": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries")],
+    "s3:GetObject": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries/un/x/x.xml")],
+}
+# In a process of its own, as ./etl deploy has one: the problems for each role, and every call that was made.
+CODE = """
+import json, sys
+from pathlib import Path
+import boto3
+from tools import cloud, preflight
+from tools.definitions import factory
+calls = []
+boto3.setup_default_session()
+boto3.DEFAULT_SESSION.events.register("before-call", lambda model, **_: calls.append(model.name))
+etl, environment, *roles = sys.argv[1:]
+try:
+    reports = [preflight.preflight(Path(etl), environment, role) for role in roles or [None]]
+except cloud.CloudError as error:
+    print(json.dumps([[], calls]))
+    sys.exit(f"etl deploy: {error}")
+print(json.dumps([["\\n\\n".join(map(str, report)) for report in reports], calls]))
+"""
+
+
+class Asked(NamedTuple):
+    """What a preflight answers."""
+
+    reports: List[str]
+    calls: List[str]
+    errors: str
+
+
+class Account:
+    """The emulated account, and the definitions that name what is in it."""
+
+    def __init__(self, aws: Emulated, folder: Path) -> None:
+        self.aws, self.agent = aws, Agent(aws.address)
+        self.ids = fill(aws)
+        self.etl = folder_tree(folder, SOURCE)
+        for file in self.etl.glob("configs/*.yaml"):
+            text = file.read_text()
+            for id_of_ours, made in self.ids.items():
+                text = text.replace(id_of_ours, made)
+            file.write_text(text)
+        self.environ = {
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_ENDPOINT_URL": aws.address,
+        }
+
+    def ask(self, environment: str, *roles: str, etl: Optional[Path] = None, **environ: str) -> Asked:
+        """Ask for what an environment names, once for each role."""
+        command = [str(DEFINITIONS.python), "-c", CODE, str(etl or self.etl), environment, *roles]
+        done = subprocess.run(
+            command, cwd=ROOT, env={**self.environ, **environ}, capture_output=True, text=True, check=False
+        )
+        reports, calls = json.loads(self.with_our_ids(done.stdout))
+        return Asked(reports, calls, done.stderr)
+
+    def with_our_ids(self, text: str) -> str:
+        """Put the ids of tests/data/preflight, which are as long, for those that AWS has made."""
+        for id_of_ours, made in self.ids.items():
+            text = text.replace(made, id_of_ours)
+        return text
+
+    def deploy(self, folder: Path, environment: str, *options: str) -> "subprocess.CompletedProcess[str]":
+        """Ask as a person does, in a checkout that has these definitions."""
+        shutil.copytree(str(ROOT / "tools"), str(folder / "tools"), ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(str(self.etl), str(folder / "dags" / "etl"))
+        command = [str(DEFINITIONS.python), "-m", "tools.deploy", environment, "--preflight", *options]
+        return subprocess.run(command, cwd=folder, env=self.environ, capture_output=True, text=True, check=False)
+
+    @contextmanager
+    def refusing(self, refusals: Dict[str, str]) -> Iterator[None]:
+        """Let the services refuse operations for a while."""
+        self.agent.tell(denied=refusals)
+        try:
+            yield
+        finally:
+            self.agent.tell(denied={})
+
+
+def fill(aws: Emulated) -> Dict[str, str]:
+    """Put into an account what the definitions name; gives the ids that AWS makes."""
+    ecs, iam, logs = aws.client("ecs"), aws.client("iam"), aws.client("logs")
+    for cluster in ("etl", "bare", "closed"):
+        ecs.create_cluster(clusterName=cluster)
+    providers = ["etl-big", "FARGATE_SPOT"]
+    ecs.put_cluster_capacity_providers(cluster="etl", capacityProviders=providers, defaultCapacityProviderStrategy=[])
+    ecs.delete_cluster(cluster="closed")
+    for task_definition in task_definitions():
+        ecs.register_task_definition(**task_definition)
+    ecs.deregister_task_definition(taskDefinition="old:1")
+    for group in ("/ecs/etl", "/ecs/etl-more"):
+        logs.create_log_group(logGroupName=group)
+    location = {"LocationConstraint": REGION}
+    aws.client("s3").create_bucket(Bucket="deliveries", CreateBucketConfiguration=location)
+    aws.client("sns").create_topic(Name="alerts")
+    for role, service in (("task", "ecs-tasks"), ("execution", "ecs-tasks"), ("distrustful", "ec2")):
+        make_role(iam, role, service)
+    deny = {"Effect": "Deny", "Action": "sns:*", "Resource": "*"}
+    make_role(iam, "airflow", "airflow", *statements())
+    make_role(iam, "denied", "airflow", *statements(), deny)
+    of_fetch = {"Action": "ecs:RunTask", "Resource": f"{TASK_DEFINITION}fetch:*"}
+    make_role(iam, "narrow", "airflow", *statements("ecs:RunTask"), {"Effect": "Allow", **of_fetch})
+    make_role(iam, "elsewhere", "airflow", *(under_other_conditions(statement) for statement in statements()))
+    for action in POLICY:
+        make_role(iam, f"without-{action.replace(':', '-')}", "airflow", *statements(action))
+    return make_networks(aws.client("ec2"))
+
+
+def task_definitions() -> Iterator[Dict[str, Any]]:
+    """Give what to register: what is right, and what has one mistake each."""
+    options = {"awslogs-group": "/ecs/etl", "awslogs-stream-prefix": "etl", "awslogs-region": REGION}
+    fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc"}
+
+    def container(name: str, driver: str = "awslogs", **more: str) -> Dict[str, Any]:
+        log = {"logDriver": driver, "options": {**options, **{f"awslogs-{key}": more[key] for key in more}}}
+        return {"name": name, "image": name, "memory": 512, "logConfiguration": log}
+
+    execution = {"executionRoleArn": ROLE.format("execution")}
+    fetch = {"family": "fetch", "containerDefinitions": [container("side"), container("fetch")], **fargate, **execution}
+    yield from (fetch, fetch)
+    yield {"family": "bridged", "containerDefinitions": [container("main")]}
+    yield {"family": "old", "containerDefinitions": [container("fetch")], **fargate}
+    yield {"family": "pair", "containerDefinitions": [container("main"), container("side")], **fargate}
+    yield {"family": "heavy", "containerDefinitions": [container("heavy")], "networkMode": "awsvpc"}
+    yield {
+        "family": "silent",
+        "containerDefinitions": [{"name": "silent", "image": "silent", "memory": 512}],
+        **fargate,
+    }
+    elsewhere = {"group": "/ecs/other", "stream-prefix": "logs", "region": "us-east-1"}
+    yield {"family": "elsewhere", "containerDefinitions": [container("elsewhere", **elsewhere)], **fargate}
+    yield {"family": "splunk", "containerDefinitions": [container("splunk", "splunk")], **fargate}
+    yield {"family": "astray", "containerDefinitions": [container("astray", group="/ecs/et")], **fargate}
+    yield {"family": "abroad", "containerDefinitions": [container("abroad", region="us-east-1")], **fargate}
+    made = container("maker", group="/ecs/made", **{"create-group": "true"})
+    del made["logConfiguration"]["options"]["awslogs-region"]  # it is then that of the task
+    yield {"family": "maker", "containerDefinitions": [made], **fargate}
+    orphan = {"family": "orphan", "containerDefinitions": [container("orphan")], "taskRoleArn": ROLE.format("gone")}
+    yield {**orphan, **fargate, **execution}
+
+
+def statements(without: str = "") -> List[Dict[str, Any]]:
+    """Give the policy of MWAA's role, perhaps without an action."""
+    return [{"Effect": "Allow", "Action": action, **rest} for action, rest in POLICY.items() if action != without]
+
+
+def under_other_conditions(statement: Dict[str, Any]) -> Dict[str, Any]:
+    """Give a statement that allows the same, but not here."""
+    conditions = statement.get("Condition", {})
+    return {**statement, "Condition": {how: dict.fromkeys(keys, "other") for how, keys in conditions.items()}}
+
+
+def make_role(iam: Any, name: str, service: str, *policy: Dict[str, Any]) -> None:
+    """Make a role that a service may take, with statements."""
+    principal = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    trust = json.dumps({"Version": "2012-10-17", "Statement": [principal]})
+    iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
+    if policy:
+        document = json.dumps({"Version": "2012-10-17", "Statement": policy})
+        iam.put_role_policy(RoleName=name, PolicyName="what-it-may", PolicyDocument=document)
+
+
+def make_networks(ec2: Any) -> Dict[str, str]:
+    """Make two VPCs; gives the ids of what is in them by the names that the definitions have for them."""
+    here, elsewhere = (ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"] for number in (0, 1))
+    ids = {"vpc-00000000000000001": here, "vpc-0000000000000000e": elsewhere}
+    for number, vpc, block in (("1", here, "10.0.0"), ("2", here, "10.0.1"), ("e", elsewhere, "10.1.0")):
+        subnet = ec2.create_subnet(VpcId=vpc, CidrBlock=f"{block}.0/24")["Subnet"]["SubnetId"]
+        group = ec2.create_security_group(GroupName=number, Description=number, VpcId=vpc)["GroupId"]
+        ids.update({f"subnet-0000000000000000{number}": subnet, f"sg-0000000000000000{number}": group})
+    return ids
+
+
+@pytest.fixture(scope="module")
+def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
+    aws = Emulated()
+    yield Account(aws, tmp_path_factory.mktemp("preflight"))
+    aws.end()
+
+
+@pytest.fixture(scope="module")
+def right(account: Account) -> Asked:
+    return account.ask("right", AIRFLOW)
+
+
+@pytest.fixture(scope="module")
+def wrong(account: Account) -> Asked:
+    return account.ask("wrong")
+
+
+@pytest.fixture(scope="module")
+def lacking(account: Account) -> Dict[str, str]:
+    """What is told of a role that may do all but one thing, by that; and of three other roles."""
+    roles = [*(f"without-{action.replace(':', '-')}" for action in POLICY), "denied", "narrow", "elsewhere"]
+    return dict(zip([*POLICY, "denied", "narrow", "elsewhere"], account.ask("right", *map(ROLE.format, roles)).reports))
+
+
+def heads(report: str) -> List[str]:
+    """Give the first line of each problem."""
+    return [line for line in report.splitlines() if line.endswith("[preflight]")]
+
+
+def expected(name: str) -> str:
+    return (SOURCE / name).read_text(encoding="utf-8").rstrip()
+
+
+def test_an_account_that_has_all_that_is_named_is_right(right: Asked) -> None:
+    assert right.reports == [""]
+    assert right.errors == ""
+
+
+def test_what_is_missing_or_does_not_fit_is_told_once_where_it_is_named(wrong: Asked) -> None:
+    assert wrong.reports == [expected("wrong.txt")]
+
+
+def test_a_person_is_told_by_deploy(account: Account, tmp_path: Path) -> None:
+    done = account.deploy(tmp_path / "right", "right", "--role", AIRFLOW)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("no problems in ")
+
+    done = account.deploy(tmp_path / "wrong", "wrong")
+    report, _, summary = account.with_our_ids(done.stdout).rpartition("\n\n")
+    assert done.returncode == 1
+    assert report == expected("wrong.txt")
+    assert summary.startswith(f"{len(heads(report))} problems in ")
+
+
+def test_without_a_role_its_permissions_are_not_looked_at_which_is_told(wrong: Asked) -> None:
+    assert "SimulatePrincipalPolicy" not in wrong.calls
+    assert re.fullmatch(r"etl: what Airflow may do was not looked at; .*: --role arn:.*\n", wrong.errors)
+
+
+@pytest.mark.parametrize("action", list(POLICY))
+def test_what_the_role_may_not_do_is_told_where_the_resource_is_named(lacking: Dict[str, str], action: str) -> None:
+    role = f"without-{action.replace(':', '-')}"
+    assert heads(lacking[action]) == [
+        f"dags/etl/{place}: the role '{role}' may not {action} on {resource} [preflight]"
+        for place, resource in LACKING[action]
+    ]
+
+
+def test_each_resource_is_judged_by_itself(lacking: Dict[str, str]) -> None:
+    of_others = [head for head in heads(lacking["ecs:RunTask"]) if "/fetch:" not in head]
+    assert heads(lacking["narrow"]) == [head.replace("without-ecs-RunTask", "narrow") for head in of_others]
+
+
+def test_a_policy_can_have_conditions(lacking: Dict[str, str]) -> None:
+    told = {match.group(1) for match in re.finditer(r"may not (\S+) on", lacking["elsewhere"])}
+    assert told == {action for action, statement in POLICY.items() if "Condition" in statement}
+
+
+def test_what_a_policy_denies_is_told_as_such(lacking: Dict[str, str]) -> None:
+    (head,) = heads(lacking["sns:Publish"])
+    assert heads(lacking["denied"]) == [head.replace("without-sns-Publish", "denied")]
+    assert lacking["denied"].endswith("= a statement of its policies denies it")
+
+
+def test_what_the_credentials_may_not_look_at_is_told_once(account: Account) -> None:
+    with account.refusing(REFUSALS):
+        refused = account.ask("right", AIRFLOW)
+    assert refused.reports == [expected("refused.txt")]
+    with account.refusing({"GetRole": "AccessDenied"}):
+        (report,) = account.ask("right", AIRFLOW).reports
+    assert heads(report) == heads(expected("refused.txt"))[-1:]
+
+
+def test_what_the_credentials_may_look_at_is_told_all_the_same(account: Account, wrong: Asked) -> None:
+    with account.refusing({"DescribeClusters": "AccessDeniedException"}):
+        (report,) = account.ask("wrong").reports
+    there, told = heads(wrong.reports[0]), heads(report)
+    assert [head for head in told if head not in there] == [
+        "dags/etl/configs/wrong.yaml:5:22: the cluster 'etl' cannot be looked at: these credentials need"
+        " ecs:DescribeClusters [preflight]"
+    ]
+    assert [head for head in there if head not in told] == [head for head in there if " cluster '" in head]
+
+
+def test_credentials_that_may_not_simulate_still_see_the_rest(account: Account) -> None:
+    with account.refusing({"SimulatePrincipalPolicy": "AccessDenied"}):
+        (report,) = account.ask("wrong", AIRFLOW).reports
+    message = "dags/etl/configs/wrong.yaml:2:1: what the role 'airflow' may do cannot be looked at [preflight]"
+    assert heads(report) == [message, *heads(expected("wrong.txt"))]
+
+
+def test_credentials_that_may_not_list_cost_only_the_hints(account: Account, wrong: Asked) -> None:
+    with account.refusing(LISTS):
+        (report,) = account.ask("wrong").reports
+    assert heads(report) == heads(wrong.reports[0])
+    assert set(wrong.reports[0].splitlines()) - set(report.splitlines()) == {
+        "        = did you mean 'arn:aws:sns:eu-west-1:123456789012:alerts'?",
+        "        = did you mean 'etl'?",
+        "        = did you mean 'fetch'?",
+        "        = the latest is 'fetch:2'",
+    }
+
+
+def test_only_what_reads_is_called_and_what_needs_a_permission_is_known(right: Asked, wrong: Asked) -> None:
+    assert {*right.calls, *wrong.calls} == set(preflight.PERMISSIONS)
+    assert [name for name in preflight.PERMISSIONS if not re.match("Describe|Get|Head|List|Simulate", name)] == []
+
+
+def test_each_thing_is_asked_for_once(right: Asked) -> None:
+    assert Counter(right.calls) == {
+        **dict.fromkeys(REFUSALS, 1),
+        "DescribeTaskDefinition": 5,  # it takes one at a time
+        "DescribeLogGroups": 3,  # one is not there yet, and what could be meant is asked for
+        "GetRole": 2,
+        "SimulatePrincipalPolicy": len(POLICY),
+    }
+
+
+def test_a_thousand_dags_are_asked_for_in_as_many_calls_as_one(account: Account, right: Asked, tmp_path: Path) -> None:
+    text = (account.etl / "pipelines" / "cwr" / "right.yaml").read_text()
+    many = "".join(f"  p{number}: {{variables: {{program: fetch}}}}\n" for number in range(1000))
+    etl = tree(tmp_path, {"cwr/right.yaml": text + many}, configs=account.etl / "configs")
+    asked = account.ask("right", AIRFLOW, etl=etl)
+    assert asked.reports == [""]
+    assert Counter(asked.calls) == Counter(right.calls)
+
+
+def test_a_role_that_is_not_there_is_told(account: Account) -> None:
+    asked = account.ask("right", ROLE.format("nobody"))
+    assert asked.errors.startswith(f"etl deploy: asking what {ROLE.format('nobody')} may do: ")
+    assert "NoSuchEntity" in asked.errors
+
+
+def test_nothing_is_told_without_credentials(account: Account) -> None:
+    asked = account.ask("right", AWS_ACCESS_KEY_ID="")
+    assert asked.errors == "etl deploy: asking for the bucket deliveries: Unable to locate credentials\n"
+    assert asked.calls == ["HeadBucket"]  # the other calls would only take their time to fail
+
+
+def test_nothing_is_told_where_aws_cannot_be_reached(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {**account.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cloud, "RETRIES", Config(retries={"total_max_attempts": 1}))
+    with pytest.raises(cloud.CloudError, match="asking for the bucket deliveries: Could not connect"):
+        preflight.preflight(account.etl, "right")
+
+
+class Ecs:
+    """Refuses a name with a space, and all that is asked for with it, by an error of a code."""
+
+    meta = SimpleNamespace(region_name=REGION)
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+    def describe_clusters(self, clusters: List[str]) -> Any:
+        if any(" " in name for name in clusters):
+            raise ClientError({"Error": {"Code": self.code, "Message": "injected"}}, "DescribeClusters")
+        return {"clusters": [{"clusterName": name, "clusterArn": f"arn:{name}"} for name in clusters]}
+
+    def list_clusters(self) -> Any:
+        return {"clusterArns": ["arn/etl"]}
+
+
+@pytest.mark.parametrize(
+    ("code", "answer"),
+    [
+        ("InvalidParameterException", preflight.Missing("known: etl")),
+        ("ValidationError", preflight.Missing("known: etl")),
+        ("AccessDenied", preflight.Denied("ecs:DescribeClusters")),
+        ("ExpiredTokenException", None),
+        ("UnrecognizedClientException", None),
+    ],
+)
+def test_a_name_that_aws_does_not_take_costs_no_other_its_answer(code: str, answer: Any) -> None:
+    if answer is None:
+        with pytest.raises(cloud.CloudError, match=f"asking for the cluster etl: .*{code}"):
+            preflight.look("cluster", Ecs(code), ["etl", "b d"])
+        return
+    found = preflight.look("cluster", Ecs(code), ["etl", "b d"])
+    assert found[preflight.Thing("cluster", "b d", REGION)] == answer
+    assert found[preflight.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
+
+
+def test_what_is_wrong_with_the_definitions_is_told_without_asking(account: Account, tmp_path: Path) -> None:
+    etl = tree(tmp_path, {"cwr/broken.yaml": "tasks: 3"}, configs=account.etl / "configs")
+    assert preflight.preflight(etl, "right") == factory.load(etl, "right").problems != []
+
+
+def test_the_example_of_the_documentation_is_one() -> None:
+    (example,) = (block.text for block in blocks("rules.md", "text") if block.heading == "preflight")
+    assert example in expected("wrong.txt") + "\n"
