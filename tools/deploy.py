@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set
@@ -80,7 +81,11 @@ class Deployed(NamedTuple):
     odd: List[str]  # keys there that are no path, such as etl/../x, which nobody should follow
 
 
-Change = Dict[str, Optional[bytes]]  # what is written, by key and in this order; None is deleted
+class Change(NamedTuple):
+    """What is written."""
+
+    writes: Dict[str, Optional[bytes]]  # by key and in this order; None is deleted
+    waits: Set[str]  # keys before which MWAA has to have copied the others
 
 
 def main(arguments: List[str]) -> int:
@@ -118,6 +123,13 @@ def parse(arguments: List[str], environments: List[str]) -> argparse.Namespace:
     parser.add_argument("--only", metavar="PATH", help="deploy this file alone, or its deletion")
     parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask (without a terminal, nobody is asked)")
+    parser.add_argument(
+        "--pause",
+        metavar="SECONDS",
+        type=int,
+        default=60,
+        help="for MWAA to copy, where the order matters; default: 60",
+    )
     parser.add_argument("--remove", action="store_true", help="take a sandbox away")
     parser.add_argument("--preflight", action="store_true", help="ask AWS whether what the definitions name is there")
     parser.add_argument(
@@ -126,6 +138,8 @@ def parse(arguments: List[str], environments: List[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.only == "":  # a variable of a script that is not set must not deploy everything
         parser.error("--only '' names no file")
+    if options.pause < 0:
+        parser.error("--pause takes no negative number")
     if options.environment not in environments:
         hint = factory.nearest(options.environment, environments)
         parser.error(f"there is no configs/{options.environment}.yaml; {hint}")
@@ -323,10 +337,12 @@ def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only
     print_plan(target, before, new)
     others = [] if only else deployed.others
     # An interrupted deploy tells of the requirements, and does not call itself this commit, until it is finished.
-    paths = [target.prefix + path for path in upload_order(before, new, place)]
-    order = [IGNORE, *paths, *others, REQUIREMENTS, target.prefix + COMMIT]
+    order = upload_order(before, new, place)
+    paths = [target.prefix + path for step in order.steps for path in step]
+    keys = [IGNORE, *paths, *others, REQUIREMENTS, target.prefix + COMMIT]
     differs = {key for key in {*deployed.files, *after} if deployed.files.get(key) != after.get(key)}
-    return {key: after.get(key) for key in order if key in {*differs, *others}}
+    waits = {target.prefix + step[0] for step in order.steps[1:]} if order.matters else set()
+    return Change({key: after.get(key) for key in keys if key in {*differs, *others}}, waits)
 
 
 def is_definition(path: str) -> bool:
@@ -354,10 +370,12 @@ def print_plan(target: Target, before: Mapping[str, bytes], after: Mapping[str, 
         )
 
 
-def print_change(change: Change) -> None:
+def print_change(change: Change, pause: int) -> None:
     """Print what is to be written, in its order."""
     print()
-    for key, content in change.items():
+    for key, content in change.writes.items():
+        if key in change.waits:
+            print(f"  wait {pause} s for MWAA to copy that, before")
         print(f"  delete  {shown(key)}" if content is None else f"  upload  {key}  {len(content):,} bytes")
 
 
@@ -390,10 +408,10 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
     change = changes(target, deployed, after, only)
     for key in deployed.odd:
         print(f"left alone, since it is no path: {shown(key)}")
-    if not change:
+    if not change.writes:
         print(f"\nnothing to deploy: {target} is as commit {commit} has it")
         return 0
-    print_change(change)
+    print_change(change, options.pause)
     warn_of_requirements(deployed, change)
     if options.dry_run:
         print("\nnothing was written: this is a dry run")
@@ -401,13 +419,13 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
     if not (options.yes or confirmed(f"\nDeploy commit {commit[:12]}{commit[40:]} to {target}?")):
         print("nothing was written")
         return 1
-    version = write(s3, target, change, commit)
+    version = write(s3, target, change, commit, options.pause)
     verify(s3, target, after, whole=not only)
-    deleted = list(change.values()).count(None)
-    print(f"\nuploaded {len(change) - deleted}, deleted {deleted}; read back, {target} is what was meant.")
+    deleted = list(change.writes.values()).count(None)
+    print(f"\nuploaded {len(change.writes) - deleted}, deleted {deleted}; read back, {target} is what was meant.")
     print(f"{options.only or 'It'} is at commit {commit}.")
     print("MWAA copies it within about 30 s; do not trigger a DAG for a minute.")
-    if REQUIREMENTS in change:
+    if REQUIREMENTS in change.writes:
         print(requirements_note(version))
     return 0
 
@@ -422,10 +440,12 @@ def confirmed(question: str) -> bool:
         return False
 
 
-def write(s3: Any, target: Target, change: Change, commit: str) -> str:
+def write(s3: Any, target: Target, change: Change, commit: str, pause: int) -> str:
     """Write or delete one object after the other; give the version that requirements.txt has now, "" if none."""
     version = ""
-    for key, content in check.with_progress(list(change.items()), "writing"):
+    for key, content in check.with_progress(list(change.writes.items()), "writing"):
+        if key in change.waits:
+            time.sleep(pause)
         where = {"Bucket": target.bucket, "Key": key}
         with explained(f"s3://{target.bucket}/{shown(key)} cannot be written; run it again to go on"):
             if content is None:
@@ -449,7 +469,7 @@ def verify(s3: Any, target: Target, after: Mapping[str, bytes], whole: bool) -> 
 
 def warn_of_requirements(deployed: Deployed, change: Change) -> None:
     """Warn of a factory that comes before the packages that it may need."""
-    together = [key for key in change if key == REQUIREMENTS or key.endswith("/factory.py")]
+    together = [key for key in change.writes if key == REQUIREMENTS or key.endswith("/factory.py")]
     if REQUIREMENTS in together and len(together) == 2 and all(key in deployed.files for key in together):
         print(
             "\nIf factory.py needs what requirements.txt brings: deploy --only requirements.txt, let MWAA install it,"
@@ -496,7 +516,7 @@ def remove(s3: Any, target: Target, options: argparse.Namespace) -> int:
     # Without its environment, a factory tells of a problem: it goes before that.
     stages = ("pipelines", "factory.py", "configs", COMMIT)
     ours = sorted(deployed.files, key=lambda key: (stages.index(key[len(target.prefix) :].split("/")[0]), key))
-    write(s3, target, dict.fromkeys([*deployed.others, *ours]), "")
+    write(s3, target, Change(dict.fromkeys([*deployed.others, *ours]), set()), "", 0)
     left = read(s3, target)
     if left.files or left.others:
         raise Refused(f"somebody else has written to {target} meanwhile; run it again")

@@ -9,8 +9,10 @@ import os
 import subprocess
 import sys
 import tempfile
+import textwrap
 from contextlib import contextmanager
 from functools import lru_cache
+from itertools import combinations
 from pathlib import Path
 from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
@@ -71,17 +73,28 @@ class Parsed(NamedTuple):
     error: str = ""  # why its factory does not start
 
 
-def upload_order(before: Tree, after: Tree, place: Place) -> List[str]:
-    """Give the paths to write or delete in a harmless order; raises Refused where there is none."""
-    harms = []
+class Order(NamedTuple):
+    """The paths to write or delete, step by step."""
+
+    steps: List[List[str]]
+    matters: bool  # in another order, a DAG would be away
+
+
+def upload_order(before: Tree, after: Tree, place: Place) -> Order:
+    """Give a harmless order of writing what differs; raises Refused where there is none."""
+    told = []
     for order in ORDERS:
-        harm = next(harms_of(order, before, after, place), None)
+        steps = [step for step in order if paths_of(step, before, after)]
+        harms = (harm_of(steps[:number], before, after, place) for number in range(1, len(steps) + 1))
+        harm = next((harm for harm in harms if any(harm)), None)
         if harm is None:
-            return [path for step in order for path in paths_of(step, before, after)]
-        harms.append(harm)
+            some = (part for number in range(1, len(steps)) for part in combinations(steps, number))
+            matters = any(harm_of(part, before, after, place).away for part in some)
+            return Order([paths_of(step, before, after) for step in steps], matters)
+        told.append(f"{', '.join(map(str, steps))}: {harm}")
     raise Refused(
         "there is no harmless order of uploading this, and MWAA copies object by object:\n\n"
-        + "\n".join(harms)
+        + "\n".join(told)
         + "\nDeploy it in two steps: first what goes with the old and with the new, such as a value under both of its"
         " names,\nand then the rest; or file by file with --only. Nothing was written."
     )
@@ -93,22 +106,30 @@ def paths_of(step: Step, before: Tree, after: Tree) -> List[str]:
     return [path for path in paths if before.get(path) != after.get(path) and (path not in after) == step.deletes]
 
 
-def harms_of(order: Sequence[Step], before: Tree, after: Tree, place: Place) -> Iterator[str]:
-    """Tell what would be wrong after each of the steps, one text for each that does harm."""
-    old, new = parsed(before, place), parsed(after, place)
-    told_before = {path for path, _ in old.problems}
+class Harm(NamedTuple):
+    """What is wrong when some of the steps are done, and the others not yet."""
+
+    done: str  # steps; "" for no harm
+    away: str  # DAGs that were there and will be
+    problems: str  # that nothing had before
+
+    def __str__(self) -> str:
+        what = f"away would be: {self.away}" if self.away else "there would be a new problem:"
+        return f"after {self.done},\n  {what}\n{textwrap.indent(self.problems, '  ')}\n"
+
+
+def harm_of(steps: Sequence[Step], before: Tree, after: Tree, place: Place) -> Harm:
+    """Tell what is wrong when these steps are done."""
     tree = dict(before)
-    for number, step in enumerate(order, 1):
-        for path in paths_of(step, before, after):
-            tree.pop(path, None)
-            tree.update({path: after[path]} if path in after else {})
-        now = parsed(tree, place)
-        away = sorted(set(old.dags) & set(new.dags) - set(now.dags))
-        texts = [text for path, text in now.problems if path not in told_before] + [now.error] * bool(now.error)
-        if away or texts:
-            lines = [f"{', '.join(map(str, order))}: after {', '.join(map(str, order[:number]))},"]
-            lines.append(f"  away would be: {', '.join(away)}" if away else "  there would be a new problem:")
-            yield "\n".join([*lines, *(f"  {line}" for text in texts[:3] for line in text.splitlines()), ""])
+    for path in (path for step in steps for path in paths_of(step, before, after)):
+        tree.pop(path, None)
+        tree.update({path: after[path]} if path in after else {})
+    old, now, new = parsed(before, place), parsed(tree, place), parsed(after, place)
+    told_before = {path for path, _ in old.problems}
+    away = sorted(set(old.dags) & set(new.dags) - set(now.dags))
+    texts = [text for path, text in now.problems if path not in told_before] + [now.error] * bool(now.error)
+    done = ", ".join(map(str, steps)) if away or texts else ""
+    return Harm(done, ", ".join(away), "\n".join(texts[:3]))
 
 
 # -------------------------------------------------------------------------------------------------------- parsing

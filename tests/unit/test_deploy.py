@@ -22,6 +22,7 @@ ONE, OTHER = "1" * 40, "2" * 40
         (["staging", "--folder", "etl\n"], "is no name for a sandbox"),
         (["staging", "--folder", "configs"], "is no name for a sandbox"),
         (["staging", "--only", ""], "--only '' names no file"),
+        (["staging", "--pause", "-1"], "--pause takes no negative number"),
         (["staging", "--remove"], "--remove takes a whole sandbox away"),
         (["staging", "--folder", "x", "--remove", "--only", "x"], "--remove takes a whole sandbox away"),
         (["staging", "--preflight", "--dry-run"], "--preflight only asks"),
