@@ -357,11 +357,12 @@ def print_plan(target: Target, before: Mapping[str, bytes], after: Mapping[str, 
     """
     with written(before, target.folder) as old, written(after, target.folder) as new:
         comparison = plan.compare(str(target), old, new)
-        dags = comparison.environments.get(target.environment, [])
-        place = Place(target.folder, target.environment)
-        there, stays = parsed(before, place).dags, parsed(after, place).dags
-        unseen = {dag_id: there[dag_id] for dag_id in sorted({*there} - {*stays, *(dag.dag_id for dag in dags)})}
-        kept = [dag_id for dag_id, path in unseen.items() if (new.parent.parent / path).exists()]
+    dags = comparison.environments.get(target.environment, [])
+    place = Place(target.folder, target.environment)
+    there, stays = parsed(before, place).dags, parsed(after, place).dags
+    unseen = {dag_id: there[dag_id] for dag_id in sorted({*there} - {*stays, *(dag.dag_id for dag in dags)})}
+    files = {dag_id: path.split("/", 2)[-1] for dag_id, path in unseen.items()}  # below our folder
+    kept = [dag_id for dag_id, file in files.items() if before.get(file) == after.get(file)]
     dags += [plan.DagChange(dag_id, path, "removed", [], [], []) for dag_id, path in unseen.items()]
     plan.print_text(comparison._replace(environments={target.environment: dags}, problems=[]))
     if kept:

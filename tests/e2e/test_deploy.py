@@ -559,9 +559,11 @@ def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -
     assert place.bucket() == {**before, **added}
     there = place.synced(place.bucket())
 
-    killed = place.run("-c", MEDDLING, "5", "kill", "staging", "--folder", "test_merge", "--remove")
+    killed = place.run("-c", MEDDLING, "4", "kill", "staging", "--folder", "test_merge", "--remove")
 
     assert killed.returncode == -signal.SIGKILL
+    left = {key[len("airflow/dags/test_merge/") :] for key in set(place.bucket()) - set(before)}
+    assert left == {"configs/development.yaml", "configs/staging.yaml", "commit.txt"}  # a factory alone would complain
     bag, going = place.parsed(there, place.synced(place.bucket()))
     real = {dag_id for dag_id in bag["dags"] if not dag_id.startswith("test_merge.")}
     assert set(bag["dags"]) == real | {f"test_merge.{dag_id}" for dag_id in real}
