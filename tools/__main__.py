@@ -9,7 +9,7 @@ import os
 import sys
 from typing import Dict, List, NamedTuple, Tuple
 
-from tools.environments import AIRFLOW, AWS, DEFINITIONS, Environment, SetupError, ensure
+from tools.environments import AIRFLOW, AWS, DEFINITIONS, PEERS, Environment, SetupError, ensure
 
 
 class Command(NamedTuple):
@@ -68,6 +68,11 @@ COMMANDS: Dict[str, Command] = {
         "every test and static check, or a part of them",
         ("./etl test", "./etl test unit", "./etl test dags -k cwr --verbose"),
         (AIRFLOW, AWS),
+    ),
+    "bench": Command(
+        "what the factory costs beside a hand-written loop and its peers",
+        ("./etl bench", "./etl bench --quick", "./etl bench ceiling --postgresql", "./etl bench fuzz --minutes 30"),
+        (AIRFLOW, PEERS),
     ),
 }
 

@@ -1,4 +1,4 @@
-"""The Python environments under ``.local/``: the definitions', Airflow's, and the emulated AWS's.
+"""The Python environments under ``.local/``: the definitions', Airflow's, the emulated AWS's, and the peers'.
 
 Each is made by uv from files that pin everything, and carries a stamp that is written
 last: an interrupted set-up is made again, a finished one costs nothing.
@@ -98,6 +98,15 @@ AWS = Environment(
     constraints=(),
     find_python=modern_python,
     version=">=3.9",
+)
+
+# What the factory is compared with, beside the same Airflow: all contenders run in one environment.
+PEERS = Environment(
+    name="peers",
+    requirements=("requirements.txt", "tools/bench/requirements-peers.txt"),
+    constraints=("constraints.txt",),
+    find_python=python37,
+    version="3.7",
 )
 
 

@@ -1,0 +1,54 @@
+"""Databases for Airflow whose state can be kept and brought back."""
+
+import shutil
+from pathlib import Path
+
+import psycopg2
+
+
+class Sqlite:
+    """A database in a file."""
+
+    title = "SQLite"
+
+    def __init__(self, folder: Path) -> None:
+        self.file = folder / "airflow.db"
+        self.url = f"sqlite:///{self.file}"
+
+    def keep(self, name: str) -> None:
+        """Keep what is in it now."""
+        shutil.copy(str(self.file), str(self.file.with_name(f"{name}.db")))
+
+    def bring_back(self, name: str) -> None:
+        """Have in it what was kept."""
+        shutil.copy(str(self.file.with_name(f"{name}.db")), str(self.file))
+
+
+class Postgres:
+    """A database of a server that is ours alone."""
+
+    title = "PostgreSQL"
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        self.url = server.rpartition("/")[0] + "/airflow"
+        self.copy("template1", "airflow")
+
+    def keep(self, name: str) -> None:
+        """Keep what is in it now."""
+        self.copy("airflow", name)
+
+    def bring_back(self, name: str) -> None:
+        """Have in it what was kept."""
+        self.copy(name, "airflow")
+
+    def copy(self, source: str, copy: str) -> None:
+        """Replace a database by a copy of another."""
+        connection = psycopg2.connect(self.server)
+        try:
+            connection.autocommit = True  # it refuses this inside a transaction
+            with connection.cursor() as cursor:
+                cursor.execute(f'DROP DATABASE IF EXISTS "{copy}"')
+                cursor.execute(f'CREATE DATABASE "{copy}" TEMPLATE "{source}"')
+        finally:
+            connection.close()

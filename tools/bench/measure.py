@@ -1,0 +1,168 @@
+"""Measure what a DAG file costs a process of Airflow's.
+
+The process is a fork of one that has imported Airflow, as a DagFileProcessor is one of the scheduler's and a task one
+of a Celery worker's. This module runs in the environment that has the contender; it reads jobs as lines of JSON from
+stdin and answers each with one on stdout.
+"""
+
+import gc
+import json
+import logging
+import multiprocessing
+import resource
+import sys
+import time
+from typing import Any, Callable, Dict, List
+
+Job = Dict[str, Any]
+# What all contenders have to make alike.
+DAG_FIELDS = "description schedule_interval catchup max_active_runs".split()
+OPERATOR_FIELDS = (
+    "owner retries retry_delay execution_timeout task_definition cluster launch_type aws_conn_id region_name "
+    "network_configuration overrides reattach"
+).split()
+
+
+def serve() -> None:
+    """Answer jobs until there are no more."""
+    from airflow.dag_processing import processor
+    from airflow.jobs import local_task_job, scheduler_job  # noqa: F401  what Airflow has imported before it forks
+
+    logging.disable(logging.CRITICAL)
+    watch_passes(processor)
+    gc.collect()
+    gc.freeze()  # or whether 60 ms go into looking through all of Airflow hangs on a single object more
+    answers, sys.stdout = sys.stdout, sys.stderr  # what a DAG file prints is no answer
+    for line in sys.stdin:
+        print(json.dumps(run_forked(json.loads(line))), file=answers, flush=True)
+
+
+def run_forked(job: Job) -> Dict[str, Any]:
+    """Do a job in a fork of its own."""
+    forks = multiprocessing.get_context("fork")
+    receiving, sending = forks.Pipe(duplex=False)
+    process = forks.Process(target=do, args=(job, sending))
+    process.start()
+    sending.close()
+    try:
+        if not receiving.poll(job["timeout"]):
+            return {"timeout": True}
+        answer: Dict[str, Any] = receiving.recv()
+        return answer
+    except EOFError:
+        return {"error": "its process has died, see above"}
+    finally:
+        process.kill()
+        process.join()
+
+
+def do(job: Job, sending: Any) -> None:
+    """Do a job, and send what it costs: seconds, and bytes above what the process had before."""
+    sys.argv = ["airflow", "tasks", "run", job["dag_id"]] if job["row"] == "task" else ["airflow", "scheduler"]
+    if job["row"] == "warm":
+        parse(job["warm_up"])
+    before, cpu, wall = peak(), time.process_time(), time.perf_counter()
+    bag = process_file(job["file"]) if job["row"] in ("first", "steady") else parse(job["file"])
+    cost = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall, "memory": peak() - before}
+    if bag.import_errors:
+        sending.send({"error": next(iter(bag.import_errors.values()))})
+    else:
+        shaped = shape(bag.dags[job["dag_id"]])
+        sending.send({**cost, "before": before, "parts": PARTS, "dags": len(bag.dags), "shape": shaped})
+
+
+def peak() -> int:
+    """Give the most memory that this process has had so far, in bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def parse(file: str) -> Any:
+    """Parse as Airflow does."""
+    from airflow.models.dagbag import DagBag
+
+    return DagBag(file, include_examples=False)
+
+
+# ---------------------------------------------------------------------------------------------------------- passes
+
+PARTS: Dict[str, float] = {}  # what a pass spends on which of its parts, in seconds; and its queries
+BAGS: List[Any] = []
+
+
+def process_file(file: str) -> Any:
+    """Do what a DagFileProcessor does with a file, and give its DagBag."""
+    from airflow.dag_processing.processor import DagFileProcessor
+
+    DagFileProcessor([], logging.getLogger("bench")).process_file(file, [])
+    return BAGS[0]
+
+
+def watch_passes(processor: Any) -> None:
+    """Have Airflow's own functions note how long they take."""
+    from airflow.models.dag import DAG
+    from airflow.models.dagbag import DagBag
+    from airflow.models.serialized_dag import SerializedDagModel
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    def bag(*arguments: Any, **options: Any) -> Any:
+        BAGS.append(DagBag(*arguments, **options))
+        return BAGS[-1]
+
+    processor.DagBag = bag
+    watch(DagBag, "_load_modules_from_file", "import")  # this alone is what core.dagbag_import_timeout bounds
+    watch(SerializedDagModel, "__init__", "serialize")
+    watch(DagBag, "_sync_perm_for_dag", "permissions")
+    watch(DAG, "bulk_write_to_db", "rows")
+    event.listen(Engine, "before_cursor_execute", lambda *_: add("queries", 1))
+
+
+def watch(owner: Any, name: str, part: str) -> None:
+    """Have a function of a class note how long it takes."""
+    function = vars(owner)[name]
+    is_classmethod = isinstance(function, classmethod)
+    run = timed(part, function.__func__ if is_classmethod else function)
+    setattr(owner, name, classmethod(run) if is_classmethod else run)
+
+
+def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function that does the same and notes how long it takes."""
+
+    def run(*arguments: Any, **options: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return function(*arguments, **options)
+        finally:
+            add(part, time.perf_counter() - started)
+
+    return run
+
+
+def add(part: str, amount: float) -> None:
+    """Note something that a pass has spent."""
+    PARTS[part] = PARTS.get(part, 0) + amount
+
+
+# ---------------------------------------------------------------------------------------------------------- fairness
+
+
+def shape(dag: Any) -> str:
+    """Give what a contender has made of a DAG, in a form in which all of them are alike."""
+    tasks = {
+        task.task_id: {
+            "downstream": sorted(task.downstream_task_ids),
+            "start_date": task.start_date.isoformat(),
+            **{name: getattr(task, name) for name in OPERATOR_FIELDS},
+        }
+        for task in dag.tasks
+    }
+    settings = {name: getattr(dag, name) for name in DAG_FIELDS}
+    text = json.dumps([settings, len(dag.tags), tasks], sort_keys=True, default=str)
+    provider = dag.dag_id.rpartition("_")[2]
+    text = text.replace("{{ provider.name }}", provider).replace("{{ env.bucket }}", "data")
+    return text.replace(provider, "PROVIDER")
+
+
+if __name__ == "__main__":
+    serve()
