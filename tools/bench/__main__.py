@@ -3,20 +3,23 @@
 import argparse
 import importlib
 import os
+import signal
 import sys
 import time
 from pathlib import Path
-from typing import List
+from typing import Dict, List
 
 from rich.console import Console
 
-from tools.bench import plot, report
+from tools.bench import ceiling, plot, report
 from tools.bench.contenders import CONTENDERS
 from tools.bench.race import BenchError, race
-from tools.environments import PEERS, ROOT, is_current, say
+from tools.environments import PEERS, ROOT, SetupError, is_current, say
+from tools.local.processes import Died
 
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = "images/performance.svg"  # beside the document
+PARTS = ("peers", "ceiling")
 SIZES = (1, 10, 100, 1000, 10_000)
 QUICK = (1, 10, 100)
 EPILOG = """\
@@ -34,20 +37,30 @@ def main(arguments: List[str]) -> int:
     if arguments[:1] == ["fuzz"]:
         return int(importlib.import_module("tools.fuzz").main(arguments[1:]))
     options = parse(arguments)
-    python = PEERS.python if is_current(PEERS) else Path(sys.executable)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left in memory
+    started = time.monotonic()
+    texts: Dict[str, str] = {}
     try:
-        started = time.monotonic()
         with Console(stderr=True).status("") as status:
-            figures = race(python, options.sizes, options.contenders, options.repeats, status.update)
-        say(f"measured in {(time.monotonic() - started) / 60:.0f} minutes")
-    except BenchError as error:
+            if "peers" in options.parts:
+                python = PEERS.python if is_current(PEERS) else Path(sys.executable)
+                figures = race(python, options.sizes, options.contenders, options.repeats, status.update)
+                texts["peers"] = report.report(figures, options.sizes, options.contenders)
+            if "ceiling" in options.parts:
+                texts["ceiling"] = ceiling.report(ceiling.measure(status.update, options.postgresql))
+    except (BenchError, SetupError, Died) as error:
         print(f"etl bench: {error}", file=sys.stderr)
         return 1
-    text = report.report(figures, options.sizes, options.contenders)
-    print(text)
+    except KeyboardInterrupt:
+        print("etl bench: interrupted; nothing is written", file=sys.stderr)
+        return 130
+    print("\n\n".join(texts.values()))
+    say(f"measured in {(time.monotonic() - started) / 60:.0f} minutes")
     if options.output:
-        report.put(options.output, "peers", text)
-        (options.output.parent / PICTURE).write_text(plot.svg(figures))
+        for part, text in texts.items():
+            report.put(options.output, part, text)
+        if "peers" in texts:
+            (options.output.parent / PICTURE).write_text(plot.svg(figures))
         say(f"wrote {options.output}")
     return 0
 
@@ -60,10 +73,14 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("parts", metavar="PART", nargs="*", help=f"{' or '.join(PARTS)}; default: both")
     parser.add_argument("--sizes", type=numbers, help="numbers of providers; default: 1,10,100,1000,10000")
     parser.add_argument("--contenders", type=names, help=f"some of {','.join(CONTENDERS)}; default: all")
     parser.add_argument("--repeats", type=int, help="rounds, of which the median counts; default: 5")
     parser.add_argument("--quick", action="store_true", help="one round of 1, 10 and 100 providers")
+    parser.add_argument(
+        "--postgresql", action="store_true", help="the ceiling on PostgreSQL as well, from Debian's package"
+    )
     parser.add_argument(
         "--output",
         type=typed_path,
@@ -71,8 +88,13 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         help="document to write the figures into; default: docs/performance.md for everything, none for less",
     )
     options = parser.parse_args(arguments)
-    if options.output is None and not (options.quick or options.sizes or options.contenders or options.repeats):
+    unknown = set(options.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"there is no part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    is_less = options.quick or options.sizes or options.contenders or options.repeats
+    if options.output is None and not is_less:
         options.output = DOCUMENT
+    options.parts = options.parts or (PARTS[:1] if is_less else PARTS)
     options.sizes = options.sizes or (QUICK if options.quick else SIZES)
     options.repeats = options.repeats or (1 if options.quick else 5)
     options.contenders = options.contenders or list(CONTENDERS)

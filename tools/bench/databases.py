@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import psutil
 import psycopg2
 
 
@@ -14,6 +15,10 @@ class Sqlite:
     def __init__(self, folder: Path) -> None:
         self.file = folder / "airflow.db"
         self.url = f"sqlite:///{self.file}"
+
+    def cpu(self) -> float:
+        """Give the seconds of CPU that a server has taken: there is none."""
+        return 0.0
 
     def keep(self, name: str) -> None:
         """Keep what is in it now."""
@@ -29,10 +34,18 @@ class Postgres:
 
     title = "PostgreSQL"
 
-    def __init__(self, server: str) -> None:
+    def __init__(self, process: psutil.Process, server: str) -> None:
+        self.process = process
         self.server = server
         self.url = server.rpartition("/")[0] + "/airflow"
         self.copy("template1", "airflow")
+
+    def cpu(self) -> float:
+        """Give the seconds of CPU that the server has taken, with those of connections that have ended."""
+        own = self.process.cpu_times()
+        connections = [child.cpu_times() for child in self.process.children()]
+        ended = own.children_user + own.children_system
+        return float(ended + sum(times.user + times.system for times in [own, *connections]))
 
     def keep(self, name: str) -> None:
         """Keep what is in it now."""

@@ -14,9 +14,9 @@ from tools.bench.databases import Postgres, Sqlite
 from tools.environments import ROOT
 from tools.local.engine import inherited
 
-IMPORT_TIMEOUT = 30.0  # seconds; core.dagbag_import_timeout of MWAA
-PASS_TIMEOUT = 50.0  # seconds; core.dag_file_processor_timeout of MWAA
-ENOUGH = 20.0  # seconds of a case, after which it is not repeated
+IMPORT_TIMEOUT = 30  # seconds; core.dagbag_import_timeout of MWAA
+PASS_TIMEOUT = 50  # seconds; core.dag_file_processor_timeout of MWAA
+ENOUGH = 20.0  # seconds of CPU of a case, after which it is not repeated
 MEMORY = Path("/dev/shm")  # a disk's delays are no CPU time, and yet have us wait
 
 
@@ -132,6 +132,7 @@ def race(
     rows: Sequence[str] = (*PARSES, *PASSES),
     postgres: Optional[Database] = None,
     options: Optional[Mapping[str, str]] = None,
+    patience: int = PASS_TIMEOUT,
 ) -> Figures:
     """Measure every contender at every size; raises BenchError.
 
@@ -144,12 +145,13 @@ def race(
         rows: What is measured.
         postgres: A database, if not SQLite's.
         options: Airflow's, as variables of the environment.
+        patience: Seconds of CPU that a pass may take.
     """
     figures = Figures({}, {})
     with scratch_folder() as folder:
         database = postgres or Sqlite(folder)
         with Measurer(python, folder / "home", database, options or {}) as measurer:
-            course = Course(folder, measurer, figures)
+            course = Course(folder, measurer, figures, patience)
             for turn in range(repeats):
                 for number in sizes:
                     for contender in contenders:
@@ -171,19 +173,20 @@ def scratch_folder() -> Iterator[Path]:
 class Course:
     """The folders of all cases, and what has been measured in them."""
 
-    def __init__(self, folder: Path, measurer: Measurer, figures: Figures) -> None:
+    def __init__(self, folder: Path, measurer: Measurer, figures: Figures, patience: int) -> None:
         self.folder = folder
         self.measurer = measurer
         self.figures = figures
+        self.patience = patience
         self.layouts: Dict[Tuple[str, int], Layout] = {}
-        self.spent: Dict[Case, float] = {}  # seconds
+        self.spent: Dict[Case, float] = {}  # seconds of CPU
         self.shape = ""
 
     def run(self, case: Case) -> None:
         """Measure a case once, unless it takes too long; raises BenchError."""
         if case in self.figures.left_out or self.spent.get(case, 0.0) > ENOUGH:
             return
-        limit = PASS_TIMEOUT if case.row in PASSES else IMPORT_TIMEOUT
+        limit = self.patience if case.row in PASSES else IMPORT_TIMEOUT
         reason = self.foresee(case, limit)
         if reason:
             self.figures.left_out[case] = reason
@@ -194,25 +197,27 @@ class Course:
             self.measurer.empty_database()
         elif case.row == "steady":
             self.measurer.database.bring_back(after_first)
+        of_server = self.measurer.database.cpu()
         answer = self.measurer.ask(
             row=case.row,
             file=str(layout.file),
             dag_id=layout.dag_id,
-            timeout=limit,
+            limit=limit,
             warm_up=str(self.layout(case.contender, 1).file),
         )
         if case.row == "first":
             self.measurer.database.keep(after_first)
         if "timeout" in answer:
-            self.figures.left_out[case] = f"> {limit:.0f} s"
+            self.figures.left_out[case] = f"> {limit} s"
             return
-        self.spent[case] = self.spent.get(case, 0.0) + answer["wall"]
+        answer["cpu"] += self.measurer.database.cpu() - of_server
+        self.spent[case] = self.spent.get(case, 0.0) + answer["cpu"]
         self.check(case, layout, answer)
         if case.row != "task":  # a scheduler parses every file, a task its own
-            answer.update({key: answer[key] * layout.copies for key in ("cpu", "wall")})
+            answer["cpu"] *= layout.copies
         self.figures.answers.setdefault(case, []).append(answer)
 
-    def foresee(self, case: Case, limit: float) -> str:
+    def foresee(self, case: Case, limit: int) -> str:
         """Say why a case need not be tried, or nothing."""
         if case in self.spent or CONTENDERS[case.contender].is_one_of_many:
             return ""
@@ -221,8 +226,8 @@ class Course:
         smaller = [other for other in self.spent if other[1:] == case[1:] and other.number < case.number]
         beyond = [other for other in self.figures.left_out if other[1:] == case[1:] and other.number < case.number]
         largest = max(smaller, default=None)
-        if beyond or (largest and (self.figures.median(largest, "wall") or 0.0) * case.number / largest.number > limit):
-            return f"> {limit:.0f} s"
+        if beyond or (largest and (self.figures.median(largest) or 0.0) * case.number / largest.number > limit):
+            return f"> {limit} s"
         return ""
 
     def layout(self, contender: str, number: int) -> Layout:

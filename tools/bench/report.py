@@ -102,26 +102,22 @@ def processor() -> str:
 
 def targets(figures: Figures) -> str:
     """Give the table of targets."""
-    lines = ["| | wanted | measured | |", "| --- | --- | --- | --- |"]
+    lines = []
     for target in TARGETS:
         ratio = target.measured(figures)
         wanted = f"{'at least' if target.is_least else 'at most'} {target.limit:.2f} x"
-        measured = "" if ratio is None else f"{ratio:.2f} x"
-        lines.append(f"| {target.title} | {wanted} | {measured} | {target.verdict(figures)} |")
-    return "\n".join(lines)
+        lines.append([target.title, wanted, "" if ratio is None else f"{ratio:.2f} x", target.verdict(figures)])
+    return grid(["", "wanted", "measured", ""], lines)
 
 
 def table(figures: Figures, row: str, sizes: Sequence[int], contenders: Sequence[str], key: str = "cpu") -> str:
     """Give one row of all contenders against the number of providers, with the ratio to the floor."""
     lines = [
-        f"| providers | {' | '.join(f'{number:,}' for number in sizes)} |",
-        f"| --- |{' ---: |' * len(sizes)}",
+        [CONTENDERS[contender].title, *(cell(figures, Case(number, contender, row), key) for number in sizes)]
+        for contender in contenders
+        if row in CONTENDERS[contender].rows
     ]
-    for contender in contenders:
-        if row in CONTENDERS[contender].rows:
-            cells = [cell(figures, Case(number, contender, row), key) for number in sizes]
-            lines.append(f"| {CONTENDERS[contender].title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return grid(["providers", *(f"{number:,}" for number in sizes)], lines)
 
 
 def cell(figures: Figures, case: Case, key: str) -> str:
@@ -131,6 +127,12 @@ def cell(figures: Figures, case: Case, key: str) -> str:
         return figures.left_out.get(case, "")
     amount = f"{cost / MIB:.1f} MiB" if key == "memory" else seconds(cost)
     return f"{amount} ({cost / floor:.2f} x)" if floor and case.contender != FLOOR else amount
+
+
+def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Give a table in Markdown, with all but its first column to the right."""
+    rule = ["---", *("---:" for _ in header[1:])]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))
 
 
 def seconds(amount: float) -> str:

@@ -1,0 +1,52 @@
+"""``./etl bench``: the table it prints and writes."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import List
+
+from tests.trees import REPOSITORY
+from tools.bench.contenders import CONTENDERS
+
+
+def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run it as ./etl does."""
+    command = [sys.executable, "-m", "tools.bench", *arguments]
+    return subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True)
+
+
+def rows(text: str, heading: str) -> List[List[str]]:
+    """Give the cells of the table below a heading."""
+    table = text.partition(f"### {heading}")[2].partition("###")[0]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
+
+
+def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(tmp_path: Path) -> None:
+    ours = [name for name, contender in CONTENDERS.items() if not contender.is_peer]
+    document = tmp_path / "performance.md"
+    document.write_text(
+        "Before.\n\n<!-- begin of ./etl bench peers -->\nold\n<!-- end of ./etl bench peers -->\n\nAfter.\n"
+    )
+    (tmp_path / "images").mkdir()
+
+    done = bench("peers", "--sizes", "1,2", "--repeats", "1", "--contenders", ",".join(ours), "--output", str(document))
+
+    assert done.returncode == 0, done.stderr
+    text = document.read_text()
+    assert re.fullmatch(r"Before\.\n\n<!--.*-->\n\nAfter\.\n", text, re.DOTALL)
+    assert "old" not in text
+    header, _, floor, *others = rows(text, "Parse, in a fresh process")
+    assert header == ["providers", "1", "2"]
+    assert re.fullmatch(r"\d+ ms", floor[1])
+    assert [row[0] for row in others] == [CONTENDERS[name].title for name in ours[1:]]
+    assert all(re.fullmatch(r"[\d.]+ m?s \([\d.]+ x\)", cell) for row in others for cell in row[1:])
+    assert len(rows(text, "A DagFileProcessor's pass with its database: every later one")) == 5
+    assert (tmp_path / "images" / "performance.svg").read_text().count("<polyline") == 3
+
+
+def test_a_contender_that_is_unknown_is_told() -> None:
+    done = bench("--contenders", "lop")
+
+    assert done.returncode == 2
+    assert "there is no lop; known: loop, own-loop" in done.stderr
