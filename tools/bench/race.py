@@ -224,11 +224,12 @@ class Course:
         if case.row == "steady" and case._replace(row="first") in self.figures.left_out:
             return "no first pass"
         smaller = [other for other in self.spent if other[1:] == case[1:] and other.number < case.number]
-        beyond = [other for other in self.figures.left_out if other[1:] == case[1:] and other.number < case.number]
         largest = max(smaller, default=None)
-        if beyond or (largest and (self.figures.median(largest) or 0.0) * case.number / largest.number > limit):
-            return f"> {limit} s"
-        return ""
+        cost = (largest and self.figures.median(largest)) or 0.0
+        # Below a second it is imports more than providers.
+        is_too_long = largest and cost > 1 and cost * case.number / largest.number > limit
+        beyond = [other for other in self.figures.left_out if other[1:] == case[1:] and other.number < case.number]
+        return f"> {limit} s" if is_too_long or beyond else ""
 
     def layout(self, contender: str, number: int) -> Layout:
         """Give the folder of a contender's DAGs, and write it if it is not there yet."""
