@@ -28,7 +28,6 @@ def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(t
     document.write_text(
         "Before.\n\n<!-- begin of ./etl bench peers -->\nold\n<!-- end of ./etl bench peers -->\n\nAfter.\n"
     )
-    (tmp_path / "images").mkdir()
 
     done = bench("peers", "--sizes", "2", "--repeats", "1", "--contenders", ",".join(ours), "--output", str(document))
 

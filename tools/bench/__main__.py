@@ -60,7 +60,9 @@ def main(arguments: List[str]) -> int:
         for part, text in texts.items():
             report.put(options.output, part, text)
         if "peers" in texts:
-            (options.output.parent / PICTURE).write_text(plot.svg(figures))
+            picture = options.output.parent / PICTURE
+            picture.parent.mkdir(exist_ok=True)
+            picture.write_text(plot.svg(figures), encoding="utf-8")
         say(f"wrote {options.output}")
     return 0
 

@@ -15,6 +15,8 @@ import sys
 import time
 from typing import Any, Callable, Dict, List
 
+from tools.local.processes import die_with_parent
+
 Job = Dict[str, Any]
 # What all contenders have to make alike.
 DAG_FIELDS = "description schedule_interval catchup max_active_runs".split()
@@ -29,6 +31,7 @@ def serve() -> None:
     from airflow.dag_processing import processor
     from airflow.jobs import local_task_job, scheduler_job  # noqa: F401  what Airflow has imported before it forks
 
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the one who asks
     logging.disable(logging.CRITICAL)
     watch_passes(processor)
     gc.collect()
@@ -57,6 +60,7 @@ def run_forked(job: Job) -> Dict[str, Any]:
 
 def do(job: Job, sending: Any) -> None:
     """Do a job, and send what it costs: seconds of CPU, and bytes above what the process had before."""
+    die_with_parent()
     resource.setrlimit(resource.RLIMIT_CPU, (job["limit"], job["limit"] + 1))
     sys.argv = ["airflow", "tasks", "run", job["dag_id"]] if job["row"] == "task" else ["airflow", "scheduler"]
     if job["row"] == "warm":
