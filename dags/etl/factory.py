@@ -28,6 +28,7 @@ from collections import deque
 from copy import copy, deepcopy
 from datetime import date, datetime, timedelta
 from functools import lru_cache, partial
+from itertools import groupby, islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import (
@@ -42,6 +43,7 @@ from typing import (
     Mapping,
     NamedTuple,
     Optional,
+    Sequence,
     Set,
     Tuple,
     Type,
@@ -75,6 +77,13 @@ KeyPath = Tuple[Any, ...]
 # libyaml reads about 0.5 MB/s, and a file is read every 30 s: 512 KiB are some 10,000 providers.
 MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
+# What bounds the work that a file can ask for. 10,000 providers of 3 tasks fit.
+MAX_VALUES = 100_000  # keys and values as they are written
+MAX_NUMBER = 100  # characters: reading a number takes the square of them
+MAX_TASKS = 30_000  # of all DAGs of a file
+MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
+MAX_HINTS = 100  # looking for a near name takes 10 us a name that there is
+MAX_TOLD = 100  # problems of a file in the banner
 WAIT_FOR = "wait_for_delivery"  # task id of the sensor
 # What holds where no layer says anything else.
 SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
@@ -159,9 +168,23 @@ class Rejected(Exception):
     """A file that gives no definition at all; its arguments are the problems."""
 
 
+class Hints:
+    """How many mistakes of the file that is read may still ask which name was meant."""
+
+    left = MAX_HINTS
+
+
 def nearest(name: Any, known: Iterable[str]) -> str:
-    """Say which of the known names was meant, or all of them if none is near; "" if there are none."""
-    names = list(known)
+    """Say which of the known names was meant, or all of them if none is near; "" if there are none.
+
+    In a file with very many mistakes, only the first ones are told.
+    """
+    Hints.left -= 1
+    return nearest_of(name, sorted(known)[:1000]) if Hints.left >= 0 else ""
+
+
+def nearest_of(name: Any, names: Sequence[str]) -> str:
+    """Say the same of a few names, however often it is asked."""
     close = difflib.get_close_matches(str(name), names, n=1)
     if close:
         return f"did you mean '{close[0]}'?"
@@ -191,14 +214,17 @@ def describe(value: Any) -> str:
 class Wrong(PydanticValueError):
     """What a validator says; ``key`` is the key of a mapping that it is said of, which pydantic does not tell.
 
+    Where the value as a whole is that mapping, it is ``within``.
     ``{source}`` in a hint becomes the text as it stands in the file.
     """
 
     code = "wrong"
     msg_template = "{message}"
 
-    def __init__(self, message: str, hint: str = "", rule: str = "schema", key: Any = None) -> None:
-        super().__init__(message=message, hint=hint, rule=rule, key=key)
+    def __init__(
+        self, message: str, hint: str = "", rule: str = "schema", key: Any = None, within: bool = False
+    ) -> None:
+        super().__init__(message=message, hint=hint, rule=rule, key=key, within=within)
 
 
 class Misread:
@@ -206,6 +232,12 @@ class Misread:
 
     def __init__(self, value: int) -> None:
         self.value = value
+
+    def __eq__(self, other: object) -> bool:  # as a key it is looked for
+        return isinstance(other, Misread) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash(("Misread", self.value))
 
 
 class Shape:
@@ -234,7 +266,7 @@ class Text(Shape, str):
     @classmethod
     def validate(cls, value: Any) -> str:
         if not isinstance(value, str):
-            hint = "" if isinstance(value, (dict, list, type(None))) else "quote it: '{source}'"
+            hint = "quote it: '{source}'" if isinstance(value, (bool, int, float, date, Misread)) else ""
             raise Wrong(f"expected text, got {describe(value)}", hint, key=value)
         if not cls.pattern.fullmatch(value):
             raise Wrong(f"{value[:60]!r} is not {cls.what()}", key=value)
@@ -339,7 +371,7 @@ class Cron(Text):
     def problem(cls, text: str) -> Optional[Tuple[str, str]]:
         """Give message and hint, or None. Airflow would find a bad expression only when the DAG is bagged."""
         if text.startswith("@"):
-            return None if text in cls.presets else (f"unknown schedule {text[:60]!r}", nearest(text, cls.presets))
+            return None if text in cls.presets else (f"unknown schedule {text[:60]!r}", nearest_of(text, cls.presets))
         parts = text.split()
         if len(parts) != len(cls.fields):
             return f"a cron expression has five fields, this has {len(parts)}", f"they are: {', '.join(cls.fields)}"
@@ -437,6 +469,11 @@ class Weight(Positive):
     le = 10_000
 
 
+def not_a_key(key: Any) -> Tuple[str, str]:
+    """Give message and hint for a key that is no text."""
+    return f"expected text as a key, got {describe(key)}", "quote it, or leave it out"
+
+
 class Model(BaseModel):
     """A mapping with known keys."""
 
@@ -448,6 +485,9 @@ class Model(BaseModel):
     def validate(cls, value: Any) -> Any:
         if not isinstance(value, (dict, cls)):  # pydantic would make a mapping of a list of pairs
             raise DictError()
+        for key in value if isinstance(value, dict) else ():
+            if not isinstance(key, str):
+                raise Wrong(*not_a_key(key), key=key, within=True)
         return super().validate(value)
 
     @validator("*", pre=True, allow_reuse=True)
@@ -649,6 +689,9 @@ class Environment(Model):
 # ----------------------------------------------------------------------------------------------------- reading
 
 
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
 class Loader(Composer, CParser, SafeConstructor, Resolver):
     """Plain data of one YAML document, from libyaml's events.
 
@@ -661,7 +704,7 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         Composer.__init__(self)
         SafeConstructor.__init__(self)
         Resolver.__init__(self)
-        self.depth = 0
+        self.depth = self.values = 0
         self.duplicates: List[yaml.Node] = []
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -671,16 +714,21 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
             raise ComposerError(None, None, "aliases (*) are not part of the language", event.start_mark)
         if self.depth == MAX_DEPTH:
             raise ComposerError(None, None, f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        if self.values == MAX_VALUES:
+            raise ComposerError(None, None, f"more than {MAX_VALUES} keys and values", event.start_mark)
         self.depth += 1
+        self.values += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:
         """Construct a value; what is none, such as the date 2022-13-45, is an error of YAML."""
+        if len(node.value) > MAX_NUMBER and node.tag in NUMBERS:
+            raise ConstructorError(None, None, f"a number of more than {MAX_NUMBER} characters", node.start_mark)
         try:
             return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:
             raise ConstructorError(None, None, str(error), node.start_mark) from error
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Dict[Any, Any]:
@@ -710,6 +758,7 @@ class Document:
         self.path, self.text = path, text
         self._lines: List[str] = []
         self._root: Any = None
+        self._children: Dict[int, Dict[Any, Tuple[Any, Any]]] = {}
         loader = Loader(text)
         try:
             self._root = loader.get_single_node()
@@ -718,6 +767,9 @@ class Document:
             raise Rejected(self._syntax_problem(error)) from error
         if not isinstance(self.data, dict):
             raise Rejected(self.problem((), f"expected a mapping, got {describe(self.data)}"))
+        odd = [key for key in self.data if not isinstance(key, str)]
+        if odd:
+            raise Rejected(*(self.problem((key,), *not_a_key(key), at_key=True) for key in odd))
         self.secrets = self._hide_secrets() if SECRET.search(text) or re.search(SECRET_WORD, text, re.I) else {}
         self.problems = [
             self._problem_at(key, f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently")
@@ -779,16 +831,13 @@ class Document:
                 self.lines[number] = line[:start] + "*" * (end - start) + line[end:]
         return {path: self._problem_at(node, message, hint, "secret") for path, node, message in found}
 
-    @staticmethod
-    def _child(node: Any, part: Any) -> Optional[Tuple[Any, Any]]:
+    def _child(self, node: Any, part: Any) -> Optional[Tuple[Any, Any]]:
         if isinstance(node, yaml.MappingNode):
-            for key, value in reversed(node.value):
-                if isinstance(key, yaml.ScalarNode) and key.value == part:
-                    return key, value
-            for key, value in node.value:  # a key that is no text, such as no or 2022
-                if not isinstance(part, str) and Loader("").construct_object(key) == part:
-                    return key, value
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            if id(node) not in self._children:  # a mapping of thousands may have thousands of problems
+                loader, pairs = Loader(""), [pair for pair in node.value if isinstance(pair[0], yaml.ScalarNode)]
+                self._children[id(node)] = {loader.construct_object(key): (key, value) for key, value in pairs}
+            return self._children[id(node)].get(part)
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
             return None, node.value[part]
         return None
 
@@ -799,15 +848,19 @@ class Document:
         )
         if isinstance(error, yaml.reader.ReaderError):  # its position counts bytes
             before = self.text.encode()[: error.position].decode(errors="replace")
-            message, mark = (
-                error.reason,
-                SimpleNamespace(line=before.count("\n"), column=len(before.rpartition("\n")[2])),
-            )
+            line, column = end_of(before)
+            message, mark = error.reason, SimpleNamespace(line=line - 1, column=column - 1)
         elif "unhashable" in message:
             hint = 'a template is quoted: "{{ ds }}"'
         elif "tab character" in message or "cannot start any token" in message:
             hint = "indent with spaces, and quote text that starts with %, @, ` or a tab"
         return self._problem_at(None, f"not YAML: {message}", hint, mark=mark)
+
+
+def end_of(text: str) -> Tuple[int, int]:
+    """Give line and column, from 1, of what comes after a text; YAML has more line ends than ``\\n``."""
+    lines = f"{text}|".splitlines()
+    return len(lines), len(lines[-1])
 
 
 def hide_secrets(text: str) -> str:
@@ -871,9 +924,8 @@ def read_document(root: Path, file: Path) -> Document:
     try:
         return Document(path, content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        before = content[: error.start].decode()
-        line, column = before.count("\n") + 1, len(before.rpartition("\n")[2]) + 1
-        raise Rejected(Problem(path, line, column, "is not UTF-8", "save the file as UTF-8", "schema")) from error
+        place = end_of(error.object[: error.start].decode())  # which has no byte order mark, as content may
+        raise Rejected(Problem(path, *place, "is not UTF-8", "save the file as UTF-8", "schema")) from error
 
 
 EXPECTED = {
@@ -891,8 +943,12 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
     for entry in error.errors():
         path, kind, message, context = tuple(entry["loc"]), entry["type"], entry["msg"], entry.get("ctx", {})
         hint, rule, at_key = context.get("hint", ""), context.get("rule", "schema"), False
-        if path[-1] == "__key__":
-            path, at_key = (*path[:-1], context["key"]), True
+        if path[-1] == "__key__" and not has_value(document.data, path):  # or else a person's key is called so
+            path, at_key = (*path[:-1], context.get("key")), True
+            if kind == "type_error.none.not_allowed":
+                message = f"expected text, got {describe(None)}"
+        elif context.get("within"):
+            path, at_key = (*path, context["key"]), True
         elif kind == "value_error.extra":
             message, hint, at_key = f"unknown key '{path[-1]}'", nearest(path[-1], keys_at(model, path[:-1])), True
             if path[-1] in Task.__fields__ and model is Pipeline:
@@ -933,6 +989,15 @@ def value_at(data: Any, path: KeyPath) -> Any:
     return data
 
 
+def has_value(data: Any, path: KeyPath) -> bool:
+    """Tell whether there is a value at ``path``."""
+    try:
+        value_at(data, path)
+    except (LookupError, TypeError):
+        return False
+    return True
+
+
 def read_environment(document: Document) -> Environment:
     """Give the environment of a document; raises Rejected."""
     problems = [*document.problems, *document.secrets.values()]
@@ -948,12 +1013,27 @@ def read_environment(document: Document) -> Environment:
     return environment
 
 
+def check_extent(document: Document, providers: int) -> None:
+    """Check that what all providers of a file hold together can be built in time; raises Rejected."""
+    shared = {key: value for key, value in document.data.items() if key != "providers"}
+    tasks = len(shared["tasks"]) if isinstance(shared.get("tasks"), dict) else 0
+    if tasks * providers > MAX_TASKS:
+        message = f"{providers} providers of {tasks} tasks are {tasks * providers} tasks; a file has at most {MAX_TASKS}"
+    elif len(json.dumps(list(shared.items()), default=str)) * providers > MAX_CHARACTERS:
+        message = f"the pipeline is too long for {providers} providers"
+    else:
+        return
+    raise Rejected(document.problem(("providers",), message, "split it into several pipelines", at_key=True))
+
+
 def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[Pipeline, List[Problem]]:
     """Give the pipeline of a document without the providers that are wrong, and what is wrong with those.
 
     With ``provider``, the others are hardly looked at. Raises Rejected when more is wrong than providers.
     """
     data = document.data
+    if isinstance(data.get("providers"), dict):
+        check_extent(document, len(data["providers"]))
     if isinstance(data.get("providers"), dict) and provider in data["providers"]:
         data = {**data, "providers": {provider: data["providers"][provider]}}
     found: Dict[KeyPath, Problem] = {}
@@ -1009,11 +1089,8 @@ def problem_in(layers: List[Layer], path: KeyPath, message: str, hint: str, rule
     """Make the problem of a merged value at the last layer that holds it, or else the longest part of its path."""
     for length in range(len(path), 0, -1):
         for document, above in reversed(layers):
-            try:
-                value_at(document.data, above + path[:length])
-            except (LookupError, TypeError):
-                continue
-            return document.problem(above + path[:length], message, hint, rule, within=within)
+            if has_value(document.data, above + path[:length]):
+                return document.problem(above + path[:length], message, hint, rule, within=within)
     document, above = layers[0]
     return document.problem(above, message, hint, rule, at_key=True)
 
@@ -1122,6 +1199,7 @@ class Template(NamedTuple):
     hint: str
     within: str  # the part of the text that is wrong
     members: List[Tuple[str, str]]  # (env | provider | params, member)
+    known: Iterable[str] = ()  # what could have been meant by it
 
 
 @lru_cache(maxsize=4096)
@@ -1153,7 +1231,7 @@ def template_names(tree: Any) -> Template:
     wanted += [("test", node.name, environment.tests) for node in tree.find_all(nodes.Test)]
     for kind, name, there in wanted:
         if name not in there:
-            return Template(f"unknown {kind} '{name}' in the template", nearest(name, there), name, [])
+            return Template(f"unknown {kind} '{name}' in the template", "", name, [], there)
     members = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         if isinstance(node.node, nodes.Name) and node.node.name in ("env", "provider", "params"):
@@ -1218,23 +1296,33 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> List[Problem]:
             if other in tasks and other != task_id:
                 before[task_id].append(other)
                 continue
-            message, hint = f"unknown task '{other}'", nearest(other, set(tasks) - {task_id})
+            message, hint = f"unknown task '{other}'", nearest(other, (name for name in tasks if name != task_id))
             if other == task_id:
                 message, hint = f"task '{task_id}' depends on itself", "leave it out"
             problems.append(problem_in(planned.layers, ("depends_on", index), message, hint, "dependencies"))
-    waiting = dict(before)
-    ready: List[str] = list(waiting)
-    while ready:
-        ready = [task_id for task_id, others in waiting.items() if not any(other in waiting for other in others)]
-        for task_id in ready:
-            del waiting[task_id]
+    after: Dict[str, List[str]] = {task_id: [] for task_id in tasks}
+    for task_id, others in before.items():
+        for other in others:
+            after[other].append(task_id)
+    missing = {task_id: len(others) for task_id, others in before.items()}
+    ready = [task_id for task_id, number in missing.items() if not number]
+    for task_id in ready:
+        for later in after[task_id]:
+            missing[later] -= 1
+            if not missing[later]:
+                ready.append(later)
+    waiting = [task_id for task_id, number in missing.items() if number]
     if waiting:
-        chain = [next(iter(waiting))]
-        while chain[-1] not in chain[:-1]:
-            chain.append(next(other for other in before[chain[-1]] if other in waiting))
-        cycle = chain[chain.index(chain[-1]) :]
+        chain = {waiting[0]: 0}
+        task_id = waiting[0]
+        while True:
+            task_id = next(other for other in before[task_id] if missing[other])
+            if task_id in chain:
+                break
+            chain[task_id] = len(chain)
+        cycle = [*list(chain)[chain[task_id] :], task_id]
         place = ("depends_on", list(tasks[cycle[0]].task.depends_on or ()).index(Text(cycle[1])))
-        message, hint = f"a cycle: {' -> '.join(cycle)}", "a task waits for those before the arrow to end"
+        message, hint = f"a cycle: {' -> '.join(cycle if len(cycle) < 20 else [*cycle[:9], '...', *cycle[-9:]])}", "a task waits for those before the arrow to end"
         problems.append(problem_in(tasks[cycle[0]].layers, place, message, hint, "dependencies"))
     return problems
 
@@ -1263,7 +1351,8 @@ def check_settings(settings: Settings, layers: List[Layer], context: Context) ->
         if not url:
             report(("wait_for",), "wait_for needs an address on S3", "write 's3: s3://bucket/key'", "schema")
         if template.message:
-            report(("wait_for", "s3"), template.message, template.hint, "template", template.within)
+            hint = template.hint or nearest(template.within, template.known)
+            report(("wait_for", "s3"), template.message, hint, "template", template.within)
         if again:
             report(("wait_for", "s3"), *not_idempotent(again.group()), "idempotency", again.group())
     return problems
@@ -1290,8 +1379,8 @@ def param_problems(param: Param) -> List[str]:
     try:
         Draft7Validator.check_schema(schema)
     except SchemaError as error:
-        return [f"not a JSON Schema: {error.message}"]
-    return [f"the default does not fit: {message}" for message in misfits(default, schema)]
+        return [f"not a JSON Schema: {error.message[:200]}"]
+    return [f"the default does not fit: {message[:200]}" for message in misfits(default, schema)]
 
 
 def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
@@ -1376,7 +1465,8 @@ def plan_task(
         if "{" in text:
             template = read_template(text)
             if template.message:
-                report(path, template.message, template.hint, "template", template.within)
+                hint = template.hint or nearest(template.within, template.known)
+                report(path, template.message, hint, "template", template.within)
             references += [(path, *member) for member in template.members]
         again = NOT_IDEMPOTENT.search(text)
         if again:
@@ -1413,7 +1503,7 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
     override = (provider and pipeline.providers[ProviderName(provider)]) or Provider()
     above: KeyPath = ("providers", provider)
     problems = []
-    for name in set(override.tasks) - set(pipeline.tasks):
+    for name in (name for name in override.tasks if name not in pipeline.tasks):
         place, hint = (*above, "tasks", name), nearest(name, pipeline.tasks)
         problems.append(document.problem(place, f"unknown task '{name}'", hint, "dependencies", at_key=True))
     tasks: Dict[str, PlannedTask] = {}
@@ -1578,6 +1668,7 @@ def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
 def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> Found:
     """Give the DAGs of one file, or of one of its providers."""
     path, hint = shown(root, file), "a definition is pipelines/<family>/<name>.yaml"
+    Hints.left = MAX_HINTS
     try:
         if file.suffix != ".yaml" or file.parent.parent != root / "pipelines":
             raise Rejected(Problem(path, 1, 1, "is not called or placed like a definition", hint, "schema"))
@@ -2180,13 +2271,22 @@ def publish(environment: Environment, provider: str, subject: str, fields: Mappi
         logging.getLogger("airflow.task").exception("The alert could not be published to %s:\n%s", topic, message)
 
 
+def told(problems: Iterable[Problem]) -> Iterator[str]:
+    """Give the texts of problems, of each file only the first ones: a banner of megabytes is none."""
+    for path, of_file in groupby(problems, key=lambda problem: problem.path):
+        yield from map(str, islice(of_file, MAX_TOLD))
+        more = sum(1 for _ in of_file)
+        if more:
+            yield f"{path}: {more} more; ./etl check lists all"
+
+
 def problem_dag(problems: List[Problem]) -> Any:
     """Make a DAG that Airflow cannot bag: its error becomes the file's import error, beside the healthy DAGs."""
     from airflow.exceptions import AirflowClusterPolicyViolation
     from airflow.models.dag import DAG
 
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    text = "\n\n".join([f"{count} in the definitions:", *map(str, problems)])
+    text = "\n\n".join([f"{count} in the definitions:", *told(problems)])
 
     class ProblemDag(DAG):
         def resolve_template_files(self) -> None:
