@@ -1170,18 +1170,47 @@ def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> List[P
     for key, limit in (("subnets", 16), ("security_groups", 5)):
         if len(getattr(cluster, key) or ()) > limit:
             wrong.append((key, f"ECS takes at most {limit} {key}", ""))
-    return [document.problem((*path, key), message, hint, "ecs", at_key=True) for key, message, hint in wrong]
+    problems = [document.problem((*path, key), message, hint, "ecs", at_key=True) for key, message, hint in wrong]
+    texts: List[Tuple[KeyPath, str]] = [(("cluster",), cluster.cluster)]
+    for key in ("subnets", "security_groups"):
+        texts += [((key, index), text) for index, text in enumerate(getattr(cluster, key) or ())]
+    for place, text in texts:
+        template = read_template(text)
+        if template.message:
+            hint = template.hint or nearest(template.within, template.known)
+            problems.append(
+                document.problem((*path, *place), template.message, hint, "template", within=template.within)
+            )
+    return problems
 
 
 # What Airflow 2.2.2 gives a template: TaskInstance.get_template_context(), Jinja's own functions, and ours.
 TEMPLATE_NAMES = frozenset(
-    "conf conn dag dag_run data_interval_end data_interval_start ds ds_nodash execution_date inlets logical_date macros"
+    "dag dag_run data_interval_end data_interval_start ds ds_nodash execution_date inlets logical_date macros"
     " next_ds next_ds_nodash next_execution_date outlets params prev_data_interval_end_success"
     " prev_data_interval_start_success prev_ds prev_ds_nodash prev_execution_date prev_execution_date_success"
     " prev_start_date_success run_id task task_instance task_instance_key_str test_mode ti tomorrow_ds"
     " tomorrow_ds_nodash ts ts_nodash ts_nodash_with_tz var yesterday_ds yesterday_ds_nodash"
-    " cycler dict joiner lipsum loop namespace range env provider".split()
+    " cycler dict joiner loop namespace range env provider".split()
 )
+
+
+# What leads from a template to credentials, to other runs, or by way of a module to any code at all (Airflow's sandbox
+# lets macros.dateutil.tz.tz.os.system pass). Of these objects there is only what belongs to the run, and may be shown.
+CLOSED = {
+    "conf": "",
+    "conn": "",
+    "dag": "catchup dag_id description end_date max_active_runs owner schedule_interval start_date tags",
+    "dag_run": "conf dag_id data_interval_end data_interval_start end_date execution_date external_trigger logical_date"
+    " queued_at run_id run_type start_date state",
+    "macros": "dateutil.parser.parse dateutil.relativedelta.relativedelta datetime datetime_diff_for_humans ds_add"
+    " ds_format timedelta",
+    "task": "owner pool queue retries task_id",
+    "ti": "dag_id execution_date hostname job_id log_url max_tries pool queue run_id start_date task_id try_number"
+    " xcom_pull",
+}
+CLOSED["task_instance"] = CLOSED["ti"]
+OPEN_MEMBERS = {f"{root}.{member}" for root, members in CLOSED.items() for member in members.split()}
 
 
 @lru_cache(maxsize=1)
@@ -1224,6 +1253,14 @@ def template_names(tree: Any) -> Template:
     environment, nodes = jinja_environment(), jinja2.nodes
     if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None):
         return Template("a template cannot take in another one", "write it out", "{%", [])
+    for reached in reached_in(tree):
+        root, _, member = reached.partition(".")
+        hint = "a template takes values: names, their members and items"
+        if root in CLOSED:
+            members = ", ".join(CLOSED[root].split())
+            other = "credentials belong under 'secrets' in the ECS task definition, other values under 'variables'"
+            hint = f"of '{root}' there are: {members}" if members else other
+        return Template(f"a template cannot reach '{reached}'", hint, member or root, [])
     names = list(tree.find_all(nodes.Name))
     known = {name.name for name in names if name.ctx != "load"} | TEMPLATE_NAMES
     wanted = [("name", name.name, known) for name in names]
@@ -1239,6 +1276,29 @@ def template_names(tree: Any) -> Template:
             if isinstance(member, str):
                 members.add((node.node.name, member))
     return Template("", "", "", sorted(members))
+
+
+def reached_in(node: Any) -> Iterator[str]:
+    """Give what a template names of what it cannot have: a closed object or member, or a private attribute."""
+    path: List[str] = []
+    below = node
+    while isinstance(below, (jinja2.nodes.Getattr, jinja2.nodes.Getitem)):
+        key = below.attr if isinstance(below, jinja2.nodes.Getattr) else getattr(below.arg, "value", None)
+        path.insert(0, key if isinstance(key, str) else "")
+        if isinstance(key, str) and key.startswith("_" if isinstance(below, jinja2.nodes.Getattr) else "__"):
+            yield key
+        if isinstance(below, jinja2.nodes.Getitem):
+            yield from reached_in(below.arg)
+        below = below.node
+    if isinstance(below, jinja2.nodes.Name):
+        path.insert(0, below.name)
+        if path[0] in CLOSED and not any(".".join(path[:end]) in OPEN_MEMBERS for end in range(2, len(path) + 1)):
+            yield ".".join(path)
+        return
+    if isinstance(below, jinja2.nodes.Filter) and below.name == "attr":
+        yield "|attr"
+    for child in below.iter_child_nodes():
+        yield from reached_in(child)
 
 
 def broken_expression(text: str) -> str:
