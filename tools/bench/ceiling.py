@@ -17,8 +17,8 @@ from tools.local import servers
 from tools.local.engine import inherited
 from tools.local.processes import Processes
 
-SIZES = (250, 500, 1000, 2000)
-REPEATS = 3
+SIZES = (250, 1000, 2000)
+REPEATS = 2
 PATIENCE = 600  # seconds of CPU: what exceeds a limit is wanted here
 CONTENDER = "factory"
 AT = 1000  # providers, where it is looked at closely
