@@ -60,7 +60,7 @@ def run_forked(job: Job) -> Dict[str, Any]:
 
 def do(job: Job, sending: Any) -> None:
     """Do a job, and send what it costs: seconds of CPU, and bytes above what the process had before."""
-    die_with_parent()
+    die_with_parent(signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CPU, (job["limit"], job["limit"] + 1))
     sys.argv = ["airflow", "tasks", "run", job["dag_id"]] if job["row"] == "task" else ["airflow", "scheduler"]
     if job["row"] == "warm":

@@ -92,7 +92,7 @@ class Measurer:
     def __exit__(
         self, kind: Optional[Type[BaseException]], value: Optional[BaseException], traceback: Optional[TracebackType]
     ) -> None:
-        self.process.terminate()
+        self.process.kill()  # it may have inherited that a SIGTERM is ignored
         self.process.wait()
 
     def empty_database(self) -> None:
