@@ -28,7 +28,7 @@ from collections import deque
 from copy import copy, deepcopy
 from datetime import date, datetime, timedelta
 from functools import lru_cache, partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
 from typing import (
@@ -123,6 +123,7 @@ NAMED_SECRET = re.compile(
     r"""(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,}\]\[{|>&][^\s,}\]]*)""",
     re.I,
 )
+NO_LINE_END = r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # what str.splitlines() takes for the middle of a line
 # What is another value when a task is run again: Python's and Airflow's ways by Jinja, and the shell's.
 NOT_IDEMPOTENT = re.compile(
     r"\b(?:now|today)\(|\butcnow\b|\bmacros\.(?:time|uuid|random)\b|\bdatetime\.(?:now|today)\b|\|\s*random\b"
@@ -858,7 +859,7 @@ class Document:
 
 
 def end_of(text: str) -> Tuple[int, int]:
-    """Give line and column, from 1, of what comes after a text; YAML has more line ends than ``\\n``."""
+    """Give line and column, from 1, of what comes after a text; YAML knows more line ends than LF."""
     lines = f"{text}|".splitlines()
     return len(lines), len(lines[-1])
 
@@ -875,7 +876,7 @@ def mask(match: Any, group: Union[str, int]) -> str:
     whole, start, end = match.group(), match.start(group) - match.start(), match.end(group) - match.start()
     if group == "value" and NO_SECRET.fullmatch(match.group(group).strip("\"'")):
         return str(whole)
-    return str(whole[:start] + re.sub(r"[^\n]", "*", whole[start:end]) + whole[end:])
+    return str(whole[:start] + re.sub(NO_LINE_END, "*", whole[start:end]) + whole[end:])
 
 
 def credentials(node: Any, path: KeyPath, name: str) -> Iterator[Tuple[KeyPath, Any, str]]:
@@ -941,7 +942,8 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
     """Put pydantic's errors into words and places, by the path that is at fault."""
     problems: Dict[KeyPath, Problem] = {}
     for entry in error.errors():
-        path, kind, message, context = tuple(entry["loc"]), entry["type"], entry["msg"], entry.get("ctx", {})
+        path: KeyPath = tuple(entry["loc"])
+        kind, message, context = entry["type"], entry["msg"], entry.get("ctx", {})
         hint, rule, at_key = context.get("hint", ""), context.get("rule", "schema"), False
         if path[-1] == "__key__" and not has_value(document.data, path):  # or else a person's key is called so
             path, at_key = (*path[:-1], context.get("key")), True
@@ -1018,7 +1020,9 @@ def check_extent(document: Document, providers: int) -> None:
     shared = {key: value for key, value in document.data.items() if key != "providers"}
     tasks = len(shared["tasks"]) if isinstance(shared.get("tasks"), dict) else 0
     if tasks * providers > MAX_TASKS:
-        message = f"{providers} providers of {tasks} tasks are {tasks * providers} tasks; a file has at most {MAX_TASKS}"
+        message = (
+            f"{providers} providers of {tasks} tasks are {tasks * providers} tasks; a file has at most {MAX_TASKS}"
+        )
     elif len(json.dumps(list(shared.items()), default=str)) * providers > MAX_CHARACTERS:
         message = f"the pipeline is too long for {providers} providers"
     else:
@@ -1254,21 +1258,21 @@ def template_names(tree: Any) -> Template:
     if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None):
         return Template("a template cannot take in another one", "write it out", "{%", [])
     for reached in reached_in(tree):
-        root, _, member = reached.partition(".")
+        root, _, of_root = reached.partition(".")
         hint = "a template takes values: names, their members and items"
         if root in CLOSED:
-            members = ", ".join(CLOSED[root].split())
+            there = ", ".join(CLOSED[root].split())
             other = "credentials belong under 'secrets' in the ECS task definition, other values under 'variables'"
-            hint = f"of '{root}' there are: {members}" if members else other
-        return Template(f"a template cannot reach '{reached}'", hint, member or root, [])
+            hint = f"of '{root}' there are: {there}" if there else other
+        return Template(f"a template cannot reach '{reached}'", hint, of_root or root, [])
     names = list(tree.find_all(nodes.Name))
     known = {name.name for name in names if name.ctx != "load"} | TEMPLATE_NAMES
     wanted = [("name", name.name, known) for name in names]
     wanted += [("filter", node.name, environment.filters) for node in tree.find_all(nodes.Filter)]
     wanted += [("test", node.name, environment.tests) for node in tree.find_all(nodes.Test)]
-    for kind, name, there in wanted:
-        if name not in there:
-            return Template(f"unknown {kind} '{name}' in the template", "", name, [], there)
+    for kind, name, existing in wanted:
+        if name not in existing:
+            return Template(f"unknown {kind} '{name}' in the template", "", name, [], existing)
     members = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         if isinstance(node.node, nodes.Name) and node.node.name in ("env", "provider", "params"):
@@ -1361,28 +1365,27 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> List[Problem]:
                 message, hint = f"task '{task_id}' depends on itself", "leave it out"
             problems.append(problem_in(planned.layers, ("depends_on", index), message, hint, "dependencies"))
     after: Dict[str, List[str]] = {task_id: [] for task_id in tasks}
-    for task_id, others in before.items():
+    for name, others in before.items():
         for other in others:
-            after[other].append(task_id)
+            after[other].append(name)
     missing = {task_id: len(others) for task_id, others in before.items()}
     ready = [task_id for task_id, number in missing.items() if not number]
-    for task_id in ready:
-        for later in after[task_id]:
+    for done in ready:
+        for later in after[done]:
             missing[later] -= 1
             if not missing[later]:
                 ready.append(later)
     waiting = [task_id for task_id, number in missing.items() if number]
     if waiting:
-        chain = {waiting[0]: 0}
-        task_id = waiting[0]
-        while True:
-            task_id = next(other for other in before[task_id] if missing[other])
-            if task_id in chain:
-                break
-            chain[task_id] = len(chain)
-        cycle = [*list(chain)[chain[task_id] :], task_id]
+        chain: Dict[str, int] = {}
+        at: str = waiting[0]
+        while at not in chain:
+            chain[at] = len(chain)
+            at = next(other for other in before[at] if missing[other])
+        cycle = [*list(chain)[chain[at] :], at]
+        shown_cycle = cycle if len(cycle) < 20 else [*cycle[:9], "...", *cycle[-9:]]
         place = ("depends_on", list(tasks[cycle[0]].task.depends_on or ()).index(Text(cycle[1])))
-        message, hint = f"a cycle: {' -> '.join(cycle if len(cycle) < 20 else [*cycle[:9], '...', *cycle[-9:]])}", "a task waits for those before the arrow to end"
+        message, hint = f"a cycle: {' -> '.join(shown_cycle)}", "a task waits for those before the arrow to end"
         problems.append(problem_in(tasks[cycle[0]].layers, place, message, hint, "dependencies"))
     return problems
 
@@ -2333,11 +2336,11 @@ def publish(environment: Environment, provider: str, subject: str, fields: Mappi
 
 def told(problems: Iterable[Problem]) -> Iterator[str]:
     """Give the texts of problems, of each file only the first ones: a banner of megabytes is none."""
-    for path, of_file in groupby(problems, key=lambda problem: problem.path):
-        yield from map(str, islice(of_file, MAX_TOLD))
-        more = sum(1 for _ in of_file)
-        if more:
-            yield f"{path}: {more} more; ./etl check lists all"
+    for path, group in groupby(problems, key=lambda problem: problem.path):
+        of_file = list(group)
+        yield from map(str, of_file[:MAX_TOLD])
+        if len(of_file) > MAX_TOLD:
+            yield f"{path}: {len(of_file) - MAX_TOLD} more; ./etl check lists all"
 
 
 def problem_dag(problems: List[Problem]) -> Any:
