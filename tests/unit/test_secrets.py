@@ -72,7 +72,8 @@ def test_a_literal_value_of_something_called_like_a_credential(name: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "value", ["'{{ var.value.db_password }}'", "'arn:aws:secretsmanager:eu-west-1:000000000000:secret:db'", "'true'", "''"]
+    "value",
+    ["'{{ var.value.db_password }}'", "'arn:aws:secretsmanager:eu-west-1:000000000000:secret:db'", "'true'", "''"],
 )
 def test_a_reference_is_no_credential(value: str, tmp_path: Path) -> None:
     text = f"defaults: {{environment: {{DB_PASSWORD: {value}, TOKENS_PER_MINUTE: '5'}}}}\n" + PIPELINE

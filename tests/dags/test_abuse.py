@@ -1,0 +1,235 @@
+"""What a file costs that is made to cost: beside the same tree without it, at most 2 s of CPU and 100 MiB.
+
+tests/dags/test_isolation.py has what a bad file does to the others.
+"""
+
+import json
+import os
+import unicodedata
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import factory
+import pytest
+
+from tests.trees import SMALL, python, tree
+
+SECONDS, MEBIBYTES = 2, 100
+HEALTHY = ["vi-works_dag_un", "vi-works_dag_wcm"]
+MANY = ["start_date: [", "\x00"]
+HEAD = "start_date: 2022-01-01\n"
+LOAD = "tasks: {load: {task_definition: loader}}\n"
+UN = "providers: {un: {}}\n"
+# For each case a process: the tree as it is, then with the case in its place.
+PARSE = """
+import json, os, resource, sys, time
+from airflow.jobs import scheduler_job
+from airflow.models.dagbag import DagBag
+file, cases = sys.argv[1], json.loads(sys.argv[2])
+
+def cost():
+    start = time.process_time()
+    bag = DagBag(file, include_examples=False)
+    took = time.process_time() - start
+    return took, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, bag
+
+for trial, place in cases:
+    sys.stdout.flush()
+    if not os.fork():
+        seconds, memory, _ = cost()
+        os.rename(trial, place)
+        after, high, bag = cost()
+        os.rename(place, trial)
+        print(json.dumps({
+            "seconds": after - seconds, "memory": high - memory, "dags": sorted(bag.dags),
+            "error": "".join(bag.import_errors.values()),
+        }))
+        sys.stdout.flush()
+        os._exit(0)
+    os.wait()
+"""
+
+
+def lines(pattern: str, number: int) -> str:
+    return "".join(pattern.format(n, n + 1) for n in range(number))
+
+
+# Each of at most 512 KiB, as more is not read.
+TEXTS: Dict[str, Callable[[], str]] = {
+    "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
+    "40,000 unknown keys": lambda: SMALL + lines("k{}: 1\n", 40_000),
+    "10,000 wrong providers": lambda: SMALL + lines("  p{}: {{retrys: 1}}\n", 10_000),
+    "10,000 wrong names": lambda: SMALL + lines("  P{}: {{}}\n", 10_000),
+    "3,000 unknown tasks": lambda: (
+        HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a, depends_on: [x{}]}}\n", 3000) + UN
+    ),
+    "a cycle of 3,000 tasks": lambda: (
+        f"{HEAD}tasks:\n"
+        + lines("  t{}: {{task_definition: a, depends_on: [t{}]}}\n", 3000).replace("t3000", "t0")
+        + UN
+    ),
+    "3,000 unknown overrides": lambda: (
+        HEAD + LOAD + "providers:\n  un:\n    tasks:\n" + lines("      x{}: {{}}\n", 3000)
+    ),
+    "a million tasks": lambda: (
+        HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a}}\n", 1000) + "providers:\n" + lines("  p{}:\n", 1000)
+    ),
+    "much for many": lambda: f"{HEAD}description: {'x' * 100_000}\n{LOAD}providers:\n" + lines("  p{}:\n", 10_000),
+    "5,000 bad templates": lambda: (
+        f"{HEAD}tasks: {{load: {{task_definition: a, command: [" + lines("'{{{{ x{} }}}}', ", 5000) + f"]}}}}\n{UN}"
+    ),
+    "1 MB scalar": lambda: f"{HEAD}x: {'x' * 500_000}\n{LOAD}{UN}",
+    "a number of 170,000 parts": lambda: f"{HEAD}x: {'1:' * 170_000}1\n",
+    "a number of 500,000 digits": lambda: f"{HEAD}x: {'9' * 500_000}\n",
+    "nested 10,000 deep": lambda: f"{HEAD}x: {'[' * 10_000}{']' * 10_000}\n",
+    "an alias bomb": lambda: "a0: &a0 [x, x]\n" + lines("a{1}: &a{1} [*a{0}, *a{0}, *a{0}]\n", 9),
+    "40,000 environments": lambda: f"{HEAD}environments: [{lines('e{}, ', 40_000)}]\n{LOAD}{UN}",
+    "1,000 params": lambda: f"{HEAD}params: {{{lines('p{}: {{default: 1, type: string}}, ', 1000)}}}\n{LOAD}{UN}",
+    "50,000 duplicates": lambda: HEAD + LOAD + "providers:\n" + "  un: {}\n" * 50_000,
+    "control characters": lambda: "".join(map(chr, range(32))) * 10_000,
+    "NUL": lambda: "\0" * 500_000,
+    "passwords": lambda: f"{HEAD}{LOAD[:-3]}, environment: {{{lines('password{}: xyz{}, ', 15_000)}}}}}}}\n{UN}",
+}
+
+
+Costs = Dict[str, Dict[str, Any]]
+
+
+def measure(root: Path, cases: Dict[str, Tuple[Path, Path]]) -> Costs:
+    """Give what the parse of a tree costs more when a path is renamed to another one, and what it gives then."""
+    pairs = json.dumps([[str(trial), str(place)] for trial, place in cases.values()])
+    done = python(PARSE, str(root / "factory.py"), pairs, environment={"AIRFLOW__ETL__ENVIRONMENT": "development"})
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    assert len(results) == len(cases), done.stderr
+    return dict(zip(cases, results))
+
+
+@pytest.fixture(scope="module")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
+    """What all the cases cost."""
+    folder = tmp_path_factory.mktemp("abuse")
+    root = tree(folder, {"vi/works.yaml": SMALL})
+    (root / "pipelines" / "cwr").mkdir()
+    cases: Dict[str, Tuple[Path, Path]] = {}
+    for number, name in enumerate([*TEXTS, *PATHS]):
+        trial = folder / f"trial{number}"
+        if name in TEXTS:
+            trial.write_text(TEXTS[name](), encoding="utf-8")
+            assert trial.stat().st_size <= 512 * 1024, name
+        else:
+            PATHS[name](trial)
+        cases[name] = trial, root / "pipelines" / "cwr" / "case.yaml"
+    for text in MANY:
+        trial = folder / f"many{len(cases)}"
+        trial.mkdir()
+        for number in range(5000):
+            (trial / f"p{number}.yaml").write_text(text)
+        cases[text] = trial, root / "pipelines" / "many"
+    return measure(root, cases)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tree(tmp_path, {"vi/works.yaml": SMALL})
+    (root / "pipelines" / "cwr").mkdir()
+    return root
+
+
+def check_bounds(cost: Dict[str, Any]) -> None:
+    assert set(cost["dags"]) >= set(HEALTHY)
+    assert "the factory failed" not in cost["error"]
+    assert cost["seconds"] < SECONDS, cost
+    assert cost["memory"] < MEBIBYTES, cost
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_a_file_costs_little_whatever_it_says(name: str, costs: Costs) -> None:
+    check_bounds(costs[name])
+    assert "dags/etl/pipelines/cwr/case.yaml:" in costs[name]["error"]
+    assert len(costs[name]["error"]) < 200_000
+
+
+def big(path: Path) -> None:
+    with open(str(path), "wb") as stream:
+        stream.truncate(100 * 2**20)
+
+
+def device(path: Path) -> None:
+    try:
+        os.mknod(str(path), 0o600 | 0o020000, os.makedev(1, 5))  # /dev/zero
+    except PermissionError:
+        path.symlink_to("/dev/zero")
+
+
+PATHS: Dict[str, Callable[[Path], Any]] = {
+    "100 MB": big,
+    "pipe": lambda path: os.mkfifo(str(path)),
+    "device": device,
+    "link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "link to what has no end": lambda path: path.symlink_to("/proc/kmsg"),
+    "link to a folder": lambda path: path.symlink_to("/"),
+}
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_what_is_no_definition_costs_little(name: str, costs: Costs) -> None:
+    check_bounds(costs[name])
+    assert costs[name]["error"].startswith("1 problem in the definitions:\n\ndags/etl/pipelines/cwr/case.yaml:1:1: is ")
+
+
+@pytest.mark.parametrize("text", MANY)
+def test_5000_broken_files_cost_little(text: str, costs: Costs) -> None:
+    check_bounds(costs[text])
+    assert costs[text]["error"].startswith("5000 problems in the definitions:")
+
+
+def kinds_of_characters() -> List[str]:
+    """One character of each class of Unicode that a file's name can have."""
+    found = {unicodedata.category(chr(code)): chr(code) for code in range(1, 0x20000) if chr(code) != "/"}
+    del found["Cs"]  # no UTF-8 writes it
+    return [found[kind] for kind in sorted(found)]
+
+
+def test_names_of_all_kinds_of_characters_are_told(root: Path) -> None:
+    names = [*kinds_of_characters(), "a\nb", "\x1b[31m", "..", "%s", "{0}", "-rf", "$(id)", "a" * 200]
+    for name in names:
+        (root / "pipelines" / "cwr" / f"X{name}.yaml").write_text(SMALL)
+        (root / "pipelines" / f"X{name}").mkdir()
+        (root / "pipelines" / f"X{name}" / "case.yaml").write_text(SMALL)
+
+    found = factory.load(root, "development")
+
+    assert [definition.dag_id for definition in found.definitions] == HEALTHY
+    assert len(found.problems) == 2 * len(names)
+    for problem in found.problems:
+        assert problem.rule == "schema", problem
+        assert all(character.isprintable() or character == "\n" for character in str(problem))
+
+
+def test_a_file_that_goes_or_grows_while_it_is_read_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, real = root / "pipelines" / "cwr" / "case.yaml", os.open
+
+    def become_folder() -> None:
+        file.unlink()
+        file.mkdir()
+
+    changes: Dict[str, Callable[[], Any]] = {
+        "cannot be read: No such file or directory": file.unlink,
+        "is larger than 512 KiB": lambda: file.write_bytes(b"x" * 2**21),
+        "cannot be read: Is a directory": become_folder,
+    }
+    for expected, change in changes.items():
+        file.write_text(SMALL)
+
+        def opened(path: str, *more: Any, change: Any = change) -> int:
+            if path == str(file):
+                change()
+            return real(path, *more)
+
+        monkeypatch.setattr(os, "open", opened)
+        found = factory.load(root, "development")
+        monkeypatch.setattr(os, "open", real)
+
+        assert [definition.dag_id for definition in found.definitions] == HEALTHY
+        assert [problem.message for problem in found.problems] == [expected]

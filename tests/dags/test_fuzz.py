@@ -1,0 +1,87 @@
+"""Definitions made by chance: sound ones become just the DAGs that a simple model has, broken ones cost nobody else.
+
+``./etl bench fuzz`` does the same for as long as one likes, and keeps what fails in tests/data/fuzz/.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, Iterator, List
+
+import factory
+import pytest
+from hypothesis import strategies
+
+from tests.trees import DATA, python, stem, tree
+from tools import fuzz
+from tools.fuzzing.properties import Folder
+
+CASES = sorted((DATA / "fuzz").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
+    logging.disable(logging.CRITICAL)  # problems are told to the log, too
+    yield Folder(tmp_path_factory.mktemp("fuzz"))
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize(("kind", "number"), [("valid", 30), ("mutant", 60), ("environment", 40)])
+def test_what_has_to_hold_holds_for_some(folder: Folder, kind: str, number: int) -> None:
+    failure = fuzz.Trial(folder).run(kind, number, start=1)
+
+    assert failure is None, f"{failure.reason}\n{failure.case.decode(errors='replace')}"
+
+
+@pytest.mark.parametrize("case", CASES, ids=stem)
+def test_what_once_failed_holds(folder: Folder, case: Path) -> None:
+    fuzz.replay(folder, case)
+
+
+def test_hash_seeds_change_nothing(tmp_path: Path) -> None:
+    bad = {f"bad{number}/{case.name}": case for number, case in enumerate((DATA / "bad").glob("*.yaml"))}
+    root = tree(tmp_path, {path: case.read_bytes().decode(errors="replace") for path, case in bad.items()})
+    code = (
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import factory\n"
+        "found = factory.load(pathlib.Path(sys.argv[1]), 'development')\n"
+        "print([d.dag_id for d in found.definitions], *found.problems, sep='\\n')"
+    )
+    outputs: List[str] = [python(code, str(root), environment={"PYTHONHASHSEED": seed}).stdout for seed in "0123"]
+
+    assert "problem" not in outputs[0][:9]
+    assert len(outputs[0]) > 10_000
+    assert len(set(outputs)) == 1
+
+
+def test_what_fails_is_told_and_kept_as_its_smallest_example(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def check(folder: Folder, text: bytes) -> None:
+        assert len(text) < 3, "three bytes are too many"
+
+    monkeypatch.setattr(fuzz, "PROPERTIES", {"mutant": fuzz.Property(lambda corpus: strategies.binary(), check)})
+    monkeypatch.setattr(fuzz, "CASES", tmp_path / "fuzz")
+
+    status = fuzz.main(["--minutes", "0.02", "--seed", "3"])
+
+    logging.disable(logging.NOTSET)
+    (case,) = (tmp_path / "fuzz").iterdir()
+    assert (status, case.read_bytes()) == (1, b"\0\0\0")
+    output = capsys.readouterr().out
+    assert "AssertionError: three bytes are too many\nassert 3 < 3\n" in output
+    assert f"kept as {case}" in output
+    assert "1 failures" in output.splitlines()[-1]
+    with pytest.raises(AssertionError, match="three bytes"):
+        fuzz.replay(Folder(tmp_path / "again"), case)
+
+
+def test_a_mistake_in_the_layers_is_found(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan: Any = factory.plan_task
+
+    def upside_down(task_id: str, layers: Any, models: List[Any], *more: Any) -> Any:
+        return plan(task_id, layers, models[::-1], *more)
+
+    monkeypatch.setattr(factory, "plan_task", upside_down)
+    example = fuzz.read_world((DATA / "fuzz" / "valid-layers.yaml").read_bytes())
+
+    with pytest.raises(AssertionError, match=r"\(built, expected\)"):
+        fuzz.PROPERTIES["valid"].check(folder, example)

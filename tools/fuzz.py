@@ -1,0 +1,172 @@
+"""./etl bench fuzz: definitions made by chance, against what has to hold of every definition."""
+
+import argparse
+import hashlib
+import logging
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
+
+import psutil
+import yaml
+from hypothesis import HealthCheck, Verbosity, given, seed, settings
+from hypothesis.configuration import set_hypothesis_home_dir
+
+from tools.definitions import ETL, ROOT
+from tools.environments import LOCAL
+from tools.fuzzing import mutations, properties, valid
+from tools.fuzzing.properties import Folder
+from tools.fuzzing.valid import World
+
+CASES = ROOT / "tests" / "data" / "fuzz"
+ROUND = 100  # examples of a property before the next one has its turn
+MAX_GROWTH = 300 * 2**20  # bytes that the process may grow by after its first round
+
+
+class Property(NamedTuple):
+    """What is tried, and what has to hold of it."""
+
+    examples: Callable[[List[bytes]], Any]
+    check: Callable[[Folder, Any], None]
+    write: Callable[[Any], bytes] = bytes
+    read: Callable[[bytes], Any] = bytes
+
+
+def write_world(world: World) -> bytes:
+    """Give the text that a world is kept as."""
+    texts = {"environment": world.texts[0], "pipeline": world.texts[1]}
+    return yaml.safe_dump({"name": world.name, "family": world.family, "stem": world.stem, **texts}).encode()
+
+
+def read_world(text: bytes) -> World:
+    """Give the world of a text."""
+    kept = yaml.safe_load(text)
+    texts = [kept["environment"], kept["pipeline"]]
+    environment, pipeline = map(yaml.safe_load, texts)
+    return World(kept["name"], environment, kept["family"], kept["stem"], pipeline, texts)
+
+
+PROPERTIES: Dict[str, Property] = {
+    "valid": Property(lambda _: valid.worlds(), properties.check_valid, write_world, read_world),
+    "mutant": Property(mutations.mutants, properties.check_mutant),
+    "environment": Property(
+        lambda corpus: mutations.broken(valid.environments(), corpus), properties.check_environment
+    ),
+}
+
+
+def corpus() -> List[bytes]:
+    """Give the texts that accidents happen to: the definitions of this checkout, and every known mistake."""
+    files = [*ETL.glob("pipelines/*/*.yaml"), *(ROOT / "tests" / "data").glob("*/*.yaml")]
+    return [file.read_bytes() for file in sorted(files)]
+
+
+class Failure(NamedTuple):
+    """What did not hold, and the smallest example of it."""
+
+    reason: str
+    kind: str
+    case: bytes
+
+    @property
+    def file(self) -> Path:
+        """Where it is kept, to be tried by every ``./etl test``."""
+        return CASES / f"{self.kind}-{hashlib.sha1(self.case).hexdigest()[:10]}.yaml"
+
+
+class Trial:
+    """Tries properties on examples, and counts them."""
+
+    def __init__(self, folder: Folder) -> None:
+        set_hypothesis_home_dir(str(LOCAL / "hypothesis"))  # type: ignore[no-untyped-call]
+        self.folder, self.corpus = folder, corpus()
+        self.examples = dict.fromkeys(PROPERTIES, 0)
+
+    def run(self, kind: str, number: int, start: int) -> Optional[Failure]:
+        """Try a property on a number of examples, the same for the same ``start``; gives what did not hold, if any."""
+        tried = PROPERTIES[kind]
+        last: List[Any] = []
+
+        @seed(start)
+        @settings(
+            max_examples=number,
+            deadline=None,
+            database=None,
+            report_multiple_bugs=False,
+            suppress_health_check=list(HealthCheck),
+            verbosity=Verbosity.quiet,
+        )
+        @given(tried.examples(self.corpus))
+        def holds(example: Any) -> None:
+            self.examples[kind] += 1
+            last[:] = [example]
+            tried.check(self.folder, example)
+
+        try:
+            holds()
+        except Exception as error:  # Hypothesis has tried its smallest example last
+            return Failure(f"{type(error).__name__}: {error}", kind, tried.write(last[0]))
+        return None
+
+
+def replay(folder: Folder, case: Path) -> None:
+    """Try a kept case again."""
+    tried = PROPERTIES[case.name.partition("-")[0]]
+    tried.check(folder, tried.read(case.read_bytes()))
+
+
+def main(arguments: List[str]) -> int:
+    """Try until the time is over; 1 if anything did not hold."""
+    options = parse(arguments)
+    logging.disable(logging.CRITICAL)  # problems are told to the log, too
+    process, end = psutil.Process(), time.monotonic() + 60 * options.minutes
+    failures: Set[Path] = set()
+    print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
+    with tempfile.TemporaryDirectory(prefix="etl-") as home:
+        trial, number, first, memory = Trial(Folder(Path(home))), 0, 0, 0
+        while time.monotonic() < end:
+            kind = list(PROPERTIES)[number % len(PROPERTIES)]
+            failure = trial.run(kind, ROUND, options.seed * 1_000_000 + number)
+            if failure and failure.file not in failures:
+                failures.add(failure.file)
+                failure.file.parent.mkdir(parents=True, exist_ok=True)
+                failure.file.write_bytes(failure.case)
+                print(f"\n{failure.reason}\n\nkept as {failure.file}\n", flush=True)
+            number += 1
+            memory = process.memory_info().rss
+            first = first or memory
+            if number % len(PROPERTIES) == 0:
+                print(progress(trial, end, memory, len(failures)), flush=True)
+    grown = memory - first > MAX_GROWTH
+    if grown:
+        print(f"the process has grown from {first >> 20} MiB to {memory >> 20} MiB: something keeps what it has read")
+    print(f"{progress(trial, end, memory, len(failures))}; seed {options.seed}")
+    return 1 if failures or grown else 0
+
+
+def progress(trial: Trial, end: float, memory: int, failures: int) -> str:
+    """Say how far it is."""
+    left, counts = max(0, end - time.monotonic()), ", ".join(f"{n} {kind}" for kind, n in trial.examples.items())
+    total = sum(trial.examples.values())
+    return f"{total} examples ({counts}), {failures} failures, {memory >> 20} MiB, {left / 60:.1f} minutes to go"
+
+
+def parse(arguments: List[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="./etl bench fuzz",
+        description="Try definitions made by chance: sound ones, which have to become just the DAGs that a simple model"
+        " of the layers has, and broken ones, which may cost nobody but themselves. What fails is kept in"
+        " tests/data/fuzz/, which ./etl test tries.",
+        epilog="examples:\n  ./etl bench fuzz --minutes 30\n  ./etl bench fuzz --minutes 1 --seed 7",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--minutes", type=float, default=5, help="how long (default: 5)")
+    parser.add_argument("--seed", type=int, default=int(time.time()), help="to see the same again (default: the time)")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

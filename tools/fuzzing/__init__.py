@@ -1,0 +1,1 @@
+"""Definitions made by chance, and what has to hold of each of them."""

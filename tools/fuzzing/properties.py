@@ -1,0 +1,242 @@
+"""What has to hold of every definition, sound or broken; each check raises AssertionError with the reason."""
+
+import json
+import os
+import shutil
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+import yaml
+
+from tools.definitions import ETL, factory
+from tools.fuzzing import model
+from tools.fuzzing.valid import World
+
+ENVIRONMENT: Dict[str, Any] = {
+    "region": "eu-west-1",
+    "variables": {"bucket": "b", "shards": 4},
+    "clusters": {
+        "default": {"cluster": "etl", "launch_type": "FARGATE", "subnets": ["subnet-1"]},
+        "spot": {"cluster": "etl", "logs": {"group": "/ecs/etl", "prefix": "etl"}},
+    },
+    "defaults": {"retries": 1, "cluster": "spot"},
+}
+HEALTHY: Dict[str, Any] = {
+    "start_date": "2022-01-01",
+    "schedule": "@daily",
+    "params": {"full": {"type": "boolean", "default": False}},
+    "wait_for": {"s3": "s3://{{ env.name }}/{{ provider.name }}/{{ ds }}"},
+    "tasks": {"fetch": {"task_definition": "fetch"}, "load": {"task_definition": "load", "depends_on": ["fetch"]}},
+    "providers": {"un": None, "wcm": {"tasks": {"load": {"command": ["{{ params.full }}"]}}}},
+}
+# A file may take this many times as long as a sound one of its size, and this much (a parse has a fixed cost).
+TIMES_AS_LONG = 10
+LEAST_BYTES = 2048
+
+
+class Parse(NamedTuple):
+    """What Airflow has after one parse."""
+
+    dags: Dict[str, Any]  # as it stores them
+    objects: Dict[str, Any]
+    problems: List[Any]
+
+
+class Folder:
+    """A DAGs folder with healthy definitions and room for one that is on trial."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root = folder / "dags" / "etl"
+        for path in ("configs", "pipelines/healthy", "pipelines/trial"):
+            (self.root / path).mkdir(parents=True)
+        shutil.copy(str(ETL / "factory.py"), str(self.root))
+        for name in ("development", "staging"):
+            self.config(name).write_text(yaml.safe_dump(ENVIRONMENT))
+        (self.root / "pipelines" / "healthy" / "works.yaml").write_text(yaml.safe_dump(HEALTHY))
+        self.healthy = self.parse("staging").dags
+        assert sorted(self.healthy) == ["healthy-works_dag_un", "healthy-works_dag_wcm"]
+        self.costs: Dict[int, float] = {}
+
+    def config(self, name: str) -> Path:
+        """The file of an environment."""
+        return self.root / "configs" / f"{name}.yaml"
+
+    def trial(self, family: str = "trial", stem: str = "case") -> Path:
+        """The file of the pipeline that is on trial."""
+        return self.root / "pipelines" / family / f"{stem}.yaml"
+
+    def bag(self, environment: str) -> Tuple[Any, List[str]]:
+        """Register everything and bag it as DagBag does, without importing the factory anew; the names registered."""
+        from airflow.models.dagbag import DagBag
+
+        file, module = factory.__file__, ModuleType("trial")
+        module.__file__ = factory.__file__ = str(self.root / "factory.py")
+        os.environ["AIRFLOW__ETL__ENVIRONMENT"] = environment
+        try:
+            factory.register(module.__dict__)
+        finally:
+            factory.__file__ = file
+            del os.environ["AIRFLOW__ETL__ENVIRONMENT"]
+        bag: Any = DagBag(os.devnull, include_examples=False, read_dags_from_db=False)
+        bag._process_modules(module.__file__, [module], None)
+        return bag, [name for name in vars(module) if not name.startswith("__")]
+
+    def parse(self, environment: str) -> Parse:
+        """Parse as Airflow does; all that was registered has to be there."""
+        bag, registered = self.bag(environment)
+        problems = factory.load(self.root, environment).problems
+        told = "etl_problems" in registered
+        dag_ids = [name for name in registered if name != "etl_problems"]
+        assert list(bag.dags) == dag_ids, f"{set(dag_ids) ^ set(bag.dags)} cannot be bagged: {bag.import_errors}"
+        assert len(bag.import_errors) == told == bool(problems), (bag.import_errors, problems)
+        report = "".join(bag.import_errors.values())
+        assert all(str(problem) in report for problem in problems[: factory.MAX_TOLD]), report
+        return Parse(stored(bag), bag.dags, problems)
+
+
+def stored(bag: Any) -> Dict[str, Any]:
+    """Give the DAGs of a bag as Airflow stores them."""
+    from airflow.serialization.serialized_objects import SerializedDAG
+
+    dags = {dag_id: SerializedDAG.to_dict(dag) for dag_id, dag in bag.dags.items()}
+    json.dumps(dags, allow_nan=False)
+    return dags
+
+
+def check_valid(folder: Folder, world: World) -> None:
+    """Check that a sound definition gives just the DAGs that the model has."""
+    environment, pipeline = world.texts
+    config, file = folder.config(world.name), folder.trial(world.family, world.stem)
+    before = config.read_bytes()
+    file.parent.mkdir(exist_ok=True)
+    try:
+        config.write_bytes(environment.encode())
+        file.write_bytes(pipeline.encode())
+        parse = folder.parse(world.name)
+        assert not parse.problems, "\n".join(map(str, parse.problems))
+        expected = model.dags(world.name, world.environment, world.family, world.stem, world.pipeline)
+        built = [dag_id for dag_id in parse.objects if dag_id not in folder.healthy]
+        assert built == list(expected), f"{built} are not {list(expected)}"
+        for dag_id, dag in expected.items():
+            found = as_model(parse.objects[dag_id])
+            wrong = {key: (found[key], value) for key, value in dag.items() if found[key] != value}
+            assert not wrong, f"{dag_id}: (built, expected) {wrong}"
+    finally:
+        file.unlink()
+        config.write_bytes(before)
+
+
+def as_model(dag: Any) -> Dict[str, Any]:
+    """Give a DAG in the words of the model."""
+    sensor = dag.task_dict.get("wait_for_delivery")
+    tasks = {task_id: task for task_id, task in dag.task_dict.items() if task is not sensor}
+    fields = "task_definition cluster overrides aws_conn_id region_name launch_type platform_version tags".split()
+    fields += "reattach capacity_provider_strategy network_configuration awslogs_group awslogs_stream_prefix".split()
+    fields += ["awslogs_region", *model.AIRFLOW]
+    settings = "description schedule_interval start_date end_date catchup max_active_runs max_active_tasks"
+    (owner,) = {task.owner for task in dag.tasks}
+    return {
+        **{key: getattr(dag, key) for key in [*settings.split(), "dagrun_timeout"]},
+        "owner": owner,
+        "tags": dag.tags,
+        "params": dag.params.dump(),
+        "variables": {name: vars(value) for name, value in dag.user_defined_macros.items()},
+        "upstream": {task_id: sorted(task.upstream_task_ids) for task_id, task in dag.task_dict.items()},
+        "tasks": {task_id: {key: getattr(task, key) for key in fields} for task_id, task in tasks.items()},
+        "sensor": sensor
+        and {"bucket_key": sensor.bucket_key, "timeout": sensor.timeout, "poke_interval": sensor.poke_interval},
+    }
+
+
+def check_mutant(folder: Folder, text: bytes) -> None:
+    """Check that a pipeline, whatever its file holds, costs nobody but itself."""
+    file = folder.trial()
+    try:
+        file.write_bytes(text)
+        parse = folder.parse("staging")
+        check_report(folder, parse.problems, {file: text})
+        healthy = {dag_id: dag for dag_id, dag in parse.dags.items() if dag_id in folder.healthy}
+        assert healthy == folder.healthy, "a healthy DAG is another one"
+        check_repeats(folder, parse)
+        check_cost(folder, file, text)
+    finally:
+        file.unlink()
+
+
+def check_environment(folder: Folder, text: bytes) -> None:
+    """Check that an environment, whatever its file holds, is told of where it is broken."""
+    file = folder.config("staging")
+    before = file.read_bytes()
+    works = folder.root / "pipelines" / "healthy" / "works.yaml"
+    try:
+        file.write_bytes(text)
+        parse = folder.parse("staging")
+        check_report(folder, parse.problems, {file: text, works: works.read_bytes()})
+        assert parse.dags or parse.problems, "there are no DAGs, and nobody is told why"
+        check_repeats(folder, parse)
+    finally:
+        file.write_bytes(before)
+
+
+def check_report(folder: Folder, problems: List[Any], texts: Dict[Path, bytes]) -> None:
+    """Check that every problem has its place in a file that can have it, and prints."""
+    lines = {}
+    for file, text in texts.items():
+        lines[factory.shown(folder.root, file)] = text.decode("utf-8-sig", errors="replace").splitlines() or [""]
+    for problem in problems:
+        assert problem.rule != "factory", problem
+        assert problem.path in lines, f"{problem.path} is another file"
+        report = str(problem)
+        assert "{source}" not in report, report
+        report.encode()
+        assert all(character.isprintable() for line in report.split("\n") for character in line), repr(report)
+        assert 1 <= problem.line <= len(lines[problem.path]), f"line {problem.line} is none of the file's"
+        line = lines[problem.path][problem.line - 1]
+        assert 1 <= problem.column <= len(line) + 1, f"column {problem.column} is none of the line's"
+        assert len(problem.source) in (0, len(line)), "the line shown is another one"
+
+
+def check_repeats(folder: Folder, parse: Parse) -> None:
+    """Check that a second parse gives the same in the same order."""
+    again = folder.parse("staging")
+    assert list(again.dags.items()) == list(parse.dags.items()), "a second parse gives other DAGs"
+    assert list(map(str, again.problems)) == list(map(str, parse.problems)), "a second parse tells other problems"
+
+
+def check_cost(folder: Folder, file: Path, text: bytes) -> None:
+    """Check that a file takes about as long as a sound one of its size; both are measured side by side."""
+    size = max(len(text), LEAST_BYTES).bit_length()
+    sound = folder.trial(stem="sound")
+    limit = folder.costs.get(size, 0) * TIMES_AS_LONG
+    if limit and cost(folder, file) <= limit:
+        return
+    try:
+        sound.write_bytes(sound_text(1 << size))
+        for _ in range(3):  # the machine may have been busy
+            folder.costs[size] = min(folder.costs.get(size, 9.0), cost(folder, sound))
+            took = cost(folder, file)
+            if took <= folder.costs[size] * TIMES_AS_LONG:
+                return
+    finally:
+        sound.unlink()
+    raise AssertionError(f"it takes {took:.3f} s, a sound file of its size {folder.costs[size]:.3f} s")
+
+
+def cost(folder: Folder, file: Path) -> float:
+    """Give the seconds of CPU that reading and checking a file takes."""
+    cached: List[Any] = [factory.read_template, factory.Cron.problem]
+    for function in cached:
+        function.cache_clear()
+    context = factory.read_context(folder.root, "staging")
+    start = time.process_time()
+    factory.read_file(folder.root, file, context)
+    return time.process_time() - start
+
+
+def sound_text(size: int) -> bytes:
+    """Give a sound definition of about that many bytes."""
+    head = yaml.safe_dump({**HEALTHY, "providers": {}}).replace("providers: {}\n", "") + "providers:\n"
+    lines = [f"  p{number}: {{variables: {{territory: world}}}}\n" for number in range((size - len(head)) // 42)]
+    return (head + "".join(lines or ["  un: {}\n"])).encode()
