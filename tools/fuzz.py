@@ -12,10 +12,8 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set
 import psutil
 import yaml
 from hypothesis import HealthCheck, Verbosity, given, seed, settings
-from hypothesis.configuration import set_hypothesis_home_dir
 
 from tools.definitions import ETL, ROOT
-from tools.environments import LOCAL
 from tools.fuzzing import mutations, properties, valid
 from tools.fuzzing.properties import Folder
 from tools.fuzzing.valid import World
@@ -80,7 +78,6 @@ class Trial:
     """Tries properties on examples, and counts them."""
 
     def __init__(self, folder: Folder) -> None:
-        set_hypothesis_home_dir(str(LOCAL / "hypothesis"))  # type: ignore[no-untyped-call]
         self.folder, self.corpus = folder, corpus()
         self.examples = dict.fromkeys(PROPERTIES, 0)
 

@@ -1366,8 +1366,8 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> List[Problem]:
             problems.append(problem_in(planned.layers, ("depends_on", index), message, hint, "dependencies"))
     after: Dict[str, List[str]] = {task_id: [] for task_id in tasks}
     for name, others in before.items():
-        for other in others:
-            after[other].append(name)
+        for earlier in others:
+            after[earlier].append(name)
     missing = {task_id: len(others) for task_id, others in before.items()}
     ready = [task_id for task_id, number in missing.items() if not number]
     for done in ready:
