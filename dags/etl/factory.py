@@ -1733,7 +1733,7 @@ def read_file(root: Path, file: Path, context: Context, provider: Optional[str] 
     path, hint = shown(root, file), "a definition is pipelines/<family>/<name>.yaml"
     Hints.left = MAX_HINTS
     try:
-        if file.suffix != ".yaml" or file.parent.parent != root / "pipelines":
+        if file.suffix != ".yaml" or file.parent.parent != root / "pipelines" or file.parent.is_symlink():
             raise Rejected(Problem(path, 1, 1, "is not called or placed like a definition", hint, "schema"))
         kinds: List[Tuple[str, Type[Text]]] = [(file.parent.name, FamilyName), (file.stem, PipelineName)]
         for text, kind in kinds:

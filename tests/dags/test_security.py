@@ -1,0 +1,81 @@
+"""From a definition there is no way to code, to another file or to what the process knows.
+
+What templates may name is in tests/data/bad/template_reaches_out.yaml, markup in tests/e2e/browser/test_markup.py.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.trees import SMALL, dag_bag, import_error, tree
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
+
+
+@pytest.mark.parametrize(
+    "tag",
+    [
+        "!!python/object/apply:os.system ['touch {0}']",
+        "!!python/object/new:os.system ['touch {0}']",
+        "!!python/object/apply:subprocess.check_call [[touch, '{0}']]",
+        "!!python/name:os.system",
+        "!!python/module:os",
+        "!include {0}",
+        "!ENV ${{HOME}}",
+    ],
+)
+def test_a_tag_runs_nothing(tag: str, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL, "cwr/case.yaml": f"description: {tag.format(trace)}\n{SMALL}"})
+
+    bag = dag_bag(root)
+
+    assert not trace.exists()
+    assert set(bag.dags) == {"cwr-big_dag_un", "cwr-big_dag_wcm"}
+    assert "case.yaml:1:14: not YAML: could not determine a constructor for the tag" in import_error(bag)
+
+
+def test_a_text_that_is_called_like_a_file_stays_a_text(tmp_path: Path) -> None:
+    names = [
+        "/etc/passwd",
+        "load.sh",
+        "load.sql",
+        "load.json",
+        "../../configs/development.yaml",
+        "${HOME}",
+        "~",
+        "file:x",
+    ]
+    secret = tmp_path / "dags" / "etl" / "load.sh"
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL.replace("loader}", f"loader, command: {names}}}")})
+    secret.write_text("secret")
+
+    bag = dag_bag(root)
+
+    assert not bag.import_errors
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            task.resolve_template_files()
+            task.render_template_fields({"params": {}})
+            assert task.overrides["containerOverrides"][0]["command"] == names
+
+
+def test_a_path_leads_nowhere_else(tmp_path: Path) -> None:
+    import factory
+
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    outside = tmp_path / "outside.yaml"
+    outside.write_text(SMALL)
+    (root / "pipelines" / "cwr" / "link.yaml").symlink_to(outside)
+    (root / "pipelines" / "linked").symlink_to(tmp_path)
+    for dag_id in ("linked-outside_dag_un", "cwr-link_dag_un"):  # as a worker looks for one
+        assert factory.load(root, "development", dag_id).definitions == []
+
+    found = factory.load(root, "development")
+
+    assert {definition.pipeline for definition in found.definitions} == {"big"}
+    for environment in ("../../outside", str(outside.with_suffix("")), "development/../development"):
+        assert not factory.load(root, environment).definitions
