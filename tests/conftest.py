@@ -14,6 +14,7 @@ for name in list(os.environ):
         del os.environ[name]
 os.environ["AIRFLOW_HOME"] = str(TESTS.parent / ".local" / "home" / "tests")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
+os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(TESTS.parent / ".local" / "hypothesis")
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:

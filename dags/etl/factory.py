@@ -150,8 +150,13 @@ class Problem(NamedTuple):
     source: str = ""
     width: int = 1
 
+    @property
+    def place(self) -> str:
+        """Where it is, as editors take it."""
+        return f"{self.path}:{self.line}:{self.column}"
+
     def __str__(self) -> str:
-        lines = [f"{self.path}:{self.line}:{self.column}: {self.message} [{self.rule}]"]
+        lines = [f"{self.place}: {self.message} [{self.rule}]"]
         if self.source:
             start = max(0, self.column - 80)
             shown = self.source[start : start + 120]
@@ -1555,9 +1560,7 @@ def plan_task(
     if length > MAX_OVERRIDES:
         message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
         report(("environment",) if task.environment else ("command",), message, "put the data on S3", "ecs")
-    places = {
-        key: str(problem_in(layers, (key,), "", "", "")).partition(": ")[0] for key in ("cluster", "task_definition")
-    }
+    places = {key: problem_in(layers, (key,), "", "", "").place for key in ("cluster", "task_definition")}
     return PlannedTask(task, layers, operator, references, places), problems
 
 

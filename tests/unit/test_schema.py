@@ -46,11 +46,12 @@ UNSEEN = {
     "param_default_of_other_type": "a value is compared with a schema beside it",
     "param_without_default": "another layer may say it",
     "provider_name_too_long": "the id is made of three names",
+    "task_called_like_the_sensor": "only beside wait_for the name is taken",
     "template_task_definition_without_container": "any of five layers may say the container",
     "text_is_date": "editors read YAML 1.2, where a date is text",
-    "task_called_like_the_sensor": "only beside wait_for the name is taken",
-    "wait_for_without_address": "another layer may say it",
+    "too_many_tasks": "tasks times providers are counted",
     "unknown_environment": "environments are other files",
+    "wait_for_without_address": "another layer may say it",
 }
 
 
