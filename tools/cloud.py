@@ -18,7 +18,11 @@ class CloudError(Exception):
 
 def client(service: str, region: str) -> Any:
     """Give a boto3 client; ``AWS_ENDPOINT_URL`` leads it to another address, as newer boto3 do by themselves."""
-    return boto3.client(service, region_name=region, endpoint_url=os.environ.get("AWS_ENDPOINT_URL"), config=RETRIES)
+    address = os.environ.get("AWS_ENDPOINT_URL")
+    try:
+        return boto3.client(service, region_name=region, endpoint_url=address, config=RETRIES)
+    except (BotoCoreError, ValueError) as error:  # such as a profile that is not there, or an address that is none
+        raise CloudError(f"there is no way to AWS: {error}") from error
 
 
 @contextmanager

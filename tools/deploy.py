@@ -96,8 +96,7 @@ def main(arguments: List[str]) -> int:
         if options.preflight:
             return preflight(etl, options)
         target = Target(options.environment, options.folder, region(etl, options.environment))
-        with explained("there is no way to S3"):
-            s3 = client("s3", target.region)
+        s3 = client("s3", target.region)
         return remove(s3, target, options) if options.remove else deploy(s3, target, etl, options)
     except check.UsageError as error:
         print(f"etl deploy: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from typing import List
 
+import boto3
 import pytest
 
 from tests.trees import REPOSITORY
@@ -35,6 +36,29 @@ def test_wrong_use_is_told(arguments: List[str], message: str, capsys: pytest.Ca
 
     assert left.value.code == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["staging"], ["staging", "--preflight"]], ids=" ".join)
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("AWS_PROFILE", "nobody", "The config profile (nobody) could not be found"),
+        ("AWS_ENDPOINT_URL", "elsewhere", "Invalid endpoint: elsewhere"),
+    ],
+)
+def test_settings_that_lead_to_no_aws_are_told_in_one_line(
+    name: str,
+    value: str,
+    message: str,
+    arguments: List[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setenv(name, value)
+
+    assert deploy.main(arguments) == 1
+    assert capsys.readouterr().err == f"etl deploy: there is no way to AWS: {message}\n"
 
 
 @pytest.mark.parametrize(
