@@ -176,11 +176,16 @@ def region(etl: Path, environment: str) -> str:
 
 
 def sources(etl: Path, target: Target) -> Dict[str, Path]:
-    """Give the files of this checkout that are deployed, by key."""
+    """Give the files of this checkout that are deployed, by key; raises Refused where one is missing."""
     files = {file.relative_to(etl).as_posix(): file for file in [etl / "factory.py", *check.definition_files(etl)]}
     found = {target.prefix + name: file for name, file in files.items() if OURS.fullmatch(name)}
     if not target.is_sandbox:  # a sandbox leaves what all folders share alone
         found.update({key: source(etl, target, key) for key in (IGNORE, REQUIREMENTS)})
+    for file in found.values():
+        if not file.is_file():
+            raise Refused(
+                f"there is no {file.name} in this checkout, which MWAA needs; take it back from git's history"
+            )
     return found
 
 
@@ -227,7 +232,10 @@ def commit_of(etl: Path, target: Target, keys: Iterable[str], whole: bool) -> st
     leaves out count too. ``whole``: what the commit has besides must not be missing.
     """
     root = Path(os.path.realpath(str(etl.parent.parent)))
-    sha = git("rev-parse", "--verify", "HEAD", root=root).decode().strip()
+    try:
+        sha = git("rev-parse", "--verify", "HEAD", root=root).decode().strip()
+    except RevisionError as error:
+        raise Refused(f"a deploy tells its commit, and there is none here; deploy from a clone. {error}") from None
     listed = git("ls-tree", "-r", "-z", sha, "--", "dags", "configs", ".airflowignore", "requirements.txt", root=root)
     rows = (row.split("\t", 1) for row in os.fsdecode(listed).split("\0") if row)
     committed = {path: row.split()[2] for row, path in rows}

@@ -394,25 +394,6 @@ def test_what_somebody_else_writes_meanwhile_is_found(place: Place) -> None:
 # ------------------------------------------------------------------------------------------------------- refusals
 
 
-def neither(place: Place) -> None:
-    """A field gets another name: the old factory reads the old name only, and the new one the new."""
-    place.edit(BIG, ("\ntasks:", "\nretired_tasks: [old]\ntasks:"))
-    place.commit()
-    place.deployed()
-    place.edit("dags/etl/factory.py", ("retired_tasks", "former_tasks"))
-    place.edit(BIG, ("retired_tasks", "former_tasks"))
-    place.commit()
-
-
-def another_reading(place: Place) -> None:
-    place.deployed()
-    place.edit(
-        "dags/etl/factory.py",
-        ("        definitions += found.definitions\n    ", "        definitions += found.definitions[1:]\n    "),
-    )
-    place.commit()
-
-
 def mistake(place: Place) -> None:
     place.edit(BIG, ("retries", "retrys"))
     place.commit()
@@ -441,10 +422,23 @@ def not_committed(place: Place) -> None:
     (place.root / WORKS).unlink()
 
 
+def no_requirements(place: Place) -> None:
+    place.git("rm", "-q", "requirements.txt")
+    place.commit()
+
+
+def no_ignored(place: Place) -> None:
+    """What dags/.airflowignore leads to is away."""
+    place.git("rm", "-q", ".airflowignore")
+    place.commit()
+
+
 REFUSED = {
     mistake: r"unknown key 'retrys'(?s:.*)nothing is deployed while there are problems",
     no_definitions: r"there is no definition in dags/etl/pipelines, and all that are deployed would go",
     unreadable_definitions: r"cannot be read: No such file",
+    no_requirements: r"there is no requirements\.txt in this checkout, which MWAA needs; ",
+    no_ignored: r"there is no \.airflowignore in this checkout, which MWAA needs; ",
     not_committed: rf"this is not what commit [0-9a-f]{{12}} has; .*:\n  {BIG}\n  {MORE}\n  {WORKS}\n$",
 }
 

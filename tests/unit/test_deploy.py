@@ -1,5 +1,6 @@
 """``./etl deploy`` before it speaks to AWS: the command line, and what it writes and prints."""
 
+from pathlib import Path
 from typing import List
 
 import boto3
@@ -92,3 +93,9 @@ def test_this_repositorys_airflowignore_hides_no_dag() -> None:
 
 def test_a_key_that_anybody_may_have_made_up_is_one_line() -> None:
     assert deploy.shown("airflow/dags/etl/a\nb\x1b[31m\u2028é") == r"airflow/dags/etl/a\x0ab\x1b[31m\x2028é"
+
+
+def test_without_a_commit_there_is_nothing_to_deploy(tmp_path: Path) -> None:
+    target = deploy.Target("staging", "test_merge", "eu-west-1")
+    with pytest.raises(deploy.Refused, match=r"deploy from a clone\. fatal: not a git repository"):
+        deploy.commit_of(tmp_path / "dags" / "etl", target, [], whole=True)
