@@ -5,13 +5,15 @@ harmless order -> reading back. Running it again is always right: it writes what
 """
 
 import argparse
+import math
 import os
 import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from tools import check, definitions, plan
 from tools.cloud import CloudError, client, explained
@@ -79,13 +81,14 @@ class Deployed(NamedTuple):
     files: Dict[str, bytes]  # content by key, of what is called like ours
     others: List[str]  # keys below our folder that are not
     odd: List[str]  # keys there that are no path, such as etl/../x, which nobody should follow
+    ages: Dict[str, float]  # seconds since each key was written, by S3's clock
 
 
 class Change(NamedTuple):
     """What is written."""
 
     writes: Dict[str, Optional[bytes]]  # by key and in this order; None is deleted
-    waits: Set[str]  # keys before which MWAA has to have copied the others
+    waits: Dict[str, int]  # keys before which MWAA gets this many seconds to copy what is there
 
 
 def main(arguments: List[str]) -> int:
@@ -257,18 +260,20 @@ def commit_of(etl: Path, target: Target, keys: Iterable[str], whole: bool) -> st
 
 def read(s3: Any, target: Target) -> Deployed:
     """Read all that the bucket has where we deploy to."""
-    found: List[str] = []
+    found: Dict[str, float] = {}
     with explained(f"{target} cannot be read"):
         for prefix in [target.prefix] + [IGNORE, REQUIREMENTS] * (not target.is_sandbox):
             for page in s3.get_paginator("list_objects_v2").paginate(Bucket=target.bucket, Prefix=prefix):
-                found += [entry["Key"] for entry in page.get("Contents", ())]
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                written_at = {entry["Key"]: entry["LastModified"] for entry in page.get("Contents", ())}
+                found.update({key: (now - then).total_seconds() for key, then in written_at.items()})
     keys = [key for key in found if key.startswith(target.prefix) and not key.endswith("/")]  # which marks a folder
     names = {key: key[len(target.prefix) :] for key in keys}
     odd = [key for key, name in names.items() if {"", ".", ".."} & set(name.split("/"))]
     ours = [key for key, name in names.items() if OURS.fullmatch(name)]
     others = sorted(set(keys) - {*odd, *ours})
     ours += [key for key in found if key in (IGNORE, REQUIREMENTS)]
-    return Deployed(dict(zip(ours, contents(s3, target, ours))), others, odd)
+    return Deployed(dict(zip(ours, contents(s3, target, ours))), others, odd, found)
 
 
 def contents(s3: Any, target: Target, keys: List[str]) -> Iterator[bytes]:
@@ -328,7 +333,7 @@ def commit_text(before: str, commit: str, path: str, is_there: bool) -> str:
     return "\n".join([first, *sorted(others + own)]) + "\n"
 
 
-def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only: str) -> Change:
+def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only: str, pause: int) -> Change:
     """Give what to write, in a harmless order; raises Refused where there is none, or where DAGs go unseen."""
     before, new = tree(target, deployed.files), tree(target, after)
     place = Place(target.folder, target.environment)
@@ -348,8 +353,27 @@ def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only
     paths = [target.prefix + path for step in order.steps for path in step]
     keys = [IGNORE, *paths, *others, REQUIREMENTS, target.prefix + COMMIT]
     differs = {key for key in {*deployed.files, *after} if deployed.files.get(key) != after.get(key)}
-    waits = {target.prefix + step[0] for step in order.steps[1:]} if order.matters else set()
+    waits = {target.prefix + step[0]: pause for step in order.steps[1:]} if order.matters else {}
+    first = pause - age_of_the_rest(target, deployed, paths)
+    if first > 0 and "factory.py" in before:  # without it, nothing is parsed
+        waits[paths[0]] = math.ceil(first)
     return Change({key: after.get(key) for key in keys if key in {*differs, *others}}, waits)
+
+
+def age_of_the_rest(target: Target, deployed: Deployed, keys: Sequence[str]) -> float:
+    """Give how many seconds ago anything was written that these keys may need: what is of another stage.
+
+    MWAA may not have copied it, as when a deploy was interrupted between two steps and is run again at once.
+    """
+    stages = {stage(target, key) for key in keys}
+    there = {key: stage(target, key) for key in deployed.files if key.startswith(target.prefix)}
+    ages = [deployed.ages[key] for key, of in there.items() if of != COMMIT and stages - {of}]
+    return min(ages, default=math.inf)
+
+
+def stage(target: Target, key: str) -> str:
+    """Give what a key begins with below our folder: factory.py, configs, pipelines or commit.txt."""
+    return key[len(target.prefix) :].split("/")[0]
 
 
 def is_definition(path: str) -> bool:
@@ -378,12 +402,12 @@ def print_plan(target: Target, before: Mapping[str, bytes], after: Mapping[str, 
         )
 
 
-def print_change(change: Change, pause: int) -> None:
+def print_change(change: Change) -> None:
     """Print what is to be written, in its order."""
     print()
     for key, content in change.writes.items():
         if key in change.waits:
-            print(f"  wait {pause} s for MWAA to copy that, before")
+            print(f"  wait {change.waits[key]} s for MWAA to copy what is there, before")
         print(f"  delete  {shown(key)}" if content is None else f"  upload  {key}  {len(content):,} bytes")
 
 
@@ -413,13 +437,13 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
     refuse_hiding(new.get(IGNORE, b"").decode(errors="replace"))
     commit = commit_of(etl, target, [only] if only else new, whole=not only)
     after = after_deploy(target, deployed, new, only, commit)
-    change = changes(target, deployed, after, only)
+    change = changes(target, deployed, after, only, options.pause)
     for key in deployed.odd:
         print(f"left alone, since it is no path: {shown(key)}")
     if not change.writes:
         print(f"\nnothing to deploy: {target} is as commit {commit} has it")
         return 0
-    print_change(change, options.pause)
+    print_change(change)
     warn_of_requirements(deployed, change)
     if options.dry_run:
         print("\nnothing was written: this is a dry run")
@@ -427,7 +451,7 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
     if not (options.yes or confirmed(f"\nDeploy commit {commit[:12]}{commit[40:]} to {target}?")):
         print("nothing was written")
         return 1
-    version = write(s3, target, change, commit, options.pause)
+    version = write(s3, target, change, commit)
     verify(s3, target, after, whole=not only)
     deleted = list(change.writes.values()).count(None)
     print(f"\nuploaded {len(change.writes) - deleted}, deleted {deleted}; read back, {target} is what was meant.")
@@ -448,12 +472,13 @@ def confirmed(question: str) -> bool:
         return False
 
 
-def write(s3: Any, target: Target, change: Change, commit: str, pause: int) -> str:
+def write(s3: Any, target: Target, change: Change, commit: str) -> str:
     """Write or delete one object after the other; give the version that requirements.txt has now, "" if none."""
     version = ""
     for key, content in check.with_progress(list(change.writes.items()), "writing"):
         if key in change.waits:
-            time.sleep(pause)
+            print(f"waiting {change.waits[key]} s for MWAA to copy what is there", flush=True)
+            time.sleep(change.waits[key])
         where = {"Bucket": target.bucket, "Key": key}
         with explained(f"s3://{target.bucket}/{shown(key)} cannot be written; run it again to go on"):
             if content is None:
@@ -523,8 +548,8 @@ def remove(s3: Any, target: Target, options: argparse.Namespace) -> int:
         return 1
     # Without its environment, a factory tells of a problem: it goes before that.
     stages = ("pipelines", "factory.py", "configs", COMMIT)
-    ours = sorted(deployed.files, key=lambda key: (stages.index(key[len(target.prefix) :].split("/")[0]), key))
-    write(s3, target, Change(dict.fromkeys([*deployed.others, *ours]), set()), "", 0)
+    ours = sorted(deployed.files, key=lambda key: (stages.index(stage(target, key)), key))
+    write(s3, target, Change(dict.fromkeys([*deployed.others, *ours]), {}), "")
     left = read(s3, target)
     if left.files or left.others:
         raise Refused(f"somebody else has written to {target} meanwhile; run it again")

@@ -4,6 +4,7 @@ import json
 import os
 import pty
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -92,7 +93,7 @@ class Place:
 
     def deploy(self, *arguments: str, status: int = 0, **environ: str) -> str:
         """Run the command; give what it prints."""
-        done = self.run("-m", "tools.deploy", *arguments, **environ)
+        done = self.run("-m", "tools.deploy", "--pause", "0", *arguments, **environ)
         assert done.returncode == status, done.stdout
         return done.stdout
 
@@ -103,7 +104,7 @@ class Place:
             patch.setattr(definitions, "ETL", self.root / "dags" / "etl")
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "ETL_FOLDER"):
                 patch.setenv(name, self.environ[name])
-            ended = deploy.main(list(arguments))
+            ended = deploy.main(["--pause", "0", *arguments])
         out, err = self.capsys.readouterr()
         assert ended == status, out + err
         return out + err
@@ -319,10 +320,10 @@ def test_at_no_moment_of_a_deploy_or_of_its_rollback_is_a_dag_away(place: Place)
     start = place.git("rev-parse", "HEAD")
     states = [place.deployed()]
     new_language(place)
-    states += place.moments(states[-1], place.deploy("staging", "--pause", "0"))
+    states += place.moments(states[-1], place.deploy("staging"))
     there = len(states)
     place.git("reset", "--quiet", "--hard", start)
-    rollback = place.deploy("staging", "--pause", "0")
+    rollback = place.deploy("staging")
     states += place.moments(states[-1], rollback)
 
     # Both times in an order of its own, and as it was said.
@@ -351,14 +352,42 @@ def test_mwaa_has_time_to_copy_where_the_order_matters(place: Place, monkeypatch
         place.edit(f"configs/{name}.yaml", ("variables:", "variables:\n  other: x"))
     place.edit(BIG, ("command: [", 'command: ["{{ env.other }}", '))
     place.commit()
-    held: List[Dict[str, bytes]] = []
-    monkeypatch.setattr(deploy.time, "sleep", lambda seconds: held.append({**place.bucket(), "": b"%d" % seconds}))
+    waited: List[Tuple[int, Dict[str, bytes]]] = []
 
-    output = place.here("staging", "--pause", "7")
+    def interrupted(seconds: int) -> None:
+        waited.append((seconds, place.bucket()))
+        if len(waited) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(deploy.time, "sleep", interrupted)
+    outputs = [place.here("staging", "--pause", "10000", status=status) for status in (130, 0)]
 
     configs = {key: content for key, content in place.files().items() if "/configs/" in key}
-    assert held == [{**FOREIGN, **before, **configs, "": b"7"}]
-    assert "wait 7 s for MWAA to copy that, before\n  upload  airflow/dags/etl/pipelines/cwr/big.yaml" in output
+    half = {**FOREIGN, **before, **configs}
+    # What is there was itself written just now; and what the interrupted one has written needs its time, too.
+    assert [held for _, held in waited] == [{**FOREIGN, **before}, half, half]
+    assert [9000 < seconds <= 10000 for seconds, _ in waited] == [True] * 3
+    assert waited[1][0] == 10000
+    for output, file in zip(outputs, ["configs/development.yaml", "pipelines/cwr/big.yaml"]):
+        assert re.search(rf"  wait \d+ s for MWAA to copy what is there, before\n  upload  {ETL}{file}", output)
+    assert "\nwaiting 10000 s for MWAA to copy what is there\n" in outputs[0]
+
+
+def test_what_is_of_one_kind_needs_no_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Definitions do not depend on one another; and the others have been there for a day."""
+    place.deployed()
+    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
+    place.commit()
+    read = deploy.read
+
+    def aged(s3: Any, target: deploy.Target) -> deploy.Deployed:
+        deployed = read(s3, target)
+        ages = {key: age + 86400 * ("pipelines" not in key) for key, age in deployed.ages.items()}
+        return deployed._replace(ages=ages)
+
+    monkeypatch.setattr(deploy, "read", aged)
+
+    assert "wait" not in place.here("staging", "--dry-run", "--pause", "10000")
 
 
 def test_an_interrupted_deploy_has_done_no_harm_and_is_finished_by_the_next(place: Place) -> None:
@@ -381,7 +410,7 @@ def test_what_somebody_else_writes_meanwhile_is_found(place: Place) -> None:
     place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
     place.commit()
 
-    done = place.run("-c", MEDDLING, "1", "write", "staging")
+    done = place.run("-c", MEDDLING, "1", "write", "staging", "--pause", "0")
 
     assert done.returncode == 1, done.stdout
     assert (
@@ -629,10 +658,13 @@ def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -
     output = b""
     while b"[y/N]" not in output:
         output += os.read(terminal, 4096)
-    os.write(terminal, typed)
     try:
         while True:
-            output += os.read(terminal, 4096)
+            os.write(
+                terminal, typed
+            )  # again: Python does not see a Ctrl-C between its question and its wait for a line
+            while select.select([terminal], [], [], 1)[0]:
+                output += os.read(terminal, 4096)
     except OSError:  # it has ended
         pass
     _, ended = os.waitpid(pid, 0)
