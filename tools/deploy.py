@@ -299,7 +299,10 @@ def refuse_foreign(s3: Any, target: Target, deployed: Deployed) -> None:
         with explained(f"s3://{target.bucket}/{key} cannot be read"):
             if "commit" in s3.head_object(Bucket=target.bucket, Key=key)["Metadata"]:
                 return
-    raise Refused(f"{target} is not of ./etl deploy; name another --folder, or empty it with: aws s3 rm --recursive")
+    raise Refused(
+        f"{target} is not of ./etl deploy; name another --folder, or if it is yours, empty it:"
+        f"\n  aws s3 rm --recursive {target}"
+    )
 
 
 # ---------------------------------------------------------------------------------------------------- the changes
@@ -432,7 +435,7 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
         below = [target.prefix + path for path in tree(target, deployed.files)]
         only = chosen(options.only, etl, target, below)
         if not only:
-            raise check.UsageError(f"{options.only} is no file that is deployed{' there' * target.is_sandbox}")
+            raise check.UsageError(f"{options.only} is neither a file that is deployed nor one that is at {target}")
     new = {key: file.read_bytes() for key, file in files.items() if key == (only or key)}
     refuse_hiding(new.get(IGNORE, b"").decode(errors="replace"))
     commit = commit_of(etl, target, [only] if only else new, whole=not only)
@@ -455,7 +458,8 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
     verify(s3, target, after, whole=not only)
     deleted = list(change.writes.values()).count(None)
     print(f"\nuploaded {len(change.writes) - deleted}, deleted {deleted}; read back, {target} is what was meant.")
-    print(f"{options.only or 'It'} is at commit {commit}.")
+    is_at = "is gone, as in" if only and only not in after else "is at"
+    print(f"{options.only or 'It'} {is_at} commit {commit}.")
     print("MWAA copies it within about 30 s; do not trigger a DAG for a minute.")
     if REQUIREMENTS in change.writes:
         print(requirements_note(version))
@@ -480,7 +484,7 @@ def write(s3: Any, target: Target, change: Change, commit: str) -> str:
             print(f"waiting {change.waits[key]} s for MWAA to copy what is there", flush=True)
             time.sleep(change.waits[key])
         where = {"Bucket": target.bucket, "Key": key}
-        with explained(f"s3://{target.bucket}/{shown(key)} cannot be written; run it again to go on"):
+        with explained(f"s3://{target.bucket}/{shown(key)} cannot be written; once that is mended, run it again"):
             if content is None:
                 s3.delete_object(**where)
                 continue

@@ -541,8 +541,9 @@ def test_one_file_goes_alone(place: Place) -> None:
     commit = place.commit()
 
     place.deploy("staging", "--only", "big.yaml", ETL_FOLDER=str((place.root / BIG).parent))
-    place.deploy("staging", "--only", WORKS)
+    gone = place.deploy("staging", "--only", WORKS)
 
+    assert f"{WORKS} is gone, as in commit {commit}." in gone
     held = place.bucket()
     assert held[f"{ETL}commit.txt"].decode().splitlines() == [first, f"{commit} pipelines/cwr/big.yaml"]
     expected = {**before, f"{ETL}pipelines/cwr/big.yaml": (place.root / BIG).read_bytes(), **FOREIGN}
@@ -552,7 +553,9 @@ def test_one_file_goes_alone(place: Place) -> None:
     (bag,) = place.parsed(place.synced(place.bucket()))
     assert f"Commit **{commit[:12]}**" in bag["dags"]["cwr-big_dag_un"][2]
     assert f"Commit **{first[:12]}**" in bag["dags"]["cwr-medium_dag_wcm"][2]
-    assert "README.md is no file that is deployed" in place.refused("staging", "--only", "README.md", status=2)
+    for path in ("README.md", WORKS):
+        output = place.refused("staging", "--only", path, status=2)
+        assert f"{path} is neither a file that is deployed nor one that is at s3://" in output
 
 
 def test_one_file_that_does_not_go_with_what_is_deployed_is_refused(place: Place) -> None:
@@ -605,7 +608,9 @@ def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -
 def test_somebody_elses_folder_is_not(option: List[str], place: Place) -> None:
     output = place.refused("staging", "--folder", "other_team", *option)
 
-    assert "airflow/dags/other_team/ is not of ./etl deploy" in output
+    address = "s3://vm-data-provisioning-staging/airflow/dags/other_team/"
+    assert f"{address} is not of ./etl deploy" in output
+    assert f"\n  aws s3 rm --recursive {address}\n" in output
 
 
 # ----------------------------------------------------------------------------------------------------- odd buckets
