@@ -30,6 +30,7 @@ DIRTY = " with uncommitted changes"
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}"
 OURS = re.compile(rf"factory\.py|commit\.txt|configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml")
 SANDBOX = re.compile(r"(?!(?:configs|pipelines)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # .airflowignore hides the two
+ROLE = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:role/.+")
 MAX_BYTES = 2 * factory.MAX_FILE_BYTES  # of an object that is read; ours are smaller
 CONNECTIONS = 10  # as many as a boto3 client keeps
 
@@ -151,8 +152,10 @@ def parse(arguments: List[str], environments: List[str]) -> argparse.Namespace:
         parser.error("--remove takes a whole sandbox away; name one, such as: --folder test_merge --remove")
     if options.preflight and (options.remove or options.only is not None or options.dry_run or options.folder != "etl"):
         parser.error("--preflight only asks; of the other options it takes --role")
-    if options.role and not options.preflight:
+    if options.role is not None and not options.preflight:
         parser.error("--role goes with --preflight")
+    if options.role is not None and not ROLE.fullmatch(options.role):  # "" too, of a script's variable that is not set
+        parser.error(f"--role {options.role!r} is no ARN of a role, such as arn:aws:iam::000000000000:role/mwaa")
     return options
 
 

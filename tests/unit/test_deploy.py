@@ -29,6 +29,8 @@ ONE, OTHER = "1" * 40, "2" * 40
         (["staging", "--folder", "x", "--remove", "--only", "x"], "--remove takes a whole sandbox away"),
         (["staging", "--preflight", "--dry-run"], "--preflight only asks"),
         (["staging", "--role", "arn"], "--role goes with --preflight"),
+        (["staging", "--preflight", "--role", "mwaa"], "--role 'mwaa' is no ARN of a role"),
+        (["staging", "--preflight", "--role", ""], "--role '' is no ARN of a role"),
     ],
 )
 def test_wrong_use_is_told(arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -121,6 +121,7 @@ def test_the_options_are_airflows() -> None:
 
 def test_the_commands_of_deploying_are_taken() -> None:
     lines = [line.strip() for block in blocks("operations.md", "sh") for line in block.text.splitlines()]
+    lines = [line.replace("<ARN of MWAA's execution role>", "arn:aws:iam::000000000000:role/mwaa") for line in lines]
     commands = [shlex.split(re.sub(r"<.*?>", "x", line), comments=True) for line in lines if "./etl deploy" in line]
     assert len(commands) > 5
     for command in commands:
