@@ -1028,7 +1028,7 @@ def check_extent(document: Document, providers: int) -> None:
         message = (
             f"{providers} providers of {tasks} tasks are {tasks * providers} tasks; a file has at most {MAX_TASKS}"
         )
-    elif len(json.dumps(list(shared.items()), default=str)) * providers > MAX_CHARACTERS:
+    elif len(repr(shared)) * providers > MAX_CHARACTERS:
         message = f"the pipeline is too long for {providers} providers"
     else:
         return

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies
 
 from tests.trees import DATA, python, stem, tree
-from tools import fuzz
+from tools.fuzzing import trials
 from tools.fuzzing.properties import Folder
 
 CASES = sorted((DATA / "fuzz").glob("*.yaml"))
@@ -27,14 +27,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
 
 @pytest.mark.parametrize(("kind", "number"), [("valid", 30), ("mutant", 60), ("environment", 40)])
 def test_what_has_to_hold_holds_for_some(folder: Folder, kind: str, number: int) -> None:
-    failure = fuzz.Trial(folder).run(kind, number, start=1)
+    failure = trials.Trial(folder).run(kind, number, start=1)
 
     assert failure is None, f"{failure.reason}\n{failure.case.decode(errors='replace')}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=stem)
 def test_what_once_failed_holds(folder: Folder, case: Path) -> None:
-    fuzz.replay(folder, case)
+    trials.replay(folder, case)
 
 
 def test_hash_seeds_change_nothing(tmp_path: Path) -> None:
@@ -58,10 +58,10 @@ def test_what_fails_is_told_and_kept_as_its_smallest_example(
     def check(folder: Folder, text: bytes) -> None:
         assert len(text) < 3, "three bytes are too many"
 
-    monkeypatch.setattr(fuzz, "PROPERTIES", {"mutant": fuzz.Property(lambda corpus: strategies.binary(), check)})
-    monkeypatch.setattr(fuzz, "CASES", tmp_path / "fuzz")
+    monkeypatch.setattr(trials, "PROPERTIES", {"mutant": trials.Property(lambda corpus: strategies.binary(), check)})
+    monkeypatch.setattr(trials, "CASES", tmp_path / "fuzz")
 
-    status = fuzz.main(["--minutes", "0.02", "--seed", "3"])
+    status = trials.main(["--minutes", "0.02", "--seed", "3"])
 
     logging.disable(logging.NOTSET)
     (case,) = (tmp_path / "fuzz").iterdir()
@@ -71,7 +71,7 @@ def test_what_fails_is_told_and_kept_as_its_smallest_example(
     assert f"kept as {case}" in output
     assert "1 failures" in output.splitlines()[-1]
     with pytest.raises(AssertionError, match="three bytes"):
-        fuzz.replay(Folder(tmp_path / "again"), case)
+        trials.replay(Folder(tmp_path / "again"), case)
 
 
 def test_a_mistake_in_the_layers_is_found(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,7 +81,7 @@ def test_a_mistake_in_the_layers_is_found(folder: Folder, monkeypatch: pytest.Mo
         return plan(task_id, layers, models[::-1], *more)
 
     monkeypatch.setattr(factory, "plan_task", upside_down)
-    example = fuzz.read_world((DATA / "fuzz" / "valid-layers.yaml").read_bytes())
+    example = trials.read_world((DATA / "fuzz" / "valid-layers.yaml").read_bytes())
 
     with pytest.raises(AssertionError, match=r"\(built, expected\)"):
-        fuzz.PROPERTIES["valid"].check(folder, example)
+        trials.PROPERTIES["valid"].check(folder, example)

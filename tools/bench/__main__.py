@@ -35,7 +35,7 @@ Exit status: 0 measured, 1 it cannot be measured, 2 wrong use."""
 def main(arguments: List[str]) -> int:
     """Measure, print and write; gives the exit status."""
     if arguments[:1] == ["fuzz"]:
-        return int(importlib.import_module("tools.fuzz").main(arguments[1:]))
+        return int(importlib.import_module("tools.fuzzing.trials").main(arguments[1:]))
     options = parse(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that nothing is left in memory
     started = time.monotonic()

@@ -1,7 +1,7 @@
 """Definitions made by chance, and what has to hold of each of them."""
 
-from hypothesis.configuration import set_hypothesis_home_dir
+import os
 
 from tools.environments import LOCAL
 
-set_hypothesis_home_dir(str(LOCAL / "hypothesis"))  # type: ignore[no-untyped-call]
+os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", str(LOCAL / "hypothesis"))  # before it is imported
