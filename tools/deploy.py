@@ -165,7 +165,8 @@ def preflight(etl: Path, options: argparse.Namespace) -> int:
     if not report.problems:
         from tools.preflight import preflight as ask
 
-        report = report._replace(problems=ask(etl, options.environment, options.role))
+        problems = ask(etl, options.environment, options.role)
+        report = report._replace(problems=problems, environments=1)
     check.print_report(report, "text")
     return 1 if report.problems else 0
 

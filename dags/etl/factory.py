@@ -78,7 +78,7 @@ KeyPath = Tuple[Any, ...]
 MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks fit.
-MAX_VALUES = 100_000  # keys and values as they are written
+MAX_VALUES = 50_000  # keys and values as they are written
 MAX_NUMBER = 100  # characters: reading a number takes the square of them
 MAX_TASKS = 30_000  # of all DAGs of a file
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers

@@ -57,7 +57,7 @@ def lines(pattern: str, number: int) -> str:
 # Each of at most 512 KiB, as more is not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
-    "40,000 unknown keys": lambda: SMALL + lines("k{}: 1\n", 40_000),
+    "24,000 unknown keys": lambda: SMALL + lines("k{}: 1\n", 24_000),
     "10,000 wrong providers": lambda: SMALL + lines("  p{}: {{retrys: 1}}\n", 10_000),
     "10,000 wrong names": lambda: SMALL + lines("  P{}: {{}}\n", 10_000),
     "3,000 unknown tasks": lambda: (
@@ -85,7 +85,7 @@ TEXTS: Dict[str, Callable[[], str]] = {
     "an alias bomb": lambda: "a0: &a0 [x, x]\n" + lines("a{1}: &a{1} [*a{0}, *a{0}, *a{0}]\n", 9),
     "40,000 environments": lambda: f"{HEAD}environments: [{lines('e{}, ', 40_000)}]\n{LOAD}{UN}",
     "1,000 params": lambda: f"{HEAD}params: {{{lines('p{}: {{default: 1, type: string}}, ', 1000)}}}\n{LOAD}{UN}",
-    "50,000 duplicates": lambda: HEAD + LOAD + "providers:\n" + "  un: {}\n" * 50_000,
+    "24,000 duplicates": lambda: HEAD + LOAD + "providers:\n" + "  un: {}\n" * 24_000,
     "control characters": lambda: "".join(map(chr, range(32))) * 10_000,
     "NUL": lambda: "\0" * 500_000,
     "passwords": lambda: f"{HEAD}{LOAD[:-3]}, environment: {{{lines('password{}: xyz{}, ', 15_000)}}}}}}}\n{UN}",
