@@ -53,7 +53,6 @@ def svg(figures: Figures, row: str = "parse") -> str:
     for number in numbers:
         drawn.append(f'<line class="grid" x1="{x(number):.0f}" x2="{x(number):.0f}" y1="{TOP}" y2="{BOTTOM}"/>')
         drawn.append(text(x(number), BOTTOM + 22, f"{number:,}", "middle"))
-    drawn.append(text(RIGHT + 22, BOTTOM + 22, "providers"))
     drawn.append(
         f'<line class="limit" x1="{LEFT}" x2="{RIGHT}" y1="{y(IMPORT_TIMEOUT):.0f}" y2="{y(IMPORT_TIMEOUT):.0f}"/>'
     )
