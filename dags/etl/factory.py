@@ -911,6 +911,7 @@ def credentials(node: Any, path: KeyPath, name: str) -> Iterator[Tuple[KeyPath, 
 def read_document(root: Path, file: Path) -> Document:
     """Read a definition: a regular file (no link, pipe or device) of UTF-8, at most 512 KiB. Raises Rejected."""
     path = shown(root, file)
+    Hints.left = MAX_HINTS
 
     def rejected(message: str, hint: str) -> Rejected:
         return Rejected(Problem(path, 1, 1, message, hint, "schema"))
@@ -1734,7 +1735,6 @@ def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
 def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> Found:
     """Give the DAGs of one file, or of one of its providers."""
     path, hint = shown(root, file), "a definition is pipelines/<family>/<name>.yaml"
-    Hints.left = MAX_HINTS
     try:
         if file.suffix != ".yaml" or file.parent.parent != root / "pipelines" or file.parent.is_symlink():
             raise Rejected(Problem(path, 1, 1, "is not called or placed like a definition", hint, "schema"))

@@ -5,7 +5,7 @@ from pathlib import Path
 import factory
 import pytest
 
-from tests.trees import DATA, stem, tree
+from tests.trees import DATA, SMALL, stem, tree
 
 BAD = sorted((DATA / "bad").glob("*.yaml"))
 
@@ -65,7 +65,6 @@ def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> No
     ],
 )
 def test_a_file_of_another_name_is_told(name: str, expected: str, tmp_path: Path) -> None:
-    from tests.trees import SMALL
 
     found = factory.load(tree(tmp_path, {name: SMALL}), "development")
 
@@ -105,7 +104,6 @@ def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -
     ],
 )
 def test_a_bad_environment_builds_nothing_and_says_where(text: str, expected: str, tmp_path: Path) -> None:
-    from tests.trees import SMALL
 
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     (root / "configs" / "development.yaml").write_text(text)
@@ -126,3 +124,15 @@ def test_no_environment_is_guessed(name: str, expected: str, tmp_path: Path) -> 
     assert problem.message == expected
     assert "AIRFLOW__ETL__ENVIRONMENT" in problem.hint
     assert "development, staging" in problem.hint
+
+
+def test_the_same_mistakes_are_told_in_the_same_way_again(tmp_path: Path) -> None:
+    many = "".join(f"k{number}: 1\n" for number in range(80))  # of 100 that are told what they were to be
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    for file in (root / "configs" / "development.yaml", root / "pipelines" / "cwr" / "big.yaml"):
+        file.write_text(many)
+        first, again = (list(map(str, factory.load(root, "development").problems)) for _ in range(2))
+        (root / "configs" / "development.yaml").write_bytes((DATA / "configs" / "development.yaml").read_bytes())
+
+        assert first == again
+        assert sum("known: " in problem for problem in first) == 80
