@@ -65,7 +65,6 @@ def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> No
     ],
 )
 def test_a_file_of_another_name_is_told(name: str, expected: str, tmp_path: Path) -> None:
-
     found = factory.load(tree(tmp_path, {name: SMALL}), "development")
 
     assert not found.definitions
@@ -104,7 +103,6 @@ def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -
     ],
 )
 def test_a_bad_environment_builds_nothing_and_says_where(text: str, expected: str, tmp_path: Path) -> None:
-
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     (root / "configs" / "development.yaml").write_text(text)
 
