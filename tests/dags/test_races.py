@@ -1,7 +1,4 @@
-"""Definitions that change while they are read, as a sync of S3 changes them: nothing escapes, nobody else notices.
-
-``PARSES=1000 ./etl test dags -k races`` takes longer.
-"""
+"""Definitions that change while they are read, as a sync of S3 changes them: nothing escapes, nobody else notices."""
 
 import logging
 import multiprocessing
@@ -15,7 +12,7 @@ import pytest
 from tests.trees import SMALL
 from tools.fuzzing.properties import Folder, stored
 
-PARSES = int(os.environ.get("PARSES", "150"))
+PARSES = 1000
 TEXTS: List[bytes] = [
     SMALL.encode(),
     SMALL.encode()[:70],
