@@ -1187,10 +1187,7 @@ def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> List[P
     for place, text in texts:
         template = read_template(text)
         if template.message:
-            hint = template.hint or nearest(template.within, template.known)
-            problems.append(
-                document.problem((*path, *place), template.message, hint, "template", within=template.within)
-            )
+            problems.append(document.problem((*path, *place), *template.told(), "template", within=template.within))
     return problems
 
 
@@ -1239,6 +1236,10 @@ class Template(NamedTuple):
     within: str  # the part of the text that is wrong
     members: List[Tuple[str, str]]  # (env | provider | params, member)
     known: Iterable[str] = ()  # what could have been meant by it
+
+    def told(self) -> Tuple[str, str]:
+        """Give message and hint; a near name is looked for at each place that is told, and not when parsing."""
+        return self.message, self.hint or nearest(self.within, self.known)
 
 
 @lru_cache(maxsize=4096)
@@ -1420,8 +1421,7 @@ def check_settings(settings: Settings, layers: List[Layer], context: Context) ->
         if not url:
             report(("wait_for",), "wait_for needs an address on S3", "write 's3: s3://bucket/key'", "schema")
         if template.message:
-            hint = template.hint or nearest(template.within, template.known)
-            report(("wait_for", "s3"), template.message, hint, "template", template.within)
+            report(("wait_for", "s3"), *template.told(), "template", template.within)
         if again:
             report(("wait_for", "s3"), *not_idempotent(again.group()), "idempotency", again.group())
     return problems
@@ -1534,8 +1534,7 @@ def plan_task(
         if "{" in text:
             template = read_template(text)
             if template.message:
-                hint = template.hint or nearest(template.within, template.known)
-                report(path, template.message, hint, "template", template.within)
+                report(path, *template.told(), "template", template.within)
             references += [(path, *member) for member in template.members]
         again = NOT_IDEMPOTENT.search(text)
         if again:
