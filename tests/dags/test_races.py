@@ -50,7 +50,7 @@ def disturb(root: Path, seed: int) -> None:
                     other.unlink()
                 file.parent.rmdir()
             else:  # a config that is complete at every moment
-                beside = root / "configs" / ".staging.yaml"
+                beside = root / "configs" / f".staging.yaml.{os.getpid()}"
                 beside.write_bytes(config + b"# %d\n" % chance.randrange(9))
                 os.replace(str(beside), str(root / "configs" / "staging.yaml"))
         except OSError:  # it is not there, or not empty
@@ -85,8 +85,8 @@ def test_a_dag_that_nobody_touches_is_there_at_every_parse(disturbed: Folder, si
     for _ in range(PARSES):
         bag, _ = disturbed.bag("staging")
         dags = stored(bag)
-        assert {dag_id: dag for dag_id, dag in dags.items() if dag_id in disturbed.healthy} == disturbed.healthy
         report = "".join(bag.import_errors.values())
+        assert {dag_id: dag for dag_id, dag in dags.items() if dag_id in disturbed.healthy} == disturbed.healthy, report
         assert "the factory failed" not in report
         assert "healthy" not in report
         seen.add((len(dags), report))
