@@ -1185,9 +1185,8 @@ def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> List[P
     for key in ("subnets", "security_groups"):
         texts += [((key, index), text) for index, text in enumerate(getattr(cluster, key) or ())]
     for place, text in texts:
-        template = read_template(text)
-        if template.message:
-            problems.append(document.problem((*path, *place), *template.told(), "template", within=template.within))
+        for message, hint, rule, within in check_text(text):
+            problems.append(document.problem((*path, *place), message, hint, rule, within=within))
     return problems
 
 
@@ -1248,6 +1247,8 @@ def read_template(text: str) -> Template:
 
     Not with ``jinja2.meta``: that compiles the template, and the compiler works constants out, such as ``9**9**9``.
     """
+    if "{" not in text:  # most are not
+        return Template("", "", "", [])
     if len(text) > MAX_OVERRIDES:
         return Template(f"a text of {len(text)} characters; ECS takes {MAX_OVERRIDES} for all of a task", "", "", [])
     try:
@@ -1322,10 +1323,15 @@ def broken_expression(text: str) -> str:
     return text.splitlines()[0]
 
 
-def not_idempotent(text: str) -> Tuple[str, str]:
-    """Give message and hint for what is something else at every try."""
-    hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
-    return f"'{text}' gives something else when the task runs again", hint
+def check_text(text: str) -> Iterator[Tuple[str, str, str, str]]:
+    """Give message, hint and rule of each mistake in a templated text, and the part of it that is wrong."""
+    template, again = read_template(text), NOT_IDEMPOTENT.search(text)
+    if template.message:
+        yield (*template.told(), "template", template.within)
+    if again:
+        message = f"'{again.group()}' gives something else when the task runs again"
+        hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
+        yield message, hint, "idempotency", again.group()
 
 
 def templates(task: Task) -> Iterator[Tuple[KeyPath, str]]:
@@ -1416,14 +1422,10 @@ def check_settings(settings: Settings, layers: List[Layer], context: Context) ->
         for message in param_problems(param):
             report(("params", param_name), message, "", "schema")
     if settings.wait_for is not None:
-        url = settings.wait_for.s3 or ""
-        template, again = read_template(url), NOT_IDEMPOTENT.search(url)
-        if not url:
+        if not settings.wait_for.s3:
             report(("wait_for",), "wait_for needs an address on S3", "write 's3: s3://bucket/key'", "schema")
-        if template.message:
-            report(("wait_for", "s3"), *template.told(), "template", template.within)
-        if again:
-            report(("wait_for", "s3"), *not_idempotent(again.group()), "idempotency", again.group())
+        for wrong in check_text(settings.wait_for.s3 or ""):
+            report(("wait_for", "s3"), *wrong)
     return problems
 
 
@@ -1531,14 +1533,9 @@ def plan_task(
 
     references: List[Tuple[KeyPath, str, str]] = []
     for path, text in templates(task):
-        if "{" in text:
-            template = read_template(text)
-            if template.message:
-                report(path, *template.told(), "template", template.within)
-            references += [(path, *member) for member in template.members]
-        again = NOT_IDEMPOTENT.search(text)
-        if again:
-            report(path, *not_idempotent(again.group()), "idempotency", again.group())
+        for wrong in check_text(text):
+            report(path, *wrong)
+        references += [(path, *member) for member in read_template(text).members]
 
     container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
     if task.task_definition is None:
