@@ -1,6 +1,7 @@
 """What every test has: an Airflow home of its own, and nothing of the person's set-up."""
 
 import os
+import signal
 from pathlib import Path
 from typing import List
 
@@ -15,6 +16,9 @@ for name in list(os.environ):
 os.environ["AIRFLOW_HOME"] = str(TESTS.parent / ".local" / "home" / "tests")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(TESTS.parent / ".local" / "hypothesis")
+# What runs in a shell's background ignores Ctrl-C, and so would every process that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:

@@ -664,16 +664,16 @@ def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -
     while b"[y/N]" not in output:
         output += os.read(terminal, 4096)
     try:
-        while True:
-            os.write(
-                terminal, typed
-            )  # again: Python does not see a Ctrl-C between its question and its wait for a line
+        for _ in range(60):  # again: Python does not see a Ctrl-C between its question and its wait for a line
+            os.write(terminal, typed)
             while select.select([terminal], [], [], 1)[0]:
                 output += os.read(terminal, 4096)
+        os.kill(pid, signal.SIGKILL)
     except OSError:  # it has ended
         pass
     _, ended = os.waitpid(pid, 0)
 
+    assert os.WIFEXITED(ended), output.decode()
     assert os.WEXITSTATUS(ended) == status
     assert said in output.decode().splitlines()[-1]
     assert place.bucket() == FOREIGN
