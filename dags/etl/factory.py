@@ -908,6 +908,11 @@ def credentials(node: Any, path: KeyPath, name: str) -> Iterator[Tuple[KeyPath, 
                 yield (*path, index), item, f"a credential is written down: '{option}' has a literal value"
 
 
+def open_at_once(path: str, flags: int) -> int:
+    """Open for open(): no link, and a pipe without waiting for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+
+
 def read_document(root: Path, file: Path) -> Document:
     """Read a definition: a regular file (no link, pipe or device) of UTF-8, at most 512 KiB. Raises Rejected."""
     path = shown(root, file)
@@ -919,8 +924,7 @@ def read_document(root: Path, file: Path) -> Document:
     if file.is_symlink():
         raise rejected("is a link", "put the definition itself here")
     try:
-        # Without O_NONBLOCK, opening a pipe waits for its writer for ever.
-        with open(os.open(str(file), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW), "rb") as stream:
+        with open(str(file), "rb", opener=open_at_once) as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise rejected("is not a regular file", "a definition is a file that ends in .yaml")
             content = stream.read(MAX_FILE_BYTES + 1)
@@ -1695,8 +1699,7 @@ def read_commits(root: Path) -> Dict[str, str]:
     that there is none, is no problem.
     """
     try:
-        descriptor = os.open(str(root / "commit.txt"), os.O_RDONLY | os.O_NONBLOCK)
-        with open(descriptor, encoding="ascii", errors="replace") as file:
+        with open(str(root / "commit.txt"), encoding="ascii", errors="replace", opener=open_at_once) as file:
             text = file.read(MAX_FILE_BYTES)
     except OSError:
         return {}

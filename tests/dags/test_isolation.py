@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from typing import Any, Callable, Dict
 
+import factory
 import pytest
 
 from tests.trees import DATA, SMALL, dag_bag, import_error, stem, tree
@@ -66,6 +67,18 @@ def test_a_bad_file_costs_that_file(name: str, root: Path) -> None:
     error = import_error(bag)
     assert error.startswith("1 problem in the definitions:\n\ndags/etl/pipelines/cwr/case.yaml:")
     assert "the factory failed" not in error
+
+
+def test_what_is_no_file_leaves_nothing_open(root: Path) -> None:
+    (root / "pipelines" / "cwr" / "folder.yaml").mkdir()
+    os.mkfifo(str(root / "pipelines" / "cwr" / "pipe.yaml"))
+    (root / "commit.txt").mkdir()
+    before = os.listdir("/proc/self/fd")
+
+    found = factory.load(root, "development")
+
+    assert len(found.problems) == 2
+    assert os.listdir("/proc/self/fd") == before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
