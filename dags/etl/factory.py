@@ -1979,12 +1979,12 @@ class EcsTask(WithTypedParams, EcsOperator):
     def execute(self, context: Any, session: Any = None) -> Any:
         """Run the ECS task to its end; a mistake in the definition fails at once, without retries."""
         from airflow.exceptions import AirflowFailException
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import ClientError, WaiterError
 
         self.logical_date = context.get("logical_date")
         try:
             return super().execute(context)
-        except ClientError as error:
+        except (ClientError, WaiterError) as error:  # who may not DescribeTasks hears it from the waiter
             if not MISTAKE.search(str(error)) or is_transient(error):
                 raise
             place = self.places.get("cluster" if "luster" in str(error) else "task_definition", "the definition")

@@ -363,6 +363,14 @@ def test_a_mistake_fails_at_once_and_names_the_line(
     assert client.run_task.call_count == 1
 
 
+def test_who_may_not_look_at_the_task_fails_at_once(client: Any, operator: Operator) -> None:
+    denied = client_error("AccessDeniedException", "DescribeTasks", "not authorized: ecs:DescribeTasks")
+    client.get_waiter.return_value.wait.side_effect = WaiterError("TasksStopped", str(denied), {})
+
+    with pytest.raises(AirflowFailException, match="ecs:DescribeTasks"):
+        operator().execute({})
+
+
 def test_another_error_is_airflows_to_try_again(client: Any, operator: Operator) -> None:
     client.run_task.side_effect = client_error("SomethingNew")
 
