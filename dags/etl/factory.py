@@ -1897,6 +1897,16 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
 
 
+def has_not_started(error: BaseException) -> bool:
+    """Tell whether ECS surely has not started the task; it may have when no answer came, or one that it has failed."""
+    from airflow.providers.amazon.aws.exceptions import EcsOperatorError
+    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
+
+    if isinstance(error, ClientError):
+        return bool(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500)
+    return isinstance(error, (EcsOperatorError, BotoCoreError)) and not isinstance(error, HTTPClientError)
+
+
 def failed_to_start(error: BaseException) -> bool:
     """Tell whether ECS took the task, but did not get its containers to run."""
     from airflow.providers.amazon.aws.exceptions import EcsTaskFailToStart
@@ -1964,7 +1974,8 @@ class EcsTask(WithTypedParams, EcsOperator):
     first_pause: ClassVar[float] = 2.0  # seconds before the second attempt; each pause is twice the one before
     logical_date: Any = None
     starts = 0  # within this try
-    answer_lost = False  # the last RunTask was sent, but not answered
+    unanswered = ""  # startedBy of a RunTask that ECS may have taken without telling
+    killed = False  # by Airflow
 
     def get_hook(self) -> Any:
         """Give the provider's hook for a client that tries once: botocore would repeat a RunTask without looking."""
@@ -2030,11 +2041,13 @@ class EcsTask(WithTypedParams, EcsOperator):
 
     def _run_task(self, context: Any) -> None:
         """Ask ECS to run the task, unless it does so already and only its answer got lost on the way."""
-        from botocore.exceptions import HTTPClientError
+        from airflow.exceptions import AirflowException
 
+        if self.killed:  # while a client was made: what Airflow raises then, the provider takes for bad credentials
+            raise AirflowException("Airflow has ended the task before ECS was asked for anything")
         start: Any = super()._start_task
-        arn = self.find(self.owner) if self.reattach and self.answer_lost else None
-        self.answer_lost = False
+        arn = self.find(self.unanswered) if self.unanswered else None
+        self.unanswered = self.owner if self.reattach and not arn else ""
         if arn:
             self.log.info("Taking up %s: ECS has started it, and its answer got lost", arn)
             self.arn, self.ecs_task_id = arn, arn.split("/")[-1]
@@ -2042,8 +2055,10 @@ class EcsTask(WithTypedParams, EcsOperator):
             return
         try:
             start(context)
-        except HTTPClientError:
-            self.answer_lost = True
+            self.unanswered = ""
+        except Exception as error:
+            if has_not_started(error):
+                self.unanswered = ""
             raise
 
     def note(self, context: Any, value: str) -> None:
@@ -2065,7 +2080,10 @@ class EcsTask(WithTypedParams, EcsOperator):
             raise AirflowException(f"The task was stopped: {task['stopCode']}: {task.get('stoppedReason')}")
 
     def on_kill(self) -> None:
-        """Stop the ECS task, also when the API is slow to take it."""
+        """Stop the ECS task, also one whose RunTask ECS has yet to answer, and also when the API is slow to take it."""
+        self.killed = True
+        if self.unanswered:
+            self.arn = self.find(self.unanswered)
         self.persist(super().on_kill)
 
     def _try_reattach_task(self, context: Any) -> None:

@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import factory
 import pendulum
 import pytest
-from airflow.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout
+from airflow.exceptions import AirflowException, AirflowFailException, AirflowSensorTimeout, AirflowTaskTimeout
 from airflow.providers.amazon.aws.exceptions import EcsOperatorError, EcsTaskFailToStart
 from botocore.exceptions import (
     ClientError,
@@ -50,8 +50,9 @@ def described(containers: Optional[List[Dict[str, Any]]] = None, **task: Any) ->
     return {"tasks": [{**stopped, "containers": WELL if containers is None else containers, **task}], "failures": []}
 
 
-def client_error(code: str, operation: str = "RunTask", message: str = "no") -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": message}}, operation)
+def client_error(code: str, operation: str = "RunTask", message: str = "no", status: int = 400) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, operation)
 
 
 @pytest.fixture
@@ -190,13 +191,18 @@ def test_a_task_without_containers_that_failed_succeeds(client: Any, operator: O
 
 def test_on_kill_stops_the_task(client: Any, operator: Operator) -> None:
     task = operator()
-    task.on_kill()
-    client.stop_task.assert_not_called()
     task.execute({})
+    client.stop_task.assert_not_called()
 
     task.on_kill()
 
     client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
+
+
+def test_on_kill_before_there_is_a_task_is_nothing_to_stop(client: Any, operator: Operator) -> None:
+    operator().on_kill()
+
+    client.stop_task.assert_not_called()
 
 
 class Tail:
@@ -553,9 +559,16 @@ def test_a_task_that_was_never_started_is_started(runs: Runs) -> None:
     assert runs.client.run_task.call_count == 2
 
 
-@pytest.mark.parametrize("lost", [ReadTimeoutError, ConnectionClosedError])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        ReadTimeoutError(endpoint_url="https://ecs"),
+        ConnectionClosedError(endpoint_url="https://ecs"),
+        client_error("ServerException", status=500),
+    ],
+)
 def test_a_task_that_was_started_without_an_answer_is_taken_up(lost: Any, runs: Runs, pauses: List[float]) -> None:
-    runs.client.run_task.side_effect = lost(endpoint_url="https://ecs")
+    runs.client.run_task.side_effect = lost
     runs.client.list_tasks.return_value = {"taskArns": [ARN]}
     instance = runs.create()
 
@@ -581,6 +594,61 @@ def test_a_task_that_was_not_started_when_no_answer_came_is_started(runs: Runs, 
     assert runs.client.run_task.call_count == 3
     assert runs.client.list_tasks.call_count == 2  # once for each status; not again after an answer came
     assert pauses == [2, 4]
+
+
+def asking(operator: Operator) -> Any:
+    """An operator that is about to ask ECS for a task that it may take up later."""
+    task = operator(reattach=True)
+    task._try_reattach_task = task.note = Mock()
+    return task
+
+
+FIRST_TRY = {"run_id": "manual", "ti": Mock(try_number=1)}
+
+
+def test_a_task_is_stopped_that_ecs_has_started_but_not_told_of_yet(client: Any, operator: Operator) -> None:
+    task = asking(operator)
+    client.run_task.side_effect = AirflowTaskTimeout
+    client.list_tasks.return_value = {"taskArns": [ARN]}
+    with pytest.raises(AirflowTaskTimeout):
+        task.execute(FIRST_TRY)
+
+    task.on_kill()  # as Airflow does then
+
+    client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
+    asked = client.run_task.call_args[1]
+    client.list_tasks.assert_called_once_with(cluster="etl", startedBy=asked["startedBy"], desiredStatus="RUNNING")
+
+
+@pytest.mark.parametrize(
+    "refusal", [client_error("AccessDeniedException"), EndpointConnectionError(endpoint_url="https://ecs")]
+)
+def test_what_ecs_has_not_started_is_not_looked_for(
+    refusal: Any, client: Any, operator: Operator, pauses: List[float]
+) -> None:
+    task = asking(operator)
+    client.run_task.side_effect = refusal
+    with pytest.raises((AirflowFailException, EndpointConnectionError)):
+        task.execute(FIRST_TRY)
+
+    task.on_kill()
+
+    client.list_tasks.assert_not_called()
+    client.stop_task.assert_not_called()
+
+
+def test_a_task_that_is_killed_while_its_client_is_made_asks_for_nothing(client: Any, operator: Operator) -> None:
+    task = operator()
+
+    def get_conn() -> Any:
+        task.on_kill()  # after which the provider swallows what Airflow raises
+        return client
+
+    task.hook.get_conn = get_conn
+
+    with pytest.raises(AirflowException, match="before ECS was asked"):
+        task.execute({})
+    client.run_task.assert_not_called()
 
 
 def test_the_client_leaves_trying_again_to_the_operator(operator: Operator) -> None:
