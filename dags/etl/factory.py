@@ -2319,7 +2319,7 @@ def alert_failure(tell: Any, context: Any) -> None:
     fields = {
         "Run": context["run_id"],
         "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",
-        "Reason": context.get("exception"),
+        "Reason": context.get("exception") or "its process was killed on the worker, perhaps for want of memory",
         "Log": ti.log_url,
     }
     tell(f"{ti.dag_id} {ti.task_id} failed", {"DAG": ti.dag_id, "Task": ti.task_id, **fields})
@@ -2341,17 +2341,31 @@ def alert_sla_miss(tell: Any, dag: Any, task_list: Any, blocking: Any, slas: Any
             tell(f"{sla.dag_id} {sla.task_id} missed its SLA", fields)
 
 
+UNREACHABLE: Set[str] = set()  # topics; for as long as a process lives: a parse, or a try of a task
+
+
 def publish(environment: Environment, provider: str, subject: str, fields: Mapping[str, Any]) -> None:
     """Publish an alert to the environment's topic; that it cannot be is logged, and changes nothing of the run."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from botocore import exceptions
+    from botocore.config import Config
 
     message = "\n".join(f"{name}: {str(value)[:MAX_FIELD]}" for name, value in {"Provider": provider, **fields}.items())
     topic = environment.alerts.sns_topic_arn if environment.alerts else ""
+    log = logging.getLogger(__name__)  # Airflow's own for tasks is silent in a parse, which tells of what no task can
+    if topic in UNREACHABLE:
+        log.error("The alert was not published, as %s could not be reached before:\n%s", topic, message)
+        return
+    # By default botocore tries for 5 minutes; Airflow ends a parse, which is that of all DAGs, after 50 s.
+    config = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1})
+    region = environment.region
     try:
-        hook = AwsBaseHook(aws_conn_id=environment.aws_conn_id, client_type="sns", region_name=environment.region)
+        hook = AwsBaseHook(environment.aws_conn_id, client_type="sns", region_name=region, config=config)
         hook.get_conn().publish(TopicArn=topic, Subject=subject[:MAX_SUBJECT], Message=message)
-    except Exception:
-        logging.getLogger("airflow.task").exception("The alert could not be published to %s:\n%s", topic, message)
+    except Exception as error:
+        if isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)):
+            UNREACHABLE.add(topic)
+        log.exception("The alert could not be published to %s:\n%s", topic, message)
 
 
 def told(problems: Iterable[Problem]) -> Iterator[str]:

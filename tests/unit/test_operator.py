@@ -1000,10 +1000,44 @@ def test_an_alert_fits_into_a_message(environment: Any, sns: Any) -> None:
     assert call[1]["Message"].endswith("Log: http://127.0.0.1/log")
 
 
-def test_an_alert_that_cannot_be_published_changes_nothing(environment: Any, sns: Any) -> None:
+def test_an_alert_says_so_when_a_task_left_no_reason(environment: Any, sns: Any) -> None:
+    factory.alert_failure(teller(environment), {**failed(), "exception": None})
+
+    assert "Reason: its process was killed on the worker" in sns.publish.call_args[1]["Message"]
+
+
+def test_an_alert_that_cannot_be_published_is_logged_and_changes_nothing(
+    environment: Any, sns: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     sns.publish.side_effect = client_error("AuthorizationErrorException", "Publish")
 
     factory.alert_failure(teller(environment), failed())
+
+    assert "(AuthorizationErrorException)" in caplog.text
+    assert "Reason: no" in caplog.text
+
+
+def test_a_topic_out_of_reach_is_tried_once_in_a_parse(
+    environment: Any, sns: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(factory, "UNREACHABLE", set())
+    sns.publish.side_effect = ConnectTimeoutError(endpoint_url="https://sns")
+
+    factory.alert_failure(teller(environment), failed("first"))
+    factory.alert_failure(teller(environment), failed("second"))
+
+    assert sns.publish.call_count == 1
+    assert "Reason: second" in caplog.text
+
+
+def test_publishing_takes_less_than_airflow_gives_a_parse(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    hook = Mock()
+    monkeypatch.setattr("airflow.providers.amazon.aws.hooks.base_aws.AwsBaseHook", hook)
+
+    factory.alert_failure(teller(environment), failed())
+
+    config = hook.call_args[1]["config"]
+    assert (1 + config.retries["max_attempts"]) * (config.connect_timeout + config.read_timeout) < 20
 
 
 def test_a_run_that_timed_out_is_told_and_one_whose_task_failed_is_not_told_again(environment: Any, sns: Any) -> None:
