@@ -5,7 +5,7 @@ import subprocess
 import threading
 import uuid
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Optional, Set
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 
 import psutil
 import pytest
@@ -85,6 +85,16 @@ def environ_of(process: psutil.Process) -> Dict[str, Any]:
     except psutil.Error:  # it has ended, or is another user's
         return {}
     return environ
+
+
+def listening(processes: Iterable[psutil.Process]) -> List[Any]:
+    """The sockets that any of the processes listens on."""
+    pids = {process.pid for process in processes}
+    return [
+        connection
+        for connection in psutil.net_connections("inet")
+        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
+    ]
 
 
 @pytest.fixture(scope="module")

@@ -4,13 +4,14 @@ import signal
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any, Iterable, List, Set
+from typing import List, Set
 
 import boto3
 import psutil
 import pytest
 
-from tests.e2e.conftest import TIMEOUT, Etl
+from tests.e2e.agent import Agent
+from tests.e2e.conftest import TIMEOUT, Etl, listening
 from tests.trees import tree
 
 pytestmark = pytest.mark.slow
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.slow
 DAG = "testing-parallel_dag_un"
 SIBLINGS = {"testing-parallel_dag_sony", "testing-parallel_dag_wcm"}
 PARTS = [f"part-{number:02}" for number in range(20)]
+SUCCESS = "  {}: success\n"
 PIPELINE = "\n".join(
     [
         "start_date: 2022-01-01",
@@ -39,7 +41,7 @@ if __name__ != "factory":
         dag_ids = [value.dag_id for value in globals().values() if isinstance(value, DAG)]
         print(getproctitle(), *dag_ids, sep="|", file=file)
 """
-SECONDS = "20"  # that an ECS task takes: enough for all of them to run at the same time
+SECONDS = "3600"  # that an ECS task takes unless it is told to end: all of them run at the same time
 
 
 class Distributed:
@@ -53,6 +55,7 @@ class Distributed:
         self.etl = Etl("run", *arguments, ECS_LOCAL_SECONDS=SECONDS)
         etls.append(self.etl)
         self.logs = Path(self.etl.read_until("logs are in").split()[-1]) / "logs" / DAG
+        address = self.etl.read_until("the emulated AWS is at").split()[-1]
         self.etl.read_until("runs as")
         deadline = time.monotonic() + TIMEOUT
         # Not as soon as ECS has a task: a worker that dies before it has noted that leaves it behind.
@@ -61,8 +64,12 @@ class Distributed:
             time.sleep(0.2)
         self.addresses = {connection.laddr.ip for connection in listening(self.etl.processes())}
         kill_worker(self.etl, "worker-1")
+        Agent(address).tell(seconds={"part": 0})
         self.etl.read_until("last: running")
-        self.commands = commands_on_ecs(self.etl)
+        for part in PARTS:  # what was seen at the same look may be told after it
+            if SUCCESS.format(part) not in self.etl.output:
+                self.etl.read_until(SUCCESS.format(part))
+        self.commands = commands_on_ecs(address)
 
     def log(self, task: str, attempt: int) -> str:
         """The log of one try of a task; empty if there was none."""
@@ -77,11 +84,10 @@ class Distributed:
         return [line.split("|") for line in Path(f"{self.factory}.built").read_text().splitlines()]
 
 
-def commands_on_ecs(etl: Etl) -> List[str]:
+def commands_on_ecs(address: str) -> List[str]:
     """The command of every ECS task that was started for a part, as the emulated AWS knows it."""
-    (address,) = (connection.laddr for connection in listening([process_of(etl, "tools.local.aws")]))
     keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    ecs = boto3.client("ecs", region_name="eu-west-1", endpoint_url=f"http://127.0.0.1:{address.port}", **keys)
+    ecs = boto3.client("ecs", region_name="eu-west-1", endpoint_url=address, **keys)
     arns: Set[str] = set()
     for status in ("RUNNING", "STOPPED"):
         arns.update(ecs.list_tasks(cluster="etl", family="part", desiredStatus=status)["taskArns"])
@@ -94,16 +100,6 @@ def process_of(etl: Etl, argument: str) -> psutil.Process:
     started = psutil.Process(etl.popen.pid).children()
     (process,) = (process for process in started if any(argument in part for part in process.cmdline()))
     return process
-
-
-def listening(processes: Iterable[psutil.Process]) -> List[Any]:
-    """The sockets that any of the processes listens on."""
-    pids = {process.pid for process in processes}
-    return [
-        connection
-        for connection in psutil.net_connections("inet")
-        if connection.pid in pids and connection.status == psutil.CONN_LISTEN
-    ]
 
 
 def kill_worker(etl: Etl, name: str) -> None:
@@ -139,7 +135,7 @@ def test_the_other_worker_takes_up_what_the_dead_one_had(distributed: Distribute
 def test_every_task_has_succeeded_with_one_ecs_task(distributed: Distributed) -> None:
     assert Counter(distributed.commands) == Counter(PARTS)
     for part in PARTS:
-        assert f"  {part}: success\n" in distributed.etl.output
+        assert SUCCESS.format(part) in distributed.etl.output
 
 
 def test_the_start_of_a_task_builds_its_dag_only(distributed: Distributed) -> None:

@@ -8,7 +8,8 @@ from typing import List
 
 import pytest
 
-from tests.e2e.conftest import Etl
+from tests.e2e.conftest import TIMEOUT, Etl, listening
+from tests.e2e.engine import command_of
 from tools.local.servers import free_port
 
 
@@ -35,13 +36,7 @@ def test_the_page_answers_and_the_scheduler_is_alive(web: Etl, port: int) -> Non
 
 
 def test_it_is_not_to_be_reached_from_elsewhere(web: Etl, port: int) -> None:
-    listening = {
-        connection.laddr.ip
-        for process in web.processes()
-        for connection in process.connections("inet")
-        if connection.status == "LISTEN"
-    }
-    assert listening == {"127.0.0.1"}
+    assert {connection.laddr.ip for connection in listening(web.processes())} == {"127.0.0.1"}
 
 
 def test_a_taken_port_is_told(web: Etl, port: int) -> None:
@@ -68,7 +63,7 @@ def test_killed_outright_it_leaves_no_process_behind(etls: List[Etl]) -> None:
     assert len(etl.processes()) > 4
     etl.popen.kill()
     etl.wait()
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + TIMEOUT
     while etl.processes() and time.monotonic() < deadline:
         time.sleep(0.2)
     assert etl.processes() == []
@@ -76,7 +71,7 @@ def test_killed_outright_it_leaves_no_process_behind(etls: List[Etl]) -> None:
 
 def test_when_a_part_dies_all_ends_and_it_is_told(etls: List[Etl]) -> None:
     etl = start(etls, free_port())
-    scheduler = next(process for process in etl.processes() if "scheduler" in process.cmdline())
+    scheduler = next(process for process in etl.processes() if "scheduler" in command_of(process))
     scheduler.kill()
     assert etl.wait() == 1, etl.output
     assert "the scheduler has ended with exit code -9" in etl.output
