@@ -2034,6 +2034,10 @@ class EcsTask(WithTypedParams, EcsOperator):
             self.persist(self._run_task, context)
         finally:
             self.owner = owner
+        self.tell_address()
+
+    def tell_address(self) -> None:
+        """Log where a person finds the ECS task in AWS's console."""
         client: Any = self.client
         region, cluster = client.meta.region_name, self.cluster.split("/")[-1]
         address = f"https://{region}.console.aws.amazon.com/ecs/v2/clusters/{cluster}/tasks/{self.ecs_task_id}"
@@ -2110,6 +2114,7 @@ class EcsTask(WithTypedParams, EcsOperator):
         else:
             self.log.info("Taking up %s, which an earlier try started: %s", arn, task["lastStatus"])
             self.arn, self.ecs_task_id = arn, arn.split("/")[-1]
+            self.tell_address()
 
     def find(self, name: str) -> Optional[str]:
         """Give the ARN of the ECS task that has ``name`` as startedBy; one that runs before one that has stopped."""

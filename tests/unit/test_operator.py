@@ -525,6 +525,7 @@ def test_a_task_that_runs_is_taken_up(status: str, runs: Runs, caplog: pytest.Lo
     runs.client.get_waiter.return_value.wait.assert_called_with(cluster="etl", tasks=[ARN])
     assert (task.arn, task.ecs_task_id) == (ARN, ARN.split("/")[-1])
     assert f"Taking up {ARN}" in caplog.text
+    assert caplog.text.count("The ECS task in the console") == 2  # in the log of each try
 
 
 def kill_while_asking(runs: Runs, instance: Any) -> str:
