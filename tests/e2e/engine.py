@@ -74,9 +74,13 @@ class Engine:
 
     def trigger(self, dag_id: str, **conf: Any) -> "Run":
         """Trigger a DAG, as soon as the scheduler knows it."""
+        self.wait_for_dag(dag_id)
+        return Run(self, dag_id, self.ask("trigger", dag_id, conf))
+
+    def wait_for_dag(self, dag_id: str) -> None:
+        """Wait until the scheduler knows a DAG."""
         known = "SELECT 1 FROM dag JOIN serialized_dag USING (dag_id) WHERE dag_id = ?"
         self.wait_for(lambda: self.query(known, dag_id))
-        return Run(self, dag_id, self.ask("trigger", dag_id, conf))
 
     def client(self, service: str) -> Any:
         """A boto3 client for the emulated AWS."""

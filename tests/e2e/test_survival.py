@@ -239,6 +239,7 @@ def test_a_delivery_is_found_by_its_wildcards(engine: Engine) -> None:
 def test_what_a_person_types_on_the_command_line_is_checked_and_used(
     conf: Dict[str, Any], state: str, message: str, engine: Engine
 ) -> None:
+    engine.wait_for_dag("ecs-trouble_dag_typed")
     before = len(engine.agent.tasks("typed"))
     run_id = f"typed {json.dumps(conf)}"
     command = local.airflow("dags", "trigger", "ecs-trouble_dag_typed", "--run-id", run_id, "--conf", json.dumps(conf))
