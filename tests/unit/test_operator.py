@@ -3,8 +3,7 @@
 import logging
 import re
 import threading
-import time
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional
 from unittest.mock import Mock
@@ -461,8 +460,8 @@ class Runs:
         self.dag, self.client, self.log = dag, client, log
         self.created = 0
 
-    def create(self, conf: Any = None, day: Optional[datetime] = None) -> Any:
-        """Give the task instance of a new run."""
+    def create(self, conf: Any = None, task_id: str = "load") -> Any:
+        """Give a task instance of a new run."""
         from airflow.models import TaskInstance
         from airflow.utils.state import DagRunState
         from airflow.utils.types import DagRunType
@@ -477,7 +476,7 @@ class Runs:
             state=DagRunState.RUNNING,
             conf=conf,
         )
-        return TaskInstance(self.dag.get_task("load"), run_id=run.run_id)
+        return TaskInstance(self.dag.get_task(task_id), run_id=run.run_id)
 
     def attempt(self, instance: Any) -> Any:
         """Execute the task as a new worker does: nothing but the database remembers."""
@@ -797,6 +796,13 @@ def test_what_was_typed_wrongly_fails_before_anything_starts(conf: Any, message:
     runs.client.run_task.assert_not_called()
 
 
+def test_what_was_typed_wrongly_is_not_told_only_after_the_delivery(runs: Runs) -> None:
+    instance = runs.create({"ful": True}, factory.WAIT_FOR)
+
+    with pytest.raises(AirflowFailException, match="unknown key 'ful'"):
+        instance.render_templates()
+
+
 def test_all_that_was_typed_wrongly_is_told_at_once() -> None:
     with pytest.raises(AirflowFailException, match="unknown key 'a', this DAG takes none; unknown key 'b'"):
         factory.check_typed({}, {"a": 1, "b": 2})
@@ -814,7 +820,8 @@ class CloudWatch:
 
     def get_log_events(self, **request: Any) -> Dict[str, Any]:
         self.requests.append(request)
-        first = int(request.get("nextToken", "f/0").split("/")[1])
+        begin = 0 if request["startFromHead"] else len(self.messages)
+        first = int(request.get("nextToken", f"f/{begin}").split("/")[1])
         page = self.messages[first : first + 2]
         events = [{"timestamp": 1_640_995_200_000, "message": message} for message in page]
         return {"events": events, "nextForwardToken": f"f/{first + len(page)}"}
@@ -840,16 +847,22 @@ def test_every_line_is_read_once(log: logging.Logger, caplog: pytest.LogCaptureF
     assert tail.get_last_log_messages(2) == ["three", "four"]
 
 
-def test_it_ends_within_two_seconds_and_reads_what_came_last(log: logging.Logger) -> None:
-    client = CloudWatch()
+def test_it_ends_within_two_seconds_and_reads_what_came_last(
+    log: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client, pauses = CloudWatch(), []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        client.messages.append("last")  # CloudWatch has it only now
+
+    monkeypatch.setattr(factory, "time", Mock(sleep=sleep))
     tail = log_tail(client, log)
     tail.start()
-    client.messages.append("last")
-    asked = time.monotonic()
     tail.stop()
     tail.join()
 
-    assert time.monotonic() - asked < 2
+    assert sum(pauses) < 2
     assert tail.get_last_log_message() == "last"
 
 
