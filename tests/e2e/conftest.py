@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "ECS_LOCAL_MARK"  # ./etl run hands variables of this prefix on to all that it starts
-TIMEOUT = 150  # seconds; a run takes some 20 s on two idle cores
+TIMEOUT = 300  # seconds; a run takes some 20 s on two idle cores
 
 
 class Etl:

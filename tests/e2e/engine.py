@@ -25,7 +25,7 @@ from tools.local import engine
 from tools.local.processes import Processes
 
 LOOK = 0.2  # seconds between two looks
-TIMEOUT = 120.0  # seconds for what one test waits for; other tests may take the processors meanwhile
+TIMEOUT = 240.0  # seconds for what one test waits for; other tests may take the processors meanwhile
 QUICK = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",

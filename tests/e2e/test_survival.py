@@ -52,14 +52,16 @@ def kill(engine: Engine, run: Run) -> None:
 # ------------------------------------------------------------------------------------------------ exactly one ECS task
 
 
-def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Engine) -> None:
-    running_still, finished = running(engine, "killed_running"), None
-    kill(engine, running_still)
+def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Engine, alerts: Alerts) -> None:
+    lost = running(engine, "killed_for_good")
+    kill(engine, lost)
     finished = running(engine, "killed_finished")
     kill(engine, finished)
     engine.agent.tell(seconds={"killed_finished": 0})
     ecs_task(engine, "killed_finished", "STOPPED")
-
+    # Last, as the try that takes it up keeps the executor busy until it is told to end.
+    running_still = running(engine, "killed_running")
+    kill(engine, running_still)
     engine.wait_for(lambda: "Taking up" in running_still.log(attempt=2))
     engine.agent.tell(seconds={"killed_running": 0})
 
@@ -69,6 +71,9 @@ def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Eng
         assert run.task()["try_number"] == 2
         assert len(engine.agent.tasks(run.dag_id.partition("_dag_")[2])) == 1
     assert "emulated: app would run load upsert" in finished.log(attempt=2)
+    assert lost.end() == "failed"
+    (alert,) = engine.wait_for(lambda: alerts.of(Run=lost.run_id))
+    assert alert["Reason"].endswith("as zombie")  # told by a parse, as its worker no longer can
 
 
 # --------------------------------------------------------------------------------------------------------- ECS trouble

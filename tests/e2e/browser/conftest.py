@@ -34,7 +34,7 @@ asyncio.get_child_watcher().close()
 
 SCREENSHOTS = LOCAL / "screenshots"
 ENVIRONMENT = "development"
-PATIENCE = 90  # seconds that anything may take: a parse comes every 5 s, a task takes 4 s on an idle core
+PATIENCE = 180  # seconds that anything may take: a parse comes every 5 s, a task takes 4 s on an idle core
 CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",

@@ -54,8 +54,7 @@ def dag(site: Site) -> Iterator[str]:
 
 def test_markup_that_runs_would_be_seen(page: Page, dialogs: List[str]) -> None:
     page.set_content(f"{SCRIPT} {IMAGE} <a href=\"javascript:alert('stolen')\">x</a>")
-    page.wait_for_function("document.images[0].complete")
-    assert len(page.evaluate(INJECTED)) == 3
+    until(lambda: len(page.evaluate(INJECTED)) == 3 and len(dialogs) == 2, "two dialogs")
     assert dialogs == ["stolen", "stolen"]
     dialogs.clear()
 
