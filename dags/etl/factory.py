@@ -1887,11 +1887,11 @@ ATTEMPTS = 8  # 3 minutes of pauses; then the task's own retries go on
 
 def is_transient(error: BaseException) -> bool:
     """Tell whether ECS may do at a later try what it does not do now."""
-    from airflow.providers.amazon.aws.exceptions import EcsOperatorError
     from botocore import exceptions
 
-    if isinstance(error, EcsOperatorError):  # what is missing, such as RESOURCE:MEMORY
-        return all(NO_CAPACITY.match(failure.get("reason", "")) for failure in error.failures)
+    failures = getattr(error, "failures", None)  # the provider's EcsOperatorError, which MWAA's own calls otherwise
+    if failures is not None:  # what is missing, such as RESOURCE:MEMORY
+        return all(NO_CAPACITY.match(failure.get("reason", "")) for failure in failures)
     if isinstance(error, (exceptions.ClientError, exceptions.WaiterError)):
         return bool(TRANSIENT.search(str(error)))
     return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
@@ -2301,7 +2301,7 @@ def build_dag(definition: Definition, made: Optional[Dict[Tuple[int, str], Dict[
             task_id=WAIT_FOR,
             dag=dag,
             owner=owner,
-            bucket_key=settings.wait_for.s3,
+            bucket_key=[settings.wait_for.s3],
             aws_conn_id=environment.aws_conn_id,
             mode="reschedule",  # a worker's slot is taken only for the moment of a look
             poke_interval=(settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds(),
