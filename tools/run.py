@@ -51,7 +51,7 @@ def parse(arguments: List[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="./etl run", description="A real Airflow on this machine, against an emulated AWS."
     )
-    parser.add_argument("--port", type=int, default=8080, help="of the web page (default: 8080)")
+    parser.add_argument("--port", type=port, default=8080, help="of the web page (default: 8080)")
     parser.add_argument("--environment", default="development", help="a name in configs/ (default: development)")
     parser.add_argument(
         "--dags",
@@ -66,19 +66,37 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         default="sequential",
         help="how tasks run: one at a time with SQLite (default), or by two workers with Redis and PostgreSQL",
     )
-    parser.add_argument("--trigger", metavar="DAG_ID", help="run this DAG once, without a web page, and tell")
+    parser.add_argument(
+        "--trigger", metavar="DAG_ID", type=dag_id, help="run this DAG once, without a web page, and tell"
+    )
     parser.add_argument(
         "--conf",
         metavar="JSON",
         type=json_object,
-        default="{}",
         help="the run's configuration, with --trigger",
     )
     parser.epilog = (
         "ECS_LOCAL_FAIL=<task definition>[:exit code] makes its tasks fail; "
         "ECS_LOCAL_SECONDS says how long each task runs."
     )
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.conf and not options.trigger:
+        parser.error("--conf is of the run that --trigger starts; add --trigger DAG_ID")
+    return options
+
+
+def dag_id(text: str) -> str:
+    """Check that there is one, which a variable of the shell may not have; as an argparse type."""
+    if not text:
+        raise argparse.ArgumentTypeError("it is empty; name a DAG, such as cwr-big_dag_un")
+    return text
+
+
+def port(text: str) -> int:
+    """Check a port; as an argparse type."""
+    if not (text.isdecimal() and 1 <= int(text) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port: a number from 1 to 65535")
+    return int(text)
 
 
 def json_object(text: str) -> str:
@@ -135,7 +153,7 @@ def trigger(options: argparse.Namespace) -> int:
         say(f"the emulated AWS is at {cloud.address}")
         waiting = processes.start(
             "trigger",
-            [str(AIRFLOW.python), "-m", "tools.local.trigger", options.trigger, options.conf],
+            [str(AIRFLOW.python), "-m", "tools.local.trigger", options.trigger, options.conf or "{}"],
             {**environ, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
             stdout=None,
             stderr=None,

@@ -62,6 +62,8 @@ def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl]) -
     [
         (["--conf", "{"], {}, 2, "'{' is not JSON"),
         (["--conf", "[1]"], {}, 2, "'[1]' is not a JSON object"),
+        (["--trigger", ""], {}, 2, "--trigger: it is empty; name a DAG"),
+        (["--port", "65536"], {}, 2, "'65536' is not a port"),
         (["--dags", "docs"], {}, 2, "'docs' is not a DAGs folder: it has no etl/factory.py"),
         ([], {"ECS_LOCAL_FAIL": "cwr-parse:x"}, 1, "'cwr-parse:x' is not <task definition>[:exit code]"),
         ([], {"ECS_LOCAL_SECONDS": "soon"}, 1, "ECS_LOCAL_SECONDS: 'soon' is not a number of seconds"),
@@ -75,6 +77,12 @@ def test_a_setting_that_is_wrong_is_told(
     assert etl.wait() == status, etl.output
     assert message in etl.output
     assert "Traceback" not in etl.output
+
+
+def test_what_is_typed_for_a_run_that_nothing_starts_is_told() -> None:
+    etl = Etl("run", "--conf", "{}")
+    assert etl.wait() == 2, etl.output
+    assert "add --trigger DAG_ID" in etl.output
 
 
 def report_of(etl: Etl) -> List[str]:
