@@ -285,6 +285,12 @@ class PlainText(Text):
     pattern = re.compile(r"[^\x00-\x1f\x7f{}]+")
 
 
+class FolderName(Text):
+    """A name for a sandbox: at most 100 letters, digits, _, - and dots."""
+
+    pattern = re.compile(r"[\w.-]{1,100}")  # it begins DAG ids, and is a tag
+
+
 class FamilyName(Text):
     """A family's name: lower-case letters, digits and _."""
 
@@ -1684,6 +1690,12 @@ def shown(root: Path, file: Path) -> str:
 def read_context(root: Path, environment: Optional[str]) -> Context:
     """Read the environment that the Airflow option [etl] environment names; raises Rejected."""
     names = sorted(file.stem for file in root.glob("configs/*.yaml"))
+    if not FolderName.pattern.fullmatch(root.name):
+        message = f"{root.name!r} is not {FolderName.what()}"
+        raise Rejected(Problem(shown(root, root), 1, 1, message, "rename the folder", "schema"))
+    if not names:
+        hint = "one is configs/<name>.yaml; configs is deployed with the folder"
+        raise Rejected(Problem(shown(root, root / "configs"), 1, 1, "there is no environment", hint, "schema"))
     if environment not in names:
         message = f"unknown environment '{environment}'" if environment else "no environment is chosen"
         hint = f"set the Airflow option [etl] environment (AIRFLOW__ETL__ENVIRONMENT) to one of: {', '.join(names)}"
@@ -2431,9 +2443,9 @@ def register(namespace: Dict[str, Any]) -> None:
     """Put the DAGs of the environment into the module's namespace, where Airflow looks for them."""
     from airflow.configuration import conf
 
-    root, environment = Path(__file__).absolute().parent, conf.get("etl", "environment", fallback=None)
-    dag_id = dag_id_of_task()
+    root = Path(__file__).absolute().parent
     try:
+        environment, dag_id = conf.get("etl", "environment", fallback=None), dag_id_of_task()
         dags, problems = build(load(root, environment, dag_id))
         if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
             dags, problems = build(load(root, environment))

@@ -1,6 +1,7 @@
 """Whatever a file holds, the DAGs of the others are there and the problem is told."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict
 
@@ -194,6 +195,14 @@ def test_a_sandbox_is_apart_from_its_neighbour(root: Path, monkeypatch: pytest.M
     assert "test_merge" in (sandboxed.tags or [])
 
 
+@pytest.mark.parametrize("name", ["test merge", "x" * 101])
+def test_a_sandbox_that_airflow_cannot_name_is_told(name: str, tmp_path: Path) -> None:
+    bag = dag_bag(tree(tmp_path, {"cwr/big.yaml": SMALL}, name=name))
+
+    assert not bag.dags
+    assert f"dags/{name}:1:1: {name!r} is not a name for a sandbox: at most 100 letters" in import_error(bag)
+
+
 def test_a_name_that_is_not_utf_8_costs_that_file(root: Path) -> None:
     Path(os.fsdecode(os.fsencode(str(root / "pipelines" / "cwr")) + b"/caf\xe9.yaml")).write_text(SMALL)
 
@@ -220,6 +229,21 @@ def test_before_the_definitions_have_arrived_there_is_one_clear_error(tmp_path: 
 
     assert not bag.dags
     assert "dags/etl/pipelines:1:1: cannot be read: No such file or directory" in import_error(bag)
+
+
+def test_before_the_environments_have_arrived_there_is_one_clear_error(root: Path) -> None:
+    shutil.rmtree(str(root / "configs"))
+
+    bag = dag_bag(root)
+
+    assert not bag.dags
+    assert "dags/etl/configs:1:1: there is no environment" in import_error(bag)
+
+
+def test_an_error_before_anything_is_read_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("setproctitle.getproctitle", lambda: 1 / 0)
+
+    assert "the factory failed: ZeroDivisionError: division by zero" in import_error(dag_bag(root))
 
 
 def test_an_error_outside_of_any_file_is_told_and_leaves_nothing(root: Path) -> None:
