@@ -915,6 +915,29 @@ def test_the_operator_reads_its_own_stream_without_retries(operator: Operator, m
     assert call[1]["config"].retries == {"max_attempts": 0}
 
 
+def test_what_a_person_may_write_as_a_template_is_rendered(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        {
+            "cwr/big.yaml": "start_date: 2022-01-01\n"
+            "tasks: {load: {task_definition: 'load-{{ env.x }}', container: main, tags: {of: '{{ provider.name }}'}}}\n"
+            "providers: {un: {}}\n"
+        },
+    )
+    (root / "configs" / "development.yaml").write_text(
+        "region: eu-west-1\nvariables: {x: a}\nclusters:\n"
+        "  default: {cluster: 'etl-{{ env.x }}', subnets: ['subnet-{{ env.x }}'], security_groups: ['sg-{{ env.x }}']}\n"
+    )
+    (definition,) = factory.load(root, "development").definitions
+    task = factory.build_dag(definition).get_task("load")
+
+    task.render_template_fields({"params": {}})
+
+    network = {"subnets": ["subnet-a"], "securityGroups": ["sg-a"], "assignPublicIp": "DISABLED"}
+    assert (task.cluster, task.task_definition, task.tags) == ("etl-a", "load-a", {"a": "un"})
+    assert task.network_configuration == {"awsvpcConfiguration": network}
+
+
 # ---------------------------------------------------------------------------------------------------------- delivery
 
 
