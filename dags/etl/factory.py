@@ -85,6 +85,9 @@ MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
 MAX_HINTS = 100  # looking for a near name takes 10 us a name that there is
 MAX_TOLD = 100  # problems of a file in the banner
 WAIT_FOR = "wait_for_delivery"  # task id of the sensor
+# Without one of these, what else a pipeline says cannot be judged.
+DECISIVE = {"cluster", "defaults", "environments", "params", "providers", "tasks", "variables"}
+LEFT_OUT = "left-out"  # stands in a list for what is wrong
 # What holds where no layer says anything else.
 SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
 MAX_DAG_ID = 250  # a column of Airflow's database
@@ -1046,10 +1049,12 @@ def check_extent(document: Document, providers: int) -> None:
     raise Rejected(document.problem(("providers",), message, "split it into several pipelines", at_key=True))
 
 
-def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[Pipeline, List[Problem]]:
-    """Give the pipeline of a document without the providers that are wrong, and what is wrong with those.
+def read_pipeline(
+    document: Document, provider: Optional[str] = None
+) -> Tuple[Optional[Pipeline], Dict[KeyPath, Problem]]:
+    """Give the pipeline of a document without the providers that are wrong, and what is wrong, by its path.
 
-    With ``provider``, the others are hardly looked at. Raises Rejected when more is wrong than providers.
+    With ``provider``, the others are hardly looked at. None for a pipeline in which more is wrong than providers.
     """
     data = document.data
     if isinstance(data.get("providers"), dict):
@@ -1057,6 +1062,7 @@ def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[P
     if isinstance(data.get("providers"), dict) and provider in data["providers"]:
         data = {**data, "providers": {provider: data["providers"][provider]}}
     found: Dict[KeyPath, Problem] = {}
+    pipeline = None
     try:
         pipeline = Pipeline.parse_obj(data)
     except ValidationError as error:
@@ -1067,12 +1073,12 @@ def read_pipeline(document: Document, provider: Optional[str] = None) -> Tuple[P
         if path[0] != "providers" or path[1:2] == (provider,) or provider is None
     )
     if document.problems or any(path[:1] != ("providers",) or len(path) < 2 for path in found):
-        raise Rejected(*document.problems, *found.values())
+        return None, found
     if found:
         bad = {path[1] for path in found}
         good = {name: value for name, value in data["providers"].items() if name not in bad}
         pipeline = Pipeline.parse_obj({**data, "providers": good})
-    return pipeline, list(found.values())
+    return pipeline, found
 
 
 # ------------------------------------------------------------------------------------------------------ layers
@@ -1433,7 +1439,7 @@ def check_settings(settings: Settings, layers: List[Layer], context: Context) ->
             report(("params", param_name), message, "", "schema")
     if settings.wait_for is not None:
         if not settings.wait_for.s3:
-            report(("wait_for",), "wait_for needs an address on S3", "write 's3: s3://bucket/key'", "schema")
+            report(("wait_for",), "missing key 's3'", "write 's3: s3://bucket/key'", "schema")
         for wrong in check_text(settings.wait_for.s3 or ""):
             report(("wait_for", "s3"), *wrong)
     return problems
@@ -1452,7 +1458,7 @@ def param_problems(param: Param) -> List[str]:
 
     default, _, schema = param_parts(param)
     if default is None and "null" not in (param.type or ()):
-        return ["a param needs a default: a scheduled run has nobody to type a value"]
+        return ["a param needs a 'default': a scheduled run has nobody to type a value"]
     try:
         json.dumps(default, allow_nan=False)
     except (TypeError, ValueError):
@@ -1654,6 +1660,44 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> Tuple[Li
     return definitions, problems
 
 
+def problems_beside(document: Document, wrong: Mapping[KeyPath, Problem], context: Context) -> List[Problem]:
+    """Give what else is wrong with a pipeline: what is told of it without the values that are wrong by themselves.
+
+    Left out is what may be wrong for want of such a value only: what names its key, or the key that was meant.
+    """
+    if len(wrong) > MAX_HINTS:
+        return []
+    rest = copy(document)
+    rest.data = deepcopy(document.data)
+    names = {LEFT_OUT, *(take_out(rest.data, path) for path in wrong)}
+    names.update(name for problem in wrong.values() for name in re.findall("^did you mean '(.*)'", problem.hint))
+    if names & DECISIVE or not rest.data.get("tasks"):
+        return []
+    try:
+        pipeline = Pipeline.parse_obj(rest.data)
+    except ValidationError:  # as where a key is missing
+        return []
+    _, problems = define(rest, pipeline, context)
+    return [problem for problem in problems if not names & named_in(problem.message)]
+
+
+def named_in(message: str) -> Set[str]:
+    """Give what a message names: what it has in quotes, without 'params.' and the like, and keys of the language."""
+    words = set(re.findall(r"\w+", message))
+    return {*re.findall(r"'(?:\w+\.)?([^']*)'", message), *(words & {*Task.__fields__, *Settings.__fields__})}
+
+
+def take_out(data: Any, path: KeyPath) -> str:
+    """Take a value out of plain data, if it is there, and give its key; in a list, something else stands for it."""
+    above = value_at(data, path[:-1]) if has_value(data, path) else None
+    if isinstance(above, list):
+        above[path[-1]] = LEFT_OUT
+        return str(path[-2])
+    if isinstance(above, dict):
+        del above[path[-1]]
+    return str(path[-1])
+
+
 def check_references(definition: Definition) -> List[Problem]:
     """Check that env, provider and params have what the templates name of them."""
     known: Dict[str, Iterable[str]] = {**definition.variables, "params": definition.settings.the_params}
@@ -1754,9 +1798,11 @@ def read_file(root: Path, file: Path, context: Context, provider: Optional[str] 
             if not kind.pattern.fullmatch(text):
                 raise Rejected(Problem(path, 1, 1, f"{text!r} is not {kind.what()}", hint, "schema"))
         document = read_document(root, file)
-        pipeline, problems = read_pipeline(document, provider)
-        definitions, found = define(document, pipeline, context)
-        return Found(definitions, problems + found)
+        pipeline, wrong = read_pipeline(document, provider)
+        definitions, problems = define(document, pipeline, context) if pipeline else ([], [])
+        if wrong or document.problems:
+            problems += [*document.problems, *wrong.values(), *problems_beside(document, wrong, context)]
+        return Found(definitions, problems)
     except Rejected as rejected:
         return Found([], list(rejected.args))
     except Exception as error:

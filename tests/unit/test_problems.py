@@ -23,10 +23,23 @@ def test_there_are_at_least_eighty_mistakes() -> None:
     assert len(BAD) >= 80
 
 
-def test_ten_mistakes_in_a_file_are_ten_problems(tmp_path: Path) -> None:
-    root = tree(tmp_path, {"bad/many.yaml": (DATA / "bad" / "ten_mistakes.yaml").read_text()})
+@pytest.mark.parametrize("name", ["ten_mistakes", "ten_mistakes_of_all_rules"])
+def test_ten_mistakes_in_a_file_are_ten_problems(name: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"bad/many.yaml": (DATA / "bad" / f"{name}.yaml").read_text()})
 
-    assert len(factory.load(root, "development").problems) == 10
+    problems = factory.load(root, "development").problems
+
+    assert len(problems) == 10
+    rules = {"schema", "schedule", "dependencies", "template", "secret", "idempotency", "ecs"}
+    assert name == "ten_mistakes" or {problem.rule for problem in problems} == rules
+
+
+@pytest.mark.parametrize(("unknown", "told"), [(100, 101), (101, 101)])
+def test_a_hundred_mistakes_are_enough_to_mend_first(unknown: int, told: int, tmp_path: Path) -> None:
+    keys = "".join(f"k{number}: 1\n" for number in range(unknown))
+    root = tree(tmp_path, {"bad/many.yaml": keys + SMALL.replace("loader", "loader, depends_on: [x]")})
+
+    assert len(factory.load(root, "development").problems) == told
 
 
 def test_a_problem_of_many_providers_is_told_once(tmp_path: Path) -> None:
