@@ -34,6 +34,7 @@ from types import SimpleNamespace
 from typing import (
     TYPE_CHECKING,
     Any,
+    Callable,
     ClassVar,
     Deque,
     Dict,
@@ -126,6 +127,7 @@ NAMED_SECRET = re.compile(
     r"""(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,}\]\[{|>&][^\s,}\]]*)""",
     re.I,
 )
+TOKENS = re.compile(r"\{[{%]|[%}]\}|\w+|\S")  # of a template
 NO_LINE_END = r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # what str.splitlines() takes for the middle of a line
 # What is another value when a task is run again: Python's and Airflow's ways by Jinja, and the shell's.
 NOT_IDEMPOTENT = re.compile(
@@ -815,11 +817,15 @@ class Document:
         is_text = isinstance(value, yaml.ScalarNode) and value.value
         node = key if key is not None and (at_key or not is_text) else value
         if within and node is value and is_text:
-            for line in range(node.start_mark.line, min(node.end_mark.line + 1, len(self.lines))):
-                column = self.lines[line].find(within, node.start_mark.column if line == node.start_mark.line else 0)
-                if column >= 0:
-                    mark = SimpleNamespace(line=line, column=column)
-                    return self._problem_at(None, message, hint, rule, mark, len(within))
+            plain: Tuple[Callable[[str, str, int, int], int], ...] = (str.find,)
+            for find in (find_in_template, *plain) if rule == "template" else plain:
+                for line in range(node.start_mark.line, min(node.end_mark.line + 1, len(self.lines))):
+                    start = node.start_mark.column if line == node.start_mark.line else 0
+                    end = node.end_mark.column if line == node.end_mark.line else len(self.lines[line])
+                    column = find(self.lines[line], within, start, end)
+                    if column >= 0:
+                        mark = SimpleNamespace(line=line, column=column)
+                        return self._problem_at(None, message, hint, rule, mark, len(within))
         return self._problem_at(node, message, hint, rule)
 
     def _problem_at(
@@ -870,6 +876,17 @@ class Document:
         elif "tab character" in message or "cannot start any token" in message:
             hint = "indent with spaces, and quote text that starts with %, @, ` or a tab"
         return self._problem_at(None, f"not YAML: {message}", hint, mark=mark)
+
+
+def find_in_template(line: str, name: str, start: int, end: int) -> int:
+    """Give the column of a name in a template of a line, where it may also be a word outside; -1 for none."""
+    is_inside = False
+    for match in TOKENS.finditer(line, start, end):
+        token, after = match.group(), match.start() + len(name)
+        if is_inside and line.startswith(name, match.start()) and not re.match(r"\w", line[after : after + 1]):
+            return match.start()
+        is_inside = token in ("{{", "{%") or (is_inside and token not in ("}}", "%}"))
+    return -1
 
 
 def end_of(text: str) -> Tuple[int, int]:
