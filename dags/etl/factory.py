@@ -83,6 +83,7 @@ MAX_VALUES = 50_000  # keys and values as they are written
 MAX_NUMBER = 100  # characters: reading a number takes the square of them
 MAX_TASKS = 30_000  # of all DAGs of a file
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
+MAX_FAULTS = 10  # of a template that are told
 MAX_HINTS = 100  # looking for a near name takes 10 us a name that there is
 MAX_TOLD = 100  # problems of a file in the banner
 WAIT_FOR = "wait_for_delivery"  # task id of the sensor
@@ -131,7 +132,7 @@ TOKENS = re.compile(r"\{[{%]|[%}]\}|\w+|\S")  # of a template
 NO_LINE_END = r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # what str.splitlines() takes for the middle of a line
 # What is another value when a task is run again: Python's and Airflow's ways by Jinja, and the shell's.
 NOT_IDEMPOTENT = re.compile(
-    r"\b(?:now|today)\(|\butcnow\b|\bmacros\.(?:time|uuid|random)\b|\bdatetime\.(?:now|today)\b|\|\s*random\b"
+    r"\b(?:now|today)\(|\butcnow\b|\bmacros\.(?:time|uuid|random)\b[\w.]*|\bdatetime\.(?:now|today)\b|\|\s*random\b"
     r"|\$\(date\b|`date\b|\buuidgen\b|\buuid[14]\(|\$\{?RANDOM\b"
 )
 
@@ -1260,18 +1261,24 @@ def jinja_environment() -> jinja2.Environment:
     return environment
 
 
-class Template(NamedTuple):
-    """What a templated text names, and what is wrong with it ("" for nothing)."""
+class Fault(NamedTuple):
+    """What is wrong with a templated text."""
 
     message: str
     hint: str
     within: str  # the part of the text that is wrong
-    members: List[Tuple[str, str]]  # (env | provider | params, member)
     known: Iterable[str] = ()  # what could have been meant by it
 
     def told(self) -> Tuple[str, str]:
         """Give message and hint; a near name is looked for at each place that is told, and not when parsing."""
         return self.message, self.hint or nearest(self.within, self.known)
+
+
+class Template(NamedTuple):
+    """What is wrong with a templated text, and what it names."""
+
+    faults: List[Fault]
+    members: List[Tuple[str, str]]  # (env | provider | params, member)
 
 
 @lru_cache(maxsize=4096)
@@ -1281,46 +1288,52 @@ def read_template(text: str) -> Template:
     Not with ``jinja2.meta``: that compiles the template, and the compiler works constants out, such as ``9**9**9``.
     """
     if "{" not in text:  # most are not
-        return Template("", "", "", [])
+        return Template([], [])
     if len(text) > MAX_OVERRIDES:
-        return Template(f"a text of {len(text)} characters; ECS takes {MAX_OVERRIDES} for all of a task", "", "", [])
+        message = f"a text of {len(text)} characters; ECS takes {MAX_OVERRIDES} for all of a task"
+        return Template([Fault(message, "", "")], [])
     try:
         return template_names(jinja_environment().parse(text))
     except jinja2.TemplateSyntaxError as error:
         hint = "a template is {{ name }}, or {% if ... %} with its {% endif %}"
-        return Template(f"not a Jinja template: {error.message}", hint, broken_expression(text), [])
+        return Template([Fault(f"not a Jinja template: {error.message}", hint, broken_expression(text))], [])
     except RecursionError:
-        return Template("not a Jinja template: nested too deep", "write it in parts", "", [])
+        return Template([Fault("not a Jinja template: nested too deep", "write it in parts", "")], [])
 
 
 def template_names(tree: Any) -> Template:
     """Look at the names of a parsed template."""
     environment, nodes = jinja_environment(), jinja2.nodes
+    faults = []
     if next(tree.find_all((nodes.Include, nodes.Import, nodes.FromImport, nodes.Extends)), None):
-        return Template("a template cannot take in another one", "write it out", "{%", [])
-    for reached in reached_in(tree):
+        faults.append(Fault("a template cannot take in another one", "write it out", "{%"))
+    reached = next(reached_in(tree), None)
+    if reached:
         root, _, of_root = reached.partition(".")
         hint = "a template takes values: names, their members and items"
         if root in CLOSED:
             there = ", ".join(CLOSED[root].split())
             other = "credentials belong under 'secrets' in the ECS task definition, other values under 'variables'"
             hint = f"of '{root}' there are: {there}" if there else other
-        return Template(f"a template cannot reach '{reached}'", hint, of_root or root, [])
+        faults.append(Fault(f"a template cannot reach '{reached}'", hint, of_root or root))
     names = list(tree.find_all(nodes.Name))
     known = {name.name for name in names if name.ctx != "load"} | TEMPLATE_NAMES
-    wanted = [("name", name.name, known) for name in names]
+    wanted = [("name", name.name, known) for name in names if name.name not in CLOSED]
     wanted += [("filter", node.name, environment.filters) for node in tree.find_all(nodes.Filter)]
     wanted += [("test", node.name, environment.tests) for node in tree.find_all(nodes.Test)]
-    for kind, name, existing in wanted:
-        if name not in existing:
-            return Template(f"unknown {kind} '{name}' in the template", "", name, [], existing)
+    faults += [
+        Fault(f"unknown {kind} '{name}' in the template", "", name, existing)
+        for kind, name, existing in wanted
+        if name not in existing
+    ]
     members = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         if isinstance(node.node, nodes.Name) and node.node.name in ("env", "provider", "params"):
             member = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
             if isinstance(member, str):
                 members.add((node.node.name, member))
-    return Template("", "", "", sorted(members))
+    once = {fault.message: fault for fault in faults}
+    return Template(list(once.values())[:MAX_FAULTS], sorted(members))
 
 
 def reached_in(node: Any) -> Iterator[str]:
@@ -1358,13 +1371,11 @@ def broken_expression(text: str) -> str:
 
 def check_text(text: str) -> Iterator[Tuple[str, str, str, str]]:
     """Give message, hint and rule of each mistake in a templated text, and the part of it that is wrong."""
-    template, again = read_template(text), NOT_IDEMPOTENT.search(text)
-    if template.message:
-        yield (*template.told(), "template", template.within)
-    if again:
-        message = f"'{again.group()}' gives something else when the task runs again"
+    for fault in read_template(text).faults:
+        yield (*fault.told(), "template", fault.within)
+    for again in sorted({match.group() for match in NOT_IDEMPOTENT.finditer(text)}):
         hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
-        yield message, hint, "idempotency", again.group()
+        yield f"'{again}' gives something else when the task runs again", hint, "idempotency", again
 
 
 def templates(task: Task) -> Iterator[Tuple[KeyPath, str]]:

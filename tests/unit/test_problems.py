@@ -42,6 +42,13 @@ def test_a_hundred_mistakes_are_enough_to_mend_first(unknown: int, told: int, tm
     assert len(factory.load(root, "development").problems) == told
 
 
+def test_ten_mistakes_of_a_template_are_told(tmp_path: Path) -> None:
+    names = " ".join(f"{{{{ x{number} }}}}" for number in range(11))
+    root = tree(tmp_path, {"bad/many.yaml": SMALL.replace("loader", f"loader, command: ['{names}']")})
+
+    assert len(factory.load(root, "development").problems) == 10
+
+
 def test_a_problem_of_many_providers_is_told_once(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader, cluster: nowhere}\nproviders:\n"
     root = tree(tmp_path, {"bad/many.yaml": text + "".join(f"  p{number}: {{}}\n" for number in range(50))})
