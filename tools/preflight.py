@@ -600,6 +600,10 @@ def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple
         message = f"what the role '{last(role)}' may do cannot be looked at"
         hint = f"these credentials need {PERMISSIONS['SimulatePrincipalPolicy']}"
         return [context.document.problem((), message, hint, "preflight")]
+    if Missing("") in decisions.values():
+        message = f"there is no role '{role}', so that what Airflow may do was not looked at"
+        hint = "which one it is: aws mwaa get-environment --query Environment.ExecutionRoleArn --name <environment>"
+        return [context.document.problem((), message, hint, "preflight")]
     problems: Dict[Tuple[str, str, int, int], Problem] = {}
     for need, decision in decisions.items():
         if decision != "allowed":
@@ -612,7 +616,7 @@ def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple
 def simulate(
     iam: Any, role: str, action: str, resources: List[str], context: Iterable[Tuple[str, str]]
 ) -> Dict[Need, Any]:
-    """Ask IAM whether a role may do something with resources; gives its decision for each, or Denied."""
+    """Ask IAM whether a role may do something with resources; gives its decision for each, Denied or Missing."""
     entries = [
         {"ContextKeyName": key, "ContextKeyValues": [value], "ContextKeyType": "string"} for key, value in context
     ]
@@ -628,7 +632,10 @@ def simulate(
                     for specific in result.get("ResourceSpecificResults", ()):
                         decisions[specific["EvalResourceName"]] = specific["EvalResourceDecision"]
         except ClientError as error:
-            if not REFUSED.search(code_of(error)):
+            if code_of(error) == "NoSuchEntity":
+                decision = Missing("")
+            elif REFUSED.search(code_of(error)):
+                decision = Denied(PERMISSIONS[error.operation_name])
+            else:
                 raise
-            decision = Denied(PERMISSIONS[error.operation_name])
     return {Need(action, resource, tuple(context)): decisions.get(resource, decision) for resource in resources}

@@ -401,10 +401,12 @@ def test_a_thousand_dags_are_asked_for_in_as_many_calls_as_one(account: Account,
     assert Counter(asked.calls) == Counter(right.calls)
 
 
-def test_a_role_that_is_not_there_is_told(account: Account) -> None:
-    asked = account.ask("right", ROLE.format("nobody"))
-    assert asked.errors.startswith(f"etl deploy: asking what {ROLE.format('nobody')} may do: ")
-    assert "NoSuchEntity" in asked.errors
+def test_a_role_that_is_not_there_is_told_beside_the_rest(account: Account) -> None:
+    nobody = ROLE.format("nobody")
+    (report,) = account.ask("wrong", nobody).reports
+    told = "there is no role '{}', so that what Airflow may do was not looked at"
+    message = f"dags/etl/configs/wrong.yaml:2:1: {told.format(nobody)} [preflight]"
+    assert heads(report) == [message, *heads(expected("wrong.txt"))]
 
 
 def test_nothing_is_told_without_credentials(account: Account) -> None:
