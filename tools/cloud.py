@@ -1,14 +1,18 @@
 """AWS as a person's or CodeBuild's credentials see it."""
 
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any, Callable, Iterator, List, Sequence, TypeVar
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
+from tools.check import with_progress
+
+T = TypeVar("T")
 RETRIES = Config(retries={"mode": "standard", "max_attempts": 3})
 
 
@@ -32,3 +36,18 @@ def explained(what: str) -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError, HTTPError) as error:  # HTTPError: the connection broke while a body was read
         raise CloudError(f"{what}: {error}") from error
+
+
+def at_once(calls: Sequence[Callable[[], T]], number: int, doing: str) -> List[T]:
+    """Give what calls give, that many made at the same time; when one fails, those not begun are not made."""
+    futures: List[Future[T]] = []
+    with ThreadPoolExecutor(number) as pool:
+        try:
+            futures.extend(pool.submit(call) for call in calls)
+            answers = []
+            for future in with_progress(futures, doing):  # a comprehension would leave the bar beside an error's text
+                answers.append(future.result())
+            return answers
+        finally:
+            for future in futures:
+                future.cancel()

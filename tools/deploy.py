@@ -10,13 +10,13 @@ import os
 import re
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Set
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set
 
 from tools import check, definitions, plan
-from tools.cloud import CloudError, client, explained
+from tools.cloud import CloudError, at_once, client, explained
 from tools.definitions import RevisionError, factory, git
 from tools.upload_order import Place, Refused, parsed, upload_order, written
 
@@ -86,10 +86,15 @@ class Deployed(NamedTuple):
 
 
 class Change(NamedTuple):
-    """What is written."""
+    """What is written: step after step, and what is of one step in any order."""
 
-    writes: Dict[str, Optional[bytes]]  # by key and in this order; None is deleted
+    steps: List[Dict[str, Optional[bytes]]]  # by key; None is deleted
     waits: Dict[str, int]  # keys before which MWAA gets this many seconds to copy what is there
+
+    @property
+    def writes(self) -> Dict[str, Optional[bytes]]:
+        """All steps in one."""
+        return {key: content for step in self.steps for key, content in step.items()}
 
 
 def main(arguments: List[str]) -> int:
@@ -277,20 +282,15 @@ def read(s3: Any, target: Target) -> Deployed:
     ours = [key for key, name in names.items() if OURS.fullmatch(name)]
     others = sorted(set(keys) - {*odd, *ours})
     ours += [key for key in found if key in (IGNORE, REQUIREMENTS)]
-    return Deployed(dict(zip(ours, contents(s3, target, ours))), others, odd, found)
+    contents = at_once([partial(content, s3, target, key) for key in ours], CONNECTIONS, "reading")
+    return Deployed(dict(zip(ours, contents)), others, odd, found)
 
 
-def contents(s3: Any, target: Target, keys: List[str]) -> Iterator[bytes]:
-    """Give the contents of objects, several at a time."""
-
-    def content(key: str) -> bytes:
-        with explained(f"s3://{target.bucket}/{key} cannot be read"):
-            body: bytes = s3.get_object(Bucket=target.bucket, Key=key)["Body"].read(MAX_BYTES)
-            return body
-
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for _, body in zip(check.with_progress(keys, "reading"), pool.map(content, keys)):
-            yield body
+def content(s3: Any, target: Target, key: str) -> bytes:
+    """Give the content of an object."""
+    with explained(f"s3://{target.bucket}/{key} cannot be read"):
+        body: bytes = s3.get_object(Bucket=target.bucket, Key=key)["Body"].read(MAX_BYTES)
+        return body
 
 
 def refuse_foreign(s3: Any, target: Target, deployed: Deployed) -> None:
@@ -357,14 +357,15 @@ def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only
     others = [] if only else deployed.others
     # An interrupted deploy tells of the requirements, and does not call itself this commit, until it is finished.
     order = upload_order(before, new, place)
-    paths = [target.prefix + path for step in order.steps for path in step]
-    keys = [IGNORE, *paths, *others, REQUIREMENTS, target.prefix + COMMIT]
-    differs = {key for key in {*deployed.files, *after} if deployed.files.get(key) != after.get(key)}
-    waits = {target.prefix + step[0]: pause for step in order.steps[1:]} if order.matters else {}
-    first = pause - age_of_the_rest(target, deployed, paths)
+    steps = [[target.prefix + path for path in step] for step in order.steps]
+    all_steps = [[IGNORE], *steps, others, [REQUIREMENTS], [target.prefix + COMMIT]]
+    differs = {*others, *(key for key in {*deployed.files, *after} if deployed.files.get(key) != after.get(key))}
+    waits = {step[0]: pause for step in steps[1:]} if order.matters else {}
+    first = pause - age_of_the_rest(target, deployed, [key for step in steps for key in step])
     if first > 0 and "factory.py" in before:  # without it, nothing is parsed
-        waits[paths[0]] = math.ceil(first)
-    return Change({key: after.get(key) for key in keys if key in {*differs, *others}}, waits)
+        waits[steps[0][0]] = math.ceil(first)
+    writes = [{key: after.get(key) for key in step if key in differs} for step in all_steps]
+    return Change([step for step in writes if step], waits)
 
 
 def age_of_the_rest(target: Target, deployed: Deployed, keys: Sequence[str]) -> float:
@@ -481,20 +482,24 @@ def confirmed(question: str) -> bool:
 
 
 def write(s3: Any, target: Target, change: Change, commit: str) -> str:
-    """Write or delete one object after the other; give the version that requirements.txt has now, "" if none."""
-    version = ""
-    for key, content in check.with_progress(list(change.writes.items()), "writing"):
-        if key in change.waits:
-            print(f"waiting {change.waits[key]} s for MWAA to copy what is there", flush=True)
-            time.sleep(change.waits[key])
+    """Write or delete step after step; give the version that requirements.txt has now, "" if none."""
+
+    def put(key: str, content: Optional[bytes]) -> str:
         where = {"Bucket": target.bucket, "Key": key}
         with explained(f"s3://{target.bucket}/{shown(key)} cannot be written; once that is mended, run it again"):
             if content is None:
                 s3.delete_object(**where)
-                continue
-            answer = s3.put_object(Body=content, Metadata={"commit": commit}, **where)
-        if key == REQUIREMENTS:
-            version = answer.get("VersionId", "")
+                return ""
+            return str(s3.put_object(Body=content, Metadata={"commit": commit}, **where).get("VersionId", ""))
+
+    versions: Dict[str, str] = {}
+    for step in change.steps:
+        for key in change.waits.keys() & step.keys():
+            print(f"waiting {change.waits[key]} s for MWAA to copy what is there", flush=True)
+            time.sleep(change.waits[key])
+        calls = [partial(put, *item) for item in step.items()]
+        versions.update(zip(step, at_once(calls, CONNECTIONS, "writing")))
+    version = versions.get(REQUIREMENTS, "")
     return "" if version == "null" else version  # of a bucket whose versioning is suspended
 
 
@@ -556,8 +561,8 @@ def remove(s3: Any, target: Target, options: argparse.Namespace) -> int:
         return 1
     # Without its environment, a factory tells of a problem: it goes before that.
     stages = ("pipelines", "factory.py", "configs", COMMIT)
-    ours = sorted(deployed.files, key=lambda key: (stages.index(stage(target, key)), key))
-    write(s3, target, Change(dict.fromkeys([*deployed.others, *ours]), {}), "")
+    ours = [[key for key in deployed.files if stage(target, key) == name] for name in stages]
+    write(s3, target, Change([dict.fromkeys(step) for step in [deployed.others, *ours]], {}), "")
     left = read(s3, target)
     if left.files or left.others:
         raise Refused(f"somebody else has written to {target} meanwhile; run it again")

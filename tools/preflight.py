@@ -8,7 +8,6 @@ does not fit is a problem at the line that names it. What only a run knows, such
 import json
 import re
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -18,7 +17,6 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Named
 from botocore.exceptions import ClientError, ParamValidationError
 
 from tools import cloud
-from tools.check import with_progress
 from tools.definitions import factory
 from tools.rendering import render
 
@@ -340,7 +338,7 @@ def ask(things: Iterable[Thing]) -> Dict[Thing, Any]:
     for (kind, region), of_kind in names.items():
         client = cloud.client(KINDS[kind].service, region)
         calls += [partial(look, kind, client, chunk) for chunk in chunks(of_kind, KINDS[kind].together)]
-    return {thing: answer for answers in at_once(calls) for thing, answer in answers.items()}
+    return answers_of(calls)
 
 
 def look(kind: str, client: Any, names: List[str]) -> Dict[Thing, Any]:
@@ -379,17 +377,11 @@ def code_of(error: ClientError) -> str:
     return str(error.response["Error"]["Code"])
 
 
-def at_once(calls: Sequence[Callable[[], Any]]) -> Iterator[Any]:
-    """Give what the calls give, a few of them made at the same time; when one fails, the rest is not made."""
-    yield from (call() for call in calls[:1])  # alone: where AWS cannot be reached, each call takes half a minute
-    with ThreadPoolExecutor(AT_ONCE) as pool:
-        futures = [pool.submit(call) for call in calls[1:]]
-        try:
-            for future in with_progress(futures, "asking"):
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+def answers_of(calls: Sequence[Callable[[], Dict[Any, Any]]]) -> Dict[Any, Any]:
+    """Give what the calls answer, as one."""
+    first = [call() for call in calls[:1]]  # alone: where AWS cannot be reached, each call takes half a minute
+    rest = cloud.at_once(calls[1:], AT_ONCE, "asking")
+    return {asked: answer for answers in [*first, *rest] for asked, answer in answers.items()}
 
 
 def chunks(items: List[str], size: int) -> List[List[str]]:
@@ -595,7 +587,7 @@ def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple
         for (action, entries), resources in groups.items()
         for chunk in chunks(resources, TOGETHER)
     ]
-    decisions = {need: decision for answers in at_once(calls) for need, decision in answers.items()}
+    decisions = answers_of(calls)
     if Denied(PERMISSIONS["SimulatePrincipalPolicy"]) in decisions.values():
         message = f"what the role '{last(role)}' may do cannot be looked at"
         hint = f"these credentials need {PERMISSIONS['SimulatePrincipalPolicy']}"

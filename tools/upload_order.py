@@ -22,7 +22,7 @@ Tree = Mapping[str, bytes]  # a folder of the DAGs folder: content by path
 
 
 class Step(NamedTuple):
-    """What is written one after the other; the paths begin with the stage's name.
+    """What is written at the same time; the paths begin with the stage's name.
 
     Definitions do not depend on one another, and neither do environments: within a step, any order is as harmless as
     any other.

@@ -38,19 +38,17 @@ Bag = Dict[str, Any]
 
 # Runs the command, and does something at the n-th object that it has written: kill -9, or another person's write.
 MEDDLING = """\
-import os, signal, sys
+import itertools, os, signal, sys
 from botocore.client import BaseClient
 from tools import deploy
 number, what, *arguments = sys.argv[1:]
-call, written = BaseClient._make_api_call, []
+call, written = BaseClient._make_api_call, itertools.count(1)
 def meddle(self, operation, parameters):
     answer = call(self, operation, parameters)
-    if operation in ("PutObject", "DeleteObject"):
-        written.append(operation)
-        if len(written) == int(number):
-            if what == "kill":
-                os.kill(os.getpid(), signal.SIGKILL)
-            call(self, "PutObject", {**parameters, "Body": b"of somebody else"})
+    if operation in ("PutObject", "DeleteObject") and next(written) == int(number):
+        if what == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        call(self, "PutObject", {**parameters, "Body": b"of somebody else"})
     return answer
 BaseClient._make_api_call = meddle
 sys.exit(deploy.main(arguments))

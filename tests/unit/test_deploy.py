@@ -1,15 +1,20 @@
 """``./etl deploy`` before it speaks to AWS: the command line, and what it writes and prints."""
 
+import threading
+import time
+from functools import partial
 from pathlib import Path
-from typing import List
+from typing import Any, Dict, Iterator, List
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.trees import REPOSITORY
-from tools import deploy
+from tools import cloud, deploy
 
 ONE, OTHER = "1" * 40, "2" * 40
+STAGING = deploy.Target("staging", "etl", "eu-west-1")
 
 
 @pytest.mark.parametrize(
@@ -101,3 +106,73 @@ def test_without_a_commit_there_is_nothing_to_deploy(tmp_path: Path) -> None:
     target = deploy.Target("staging", "test_merge", "eu-west-1")
     with pytest.raises(deploy.Refused, match=r"deploy from a clone\. fatal: not a git repository"):
         deploy.commit_of(tmp_path / "dags" / "etl", target, [], whole=True)
+
+
+class Bucket:
+    """Notes when writing begins and ends; two objects of a step have to be under way at the same time."""
+
+    def __init__(self, refused: str = "") -> None:
+        self.refused, self.noted, self.two = refused, [], threading.Barrier(2)  # type: str, List[str], Any
+
+    def put_object(self, **asked: Any) -> Dict[str, str]:
+        key = asked["Key"]
+        self.noted.append(f"{key} begins")
+        self.two.wait(10)
+        time.sleep(0.05)  # in which a next step that does not wait would begin
+        self.noted.append(f"{key} ends")
+        if key == self.refused:
+            raise ClientError({"Error": {"Code": "AccessDenied", "Message": "injected"}}, "PutObject")
+        return {"VersionId": f"version of {key}"}
+
+    def delete_object(self, **asked: Any) -> None:
+        self.noted.append(f"{asked['Key']} is deleted")
+
+
+CHANGE = deploy.Change([{"a": b"", "b": b""}, {"c": b"", deploy.REQUIREMENTS: b""}, {"d": None}], {})
+
+
+def test_a_step_is_written_at_the_same_time_and_the_next_one_when_it_is_there() -> None:
+    bucket = Bucket()
+
+    assert deploy.write(bucket, STAGING, CHANGE, ONE) == f"version of {deploy.REQUIREMENTS}"
+
+    first, second, third = bucket.noted[:4], bucket.noted[4:8], bucket.noted[8:]
+    assert sorted(first) == ["a begins", "a ends", "b begins", "b ends"]
+    assert sorted(second)[2:] == ["c begins", "c ends"]
+    assert third == ["d is deleted"]
+
+
+def test_what_follows_one_that_cannot_be_written_is_not() -> None:
+    bucket = Bucket(refused="b")
+
+    with pytest.raises(cloud.CloudError) as raised:
+        deploy.write(bucket, STAGING, CHANGE, ONE)
+
+    what = "s3://vm-data-provisioning-staging/b cannot be written; once that is mended, run it again"
+    assert str(raised.value).startswith(f"{what}: An error occurred (AccessDenied)")
+    assert {note[0] for note in bucket.noted} == {"a", "b"}
+
+
+def test_when_a_call_fails_the_progress_ends_and_those_not_begun_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, ended = [], []
+
+    def call(number: int) -> None:
+        made.append(number)
+        time.sleep(0.02)
+        if number == 0:
+            raise ValueError("injected")
+
+    def with_progress(items: List[Any], doing: str) -> Iterator[Any]:
+        try:
+            yield from items
+        finally:
+            ended.append(doing)
+
+    monkeypatch.setattr(cloud, "with_progress", with_progress)
+
+    with pytest.raises(ValueError, match="injected") as raised:
+        cloud.at_once([partial(call, number) for number in range(200)], 2, "asking")
+
+    assert raised.tb  # as long as an error is told, its frames are there
+    assert ended == ["asking"]
+    assert len(made) < 200
