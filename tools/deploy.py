@@ -460,14 +460,16 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
         print("nothing was written")
         return 1
     version = write(s3, target, change, commit)
-    verify(s3, target, after, whole=not only)
-    deleted = list(change.writes.values()).count(None)
-    print(f"\nuploaded {len(change.writes) - deleted}, deleted {deleted}; read back, {target} is what was meant.")
-    is_at = "is gone, as in" if only and only not in after else "is at"
-    print(f"{options.only or 'It'} {is_at} commit {commit}.")
-    print("MWAA copies it within about 30 s; do not trigger a DAG for a minute.")
-    if REQUIREMENTS in change.writes:
-        print(requirements_note(version))
+    try:
+        verify(s3, target, after, whole=not only)
+        deleted = list(change.writes.values()).count(None)
+        print(f"\nuploaded {len(change.writes) - deleted}, deleted {deleted}; read back, {target} is what was meant.")
+        is_at = "is gone, as in" if only and only not in after else "is at"
+        print(f"{options.only or 'It'} {is_at} commit {commit}.")
+        print("MWAA copies it within about 30 s; do not trigger a DAG for a minute.")
+    finally:  # when it is run again, the file is no change any more
+        if REQUIREMENTS in change.writes:
+            print(requirements_note(version))
     return 0
 
 

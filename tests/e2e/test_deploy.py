@@ -406,6 +406,7 @@ def test_an_interrupted_deploy_has_done_no_harm_and_is_finished_by_the_next(plac
 def test_what_somebody_else_writes_meanwhile_is_found(place: Place) -> None:
     place.deployed()
     place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
+    place.edit("requirements.txt", ("# What MWAA", "# All that MWAA"))
     place.commit()
 
     done = place.run("-c", MEDDLING, "1", "write", "staging", "--pause", "0")
@@ -416,6 +417,7 @@ def test_what_somebody_else_writes_meanwhile_is_found(place: Place) -> None:
         in done.stdout
     )
     assert "cwr/big.yaml" in done.stdout.splitlines()[-1]
+    assert "requirements.txt changed" in done.stdout  # which no other run would tell
 
 
 # ------------------------------------------------------------------------------------------------------- refusals
