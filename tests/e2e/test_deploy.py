@@ -462,12 +462,18 @@ def no_ignored(place: Place) -> None:
     place.commit()
 
 
+def hiding(place: Place) -> None:
+    place.edit(".airflowignore", ("/configs$", "/etl$"))
+    place.commit()
+
+
 REFUSED = {
     mistake: r"unknown key 'retrys'(?s:.*)nothing is deployed while there are problems",
     no_definitions: r"there is no definition in dags/etl/pipelines, and all that are deployed would go",
     unreadable_definitions: r"cannot be read: No such file",
     no_requirements: r"there is no requirements\.txt in this checkout, which MWAA needs; ",
     no_ignored: r"there is no \.airflowignore in this checkout, which MWAA needs; ",
+    hiding: r"\.airflowignore: '.*/etl\$.*' hides etl/factory\.py from Airflow, and with it every DAG",
     not_committed: rf"this is not what commit [0-9a-f]{{12}} has; .*:\n  {BIG}\n  {MORE}\n  {WORKS}\n$",
 }
 
