@@ -2288,28 +2288,35 @@ CHANGED_IN_PLACE = frozenset(
 
 
 @lru_cache(maxsize=1)
-def operators() -> Tuple[Any, Any]:
-    """Give the classes of the ECS tasks and of the delivery sensor.
+def ecs_operator() -> Any:
+    """Give the class of the ECS tasks.
 
-    Here and in build_dag stands all that depends on the versions of Airflow and the provider.
+    Here, in delivery_sensor and in build_dag stands all that depends on the versions of Airflow and the provider.
     """
     try:
         from airflow.providers.amazon.aws.operators.ecs import EcsOperator
-        from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
     except ImportError:  # the provider in MWAA's own image
         from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
-        from airflow.providers.amazon.aws.sensors.s3_key import S3KeySensor
 
     templated = ("cluster", "task_definition", "network_configuration", "tags")
     fields = {"template_fields": (*EcsOperator.template_fields, *templated)}
-    return type("PipelineEcsOperator", (EcsTask, EcsOperator), fields), type(
-        "DeliverySensor", (Delivery, S3KeySensor), {}
-    )
+    return type("PipelineEcsOperator", (EcsTask, EcsOperator), fields)
+
+
+@lru_cache(maxsize=1)
+def delivery_sensor() -> Any:
+    """Give the class of the delivery sensor, for a DAG that waits: to import it is a tenth of a small parse."""
+    try:
+        from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
+    except ImportError:  # the provider in MWAA's own image
+        from airflow.providers.amazon.aws.sensors.s3_key import S3KeySensor
+
+    return type("DeliverySensor", (Delivery, S3KeySensor), {})
 
 
 def build_tasks(plan: Plan, owner: str) -> Dict[str, Any]:
     """Make the operators of a plan, by their task ids; they belong to no DAG yet."""
-    ecs_task, _ = operators()
+    ecs_task = ecs_operator()
     tasks = {}
     for task_id, planned in plan.tasks.items():
         tasks[task_id] = ecs_task(task_id=task_id, owner=owner, reattach=True, **planned.operator)
@@ -2382,8 +2389,7 @@ def build_dag(definition: Definition, made: Optional[Dict[Tuple[int, str], Dict[
             tasks[task_id].set_upstream([tasks[other] for other in planned.task.depends_on])
     if settings.wait_for is not None:
         roots = [task for task in tasks.values() if not task.upstream_task_ids]
-        _, delivery_sensor = operators()
-        sensor = delivery_sensor(
+        sensor = delivery_sensor()(
             task_id=WAIT_FOR,
             dag=dag,
             owner=owner,

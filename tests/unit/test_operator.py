@@ -87,7 +87,7 @@ def operator(client: Any, log: logging.Logger) -> Operator:
     """Make an operator of ours that talks to ``client``."""
 
     def make(**arguments: Any) -> Any:
-        ecs_task, _ = factory.operators()
+        ecs_task = factory.ecs_operator()
         given = {"cluster": "etl", "overrides": {}, **arguments}
         made = ecs_task(task_id="load", task_definition="loader", owner="data-provisioning", **given)
         made.hook, made._log = Mock(), log
@@ -422,7 +422,7 @@ def test_an_operator_that_providers_share_is_in_each_dag_as_if_made_there(tmp_pa
     un, wcm = factory.build(found)[0].values()
     given = found.definitions[0].plan.tasks["load"].operator
     other = DAG(un.dag_id, start_date=un.start_date, params=un.params)
-    made_there = factory.operators()[0](task_id="load", owner=un.owner, reattach=True, dag=other, **given)
+    made_there = factory.ecs_operator()(task_id="load", owner=un.owner, reattach=True, dag=other, **given)
     task, twin = un.get_task("load"), wcm.get_task("load")
 
     ours = {"places", "typed_params", "on_failure_callback"}
@@ -945,7 +945,7 @@ def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
     """Give a sensor whose bucket has these keys."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    _, delivery_sensor = factory.operators()
+    delivery_sensor = factory.delivery_sensor()
     made = delivery_sensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
     hook: Any = S3Hook(aws_conn_id=None)
     hook.list_keys = lambda bucket, prefix, delimiter: [key for key in keys if key.startswith(prefix)]

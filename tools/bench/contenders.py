@@ -55,9 +55,9 @@ OF_THE_FACTORY = """
 import sys
 
 sys.path.insert(0, {folder!r})
-from factory import operators
+from factory import ecs_operator
 
-Operator, _ = operators()
+Operator = ecs_operator()
 """
 # %(...)s is filled in; the rest is as a person would write it by hand.
 LOOP = """
