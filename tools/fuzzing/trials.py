@@ -118,11 +118,12 @@ def main(arguments: List[str]) -> int:
     """Try until the time is over; 1 if anything did not hold."""
     options = parse(arguments)
     logging.disable(logging.CRITICAL)  # problems are told to the log, too
-    process, end = psutil.Process(), time.monotonic() + 60 * options.minutes
+    process = psutil.Process()
     failures: Set[Path] = set()
     print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
     with tempfile.TemporaryDirectory(prefix="etl-") as home:
         trial, number, first, memory = Trial(Folder(Path(home))), 0, 0, 0
+        end = time.monotonic() + 60 * options.minutes  # Airflow, which may take seconds to come, is there by now
         while time.monotonic() < end:
             kind = list(PROPERTIES)[number % len(PROPERTIES)]
             failure = trial.run(kind, ROUND, options.seed * 1_000_000 + number)
