@@ -4,6 +4,7 @@ import os
 import subprocess
 import threading
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 
@@ -66,7 +67,8 @@ class Etl:
     def kill(self) -> None:
         """End all of it, whatever state it is in."""
         for process in self.processes():
-            process.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
+                process.kill()
         self.popen.communicate()
 
 
