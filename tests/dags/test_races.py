@@ -4,6 +4,7 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
 from pathlib import Path
 from typing import Iterator, List
 
@@ -11,6 +12,7 @@ import pytest
 
 from tests.trees import SMALL
 from tools.fuzzing.properties import Folder, stored
+from tools.local.processes import die_with_parent
 
 PARSES = 1000
 TEXTS: List[bytes] = [
@@ -25,7 +27,8 @@ TEXTS: List[bytes] = [
 
 
 def disturb(root: Path, seed: int) -> None:
-    """Write, replace, truncate and delete definitions without end."""
+    """Write, replace, truncate and delete definitions without end, or to that of the tests."""
+    die_with_parent(signal.SIGKILL)
     chance = random.Random(seed)
     names = ["a/one.yaml", "a/two.yaml", "b/three.yaml", "b/four.yaml", "stray.yaml"]
     config = (root / "configs" / "staging.yaml").read_bytes()
