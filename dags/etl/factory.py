@@ -1985,12 +1985,13 @@ def is_transient(error: BaseException) -> bool:
 
 def has_not_started(error: BaseException) -> bool:
     """Tell whether ECS surely has not started the task; it may have when no answer came, or one that it has failed."""
-    from airflow.providers.amazon.aws.exceptions import EcsOperatorError
     from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError
 
     if isinstance(error, ClientError):
         return bool(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0) < 500)
-    return isinstance(error, (EcsOperatorError, BotoCoreError)) and not isinstance(error, HTTPClientError)
+    if isinstance(error, BotoCoreError):
+        return not isinstance(error, HTTPClientError)
+    return hasattr(error, "failures")  # the provider's EcsOperatorError
 
 
 def failed_to_start(error: BaseException) -> bool:
