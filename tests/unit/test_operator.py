@@ -926,7 +926,8 @@ def test_what_a_person_may_write_as_a_template_is_rendered(tmp_path: Path) -> No
     )
     (root / "configs" / "development.yaml").write_text(
         "region: eu-west-1\nvariables: {x: a}\nclusters:\n"
-        "  default: {cluster: 'etl-{{ env.x }}', subnets: ['subnet-{{ env.x }}'], security_groups: ['sg-{{ env.x }}']}\n"
+        "  default: {cluster: 'etl-{{ env.x }}', subnets: ['subnet-{{ env.x }}'],"
+        " security_groups: ['sg-{{ env.x }}']}\n"
     )
     (definition,) = factory.load(root, "development").definitions
     task = factory.build_dag(definition).get_task("load")
@@ -934,7 +935,7 @@ def test_what_a_person_may_write_as_a_template_is_rendered(tmp_path: Path) -> No
     task.render_template_fields({"params": {}})
 
     network = {"subnets": ["subnet-a"], "securityGroups": ["sg-a"], "assignPublicIp": "DISABLED"}
-    assert (task.cluster, task.task_definition, task.tags) == ("etl-a", "load-a", {"a": "un"})
+    assert (task.cluster, task.task_definition, task.tags) == ("etl-a", "load-a", {"of": "un"})
     assert task.network_configuration == {"awsvpcConfiguration": network}
 
 
