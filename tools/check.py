@@ -176,7 +176,7 @@ def merge_environments(problems: Dict[str, List[Problem]]) -> List[Problem]:
 
 
 def with_progress(items: Sequence[T], doing: str = "checking") -> Iterator[T]:
-    """Give the items one by one; after a second, show how far it is (rich shows that to terminals only)."""
+    """Give the items one by one; after a second, show a terminal how far it is."""
     started, progress, bar = time.monotonic(), None, None
     try:
         for number, item in enumerate(items):
@@ -184,7 +184,8 @@ def with_progress(items: Sequence[T], doing: str = "checking") -> Iterator[T]:
                 from rich.console import Console
                 from rich.progress import Progress
 
-                progress = Progress(console=Console(stderr=True), transient=True)
+                console = Console(stderr=True)
+                progress = Progress(console=console, transient=True, disable=not console.is_terminal)
                 progress.start()
                 bar = progress.add_task(doing, total=len(items))
             if progress is not None and bar is not None:
