@@ -672,9 +672,11 @@ def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -
     while b"[y/N]" not in output:
         output += os.read(terminal, 4096)
     try:
-        for _ in range(60):  # again: Python does not see a Ctrl-C between its question and its wait for a line
-            os.write(terminal, typed)
-            while select.select([terminal], [], [], 1)[0]:
+        for _ in range(12):
+            if said.encode() not in output:  # a second Ctrl-C would end it in the middle of its own end
+                os.write(terminal, typed)
+            # Python does not see a Ctrl-C between its question and its wait for a line: then it is typed once more.
+            while select.select([terminal], [], [], 5)[0]:
                 output += os.read(terminal, 4096)
         os.kill(pid, signal.SIGKILL)
     except OSError:  # it has ended
