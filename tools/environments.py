@@ -168,9 +168,9 @@ def create(environment: Environment) -> None:
         )
     install = ["pip", "install", *verbosity, "--python", str(environment.python)]
     for name in environment.requirements:
-        install += ["--requirement", str(ROOT / name)]
+        install += ["--requirement", name]
     for name in environment.constraints:
-        install += ["--constraint", str(ROOT / name)]
+        install += ["--constraint", name]  # of which uv takes a space for the end: no path of ours is before it
     if not run(uv, *install):
         raise SetupError("the packages could not be installed (see above); try again: ./etl")
     environment.stamp.write_text(fingerprint(environment))
@@ -228,7 +228,7 @@ def run(program: str, *arguments: str, quiet: bool = False) -> bool:
     environ = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     output = subprocess.DEVNULL if quiet else sys.stderr.fileno()
     try:
-        return subprocess.run(command, env=environ, stdout=output, stderr=output).returncode == 0
+        return subprocess.run(command, cwd=ROOT, env=environ, stdout=output, stderr=output).returncode == 0
     except OSError:
         return False
 

@@ -1,5 +1,6 @@
 """When an environment is set up: whenever it is missing, unfinished, stale or broken."""
 
+import sys
 import threading
 import time
 from pathlib import Path
@@ -113,3 +114,18 @@ def test_without_a_python_uv_is_asked_for_one(uv: Uv, monkeypatch: pytest.Monkey
         environments.ensure(environment)
     assert asked[0] == "own uv"  # the PATH's may be too new to have one
     assert asked[asked.index("--python") + 1] == "3.7"
+
+
+def test_a_checkout_may_have_a_space_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uv, root = environments.find_uv(), tmp_path / "a folder"
+    root.mkdir()
+    for name in ("requirements.txt", "constraints.txt"):
+        (root / name).touch()
+    monkeypatch.setattr(environments, "ROOT", root)
+    monkeypatch.setattr(environments, "LOCAL", root / ".local")
+    monkeypatch.setattr(environments, "find_uv", lambda: uv)
+    here = Python(sys.executable, sys.version_info[:3])
+
+    environments.ensure(ENVIRONMENT._replace(constraints=("constraints.txt",), find_python=lambda environ: here))
+
+    assert (root / ".local" / "sample" / "bin" / "python").exists()
