@@ -1004,6 +1004,8 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
             message = f"expected {expected}, got {describe(value)}"
             if isinstance(value, Misread):
                 hint = f"write {value.value}"
+            elif not hint and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
+                hint = f"leave out the quotes: {value}"
         problems.setdefault(path, document.problem(path, message, hint, rule, at_key))
     return problems
 
