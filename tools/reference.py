@@ -118,8 +118,8 @@ YAML = """\
 ## YAML
 
 - A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`).
-- Airflow reads YAML 1.1 and editors read YAML 1.2. What the two read differently is an error here. Quote such a word
-  where text is meant: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
+- Airflow reads YAML 1.1 and editors read YAML 1.2. Where text is meant, a word that YAML 1.1 reads as something else is
+  an error here. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
 
 ## Editors
 
