@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import List
 
+import pytest
+
 from tests.trees import REPOSITORY
 from tools.bench.contenders import CONTENDERS
 
@@ -44,8 +46,16 @@ def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(t
     assert (tmp_path / "images" / "performance.svg").read_text().count('<circle r="4"') == 3
 
 
-def test_a_contender_that_is_unknown_is_told() -> None:
-    done = bench("--contenders", "lop")
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--contenders lop", "there is no lop; known: loop, own-loop"),
+        ("--repeats 0", "there is at least one round"),
+        ("fuzz --minutes 0", "it takes some time"),
+    ],
+)
+def test_what_cannot_be_measured_is_told(arguments: str, told: str) -> None:
+    done = bench(*arguments.split())
 
     assert done.returncode == 2
-    assert "there is no lop; known: loop, own-loop" in done.stderr
+    assert told in done.stderr

@@ -93,6 +93,8 @@ def parse(arguments: List[str]) -> argparse.Namespace:
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    if options.repeats is not None and options.repeats < 1:
+        parser.error("there is at least one round: --repeats 1")
     is_less = options.quick or options.sizes or options.contenders or options.repeats
     if options.output is None and not is_less:
         options.output = DOCUMENT

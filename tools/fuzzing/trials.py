@@ -163,7 +163,10 @@ def parse(arguments: List[str]) -> argparse.Namespace:
     )
     parser.add_argument("--minutes", type=float, default=5, help="how long (default: 5)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="to see the same again (default: the time)")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.minutes <= 0:
+        parser.error("it takes some time: --minutes 1")
+    return options
 
 
 if __name__ == "__main__":
