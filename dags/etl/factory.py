@@ -2180,7 +2180,7 @@ class EcsTask(WithTypedParams, EcsOperator):
         self.persist(super().on_kill)
 
     def _try_reattach_task(self, context: Any) -> None:
-        """Take up the ECS task of a worker that died, if it runs or has done its work.
+        """Take up the ECS task of a worker that died, if it runs or has done its work since the run began.
 
         DescribeTasks knows the one task, stopped or not, where the provider lists 100 running ones of the family.
         ListTasks is asked only for a task that was started, but not noted. ECS forgets a stopped task after an hour.
@@ -2196,10 +2196,13 @@ class EcsTask(WithTypedParams, EcsOperator):
             self.arn = arn
             self._wait_for_task_ended()
             self.arn, task = None, self.look_at(arn)
+        began = context["dag_run"].start_date  # again when a person clears tasks of it, who wants them to run again
         if not task:
             self.log.info("Starting anew: ECS no longer knows %s, which an earlier try started", arn)
         elif task["lastStatus"] == "STOPPED" and not has_succeeded(task):
             self.log.info("Starting anew: %s, which an earlier try started, has failed or was stopped", arn)
+        elif task["lastStatus"] == "STOPPED" and began and task["createdAt"] < began:
+            self.log.info("Starting anew: %s had done its work before tasks of this run were cleared", arn)
         else:
             self.log.info("Taking up %s, which an earlier try started: %s", arn, task["lastStatus"])
             self.arn, self.ecs_task_id = arn, arn.split("/")[-1]

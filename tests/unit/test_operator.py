@@ -460,7 +460,7 @@ class Runs:
         self.dag, self.client, self.log = dag, client, log
         self.created = 0
 
-    def create(self, conf: Any = None, task_id: str = "load") -> Any:
+    def create(self, conf: Any = None, task_id: str = "load", start_date: Any = None) -> Any:
         """Give a task instance of a new run."""
         from airflow.models import TaskInstance
         from airflow.utils.state import DagRunState
@@ -475,6 +475,7 @@ class Runs:
             data_interval=(moment, moment),
             state=DagRunState.RUNNING,
             conf=conf,
+            start_date=start_date,
         )
         return TaskInstance(self.dag.get_task(task_id), run_id=run.run_id)
 
@@ -756,6 +757,28 @@ def test_a_run_remembers_its_own_task_only(runs: Runs) -> None:
 
     assert task.arn == ARN
     assert runs.client.run_task.call_count == 2
+
+
+@pytest.mark.parametrize(("hours", "arn"), [(-1, OTHER_ARN), (1, ARN)], ids=["before", "after"])
+def test_what_a_dead_worker_has_done_counts_until_the_run_is_cleared(hours: int, arn: str, runs: Runs) -> None:
+    cleared = pendulum.now("UTC")
+    instance = runs.create(start_date=cleared)
+    kill_while_waiting(runs, instance)
+    runs.client.run_task.return_value = started(OTHER_ARN)
+    runs.client.describe_tasks.return_value = described(createdAt=cleared.add(hours=hours))
+
+    assert runs.attempt(instance).arn == arn
+
+
+def test_a_task_that_runs_is_taken_up_when_cleared(runs: Runs) -> None:
+    cleared = pendulum.now("UTC")
+    instance = runs.create(start_date=cleared)
+    kill_while_waiting(runs, instance)
+    running = described([], lastStatus="RUNNING", desiredStatus="RUNNING", createdAt=cleared.add(hours=-1))
+    runs.client.describe_tasks.side_effect = [running, described(), described()]
+
+    assert runs.attempt(instance).arn == ARN
+    assert runs.client.run_task.call_count == 1
 
 
 def test_a_task_that_succeeded_is_run_again_when_cleared(runs: Runs) -> None:
