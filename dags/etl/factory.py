@@ -2201,7 +2201,7 @@ class EcsTask(WithTypedParams, EcsOperator):
             self.log.info("Starting anew: ECS no longer knows %s, which an earlier try started", arn)
         elif task["lastStatus"] == "STOPPED" and not has_succeeded(task):
             self.log.info("Starting anew: %s, which an earlier try started, has failed or was stopped", arn)
-        elif task["lastStatus"] == "STOPPED" and began and task["createdAt"] < began:
+        elif task["lastStatus"] == "STOPPED" and began and task.get("startedAt", began) < began:
             self.log.info("Starting anew: %s had done its work before tasks of this run were cleared", arn)
         else:
             self.log.info("Taking up %s, which an earlier try started: %s", arn, task["lastStatus"])

@@ -205,6 +205,17 @@ def mark(dag_id: str, run_id: str, task_id: str, state: str) -> None:
         session.query(TaskInstance).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id).update({"state": state})
 
 
+def clear(dag_id: str, run_id: str, task_id: str) -> None:
+    """Clear a task, as a person does in the web page."""
+    from airflow.models import TaskInstance
+    from airflow.models.taskinstance import clear_task_instances
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        task = session.query(TaskInstance).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id).one()
+        clear_task_instances([task], session)
+
+
 def add_pool(name: str, slots: int) -> None:
     """Make a pool."""
     from airflow.models import Pool
@@ -214,7 +225,7 @@ def add_pool(name: str, slots: int) -> None:
         session.add(Pool(pool=name, slots=slots))
 
 
-REQUESTS: Dict[str, Callable[..., Any]] = {"trigger": trigger, "mark": mark, "add_pool": add_pool}
+REQUESTS: Dict[str, Callable[..., Any]] = {"trigger": trigger, "mark": mark, "clear": clear, "add_pool": add_pool}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

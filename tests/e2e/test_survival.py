@@ -75,6 +75,13 @@ def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Eng
     (alert,) = engine.wait_for(lambda: alerts.of(Run=lost.run_id))
     assert alert["Reason"].endswith("as zombie")  # told by a parse, as its worker no longer can
 
+    engine.agent.tell(seconds={"killed_for_good": 0})
+    ecs_task(engine, "killed_for_good", "STOPPED")
+    engine.ask("clear", lost.dag_id, lost.run_id, "load")  # who clears it wants it to run again
+    assert lost.end() == "success"
+    assert "had done its work before tasks of this run were cleared" in lost.log(attempt=2)
+    assert len(engine.agent.tasks("killed_for_good")) == 2
+
 
 # --------------------------------------------------------------------------------------------------------- ECS trouble
 

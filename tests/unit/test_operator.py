@@ -765,7 +765,7 @@ def test_what_a_dead_worker_has_done_counts_until_the_run_is_cleared(hours: int,
     instance = runs.create(start_date=cleared)
     kill_while_waiting(runs, instance)
     runs.client.run_task.return_value = started(OTHER_ARN)
-    runs.client.describe_tasks.return_value = described(createdAt=cleared.add(hours=hours))
+    runs.client.describe_tasks.return_value = described(startedAt=cleared.add(hours=hours))
 
     assert runs.attempt(instance).arn == arn
 
@@ -774,7 +774,7 @@ def test_a_task_that_runs_is_taken_up_when_cleared(runs: Runs) -> None:
     cleared = pendulum.now("UTC")
     instance = runs.create(start_date=cleared)
     kill_while_waiting(runs, instance)
-    running = described([], lastStatus="RUNNING", desiredStatus="RUNNING", createdAt=cleared.add(hours=-1))
+    running = described([], lastStatus="RUNNING", desiredStatus="RUNNING", startedAt=cleared.add(hours=-1))
     runs.client.describe_tasks.side_effect = [running, described(), described()]
 
     assert runs.attempt(instance).arn == ARN
