@@ -1982,7 +1982,15 @@ def is_transient(error: BaseException) -> bool:
         return all(NO_CAPACITY.match(failure.get("reason", "")) for failure in failures)
     if isinstance(error, (exceptions.ClientError, exceptions.WaiterError)):
         return bool(TRANSIENT.search(str(error)))
-    return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError))
+    return isinstance(error, (exceptions.ConnectionError, exceptions.HTTPClientError)) and not interruption(error)
+
+
+def interruption(error: BaseException) -> Optional[BaseException]:
+    """Give what Airflow raises at a timeout or SIGTERM, where botocore, amidst a request, wraps it as its own error."""
+    from airflow.exceptions import AirflowException
+
+    wrapped = getattr(error, "kwargs", {}).get("error")
+    return wrapped if isinstance(wrapped, AirflowException) else None
 
 
 def has_not_started(error: BaseException) -> bool:
@@ -2079,11 +2087,16 @@ class EcsTask(WithTypedParams, EcsOperator):
     def execute(self, context: Any, session: Any = None) -> Any:
         """Run the ECS task to its end; a mistake in the definition fails at once, without retries."""
         from airflow.exceptions import AirflowFailException
-        from botocore.exceptions import ClientError, WaiterError
+        from botocore.exceptions import ClientError, HTTPClientError, WaiterError
 
         self.logical_date = context.get("logical_date")
         try:
             return super().execute(context)
+        except HTTPClientError as error:
+            raised = interruption(error)
+            if raised:
+                raise raised from None
+            raise
         except (ClientError, WaiterError) as error:  # who may not DescribeTasks hears it from the waiter
             if not MISTAKE.search(str(error)) or is_transient(error):
                 raise
@@ -2137,7 +2150,7 @@ class EcsTask(WithTypedParams, EcsOperator):
         from airflow.exceptions import AirflowException
 
         if self.killed:  # while a client was made: what Airflow raises then, the provider takes for bad credentials
-            raise AirflowException("Airflow has ended the task before ECS was asked for anything")
+            raise AirflowException("Airflow has ended the task by SIGTERM before ECS was asked for anything")
         start: Any = super()._start_task
         arn = self.find(self.unanswered) if self.unanswered else None
         self.unanswered = self.owner if self.reattach and not arn else ""
@@ -2167,6 +2180,8 @@ class EcsTask(WithTypedParams, EcsOperator):
         """Fail for a task that was stopped from outside, too: its containers may have taken that well."""
         from airflow.exceptions import AirflowException
 
+        if self.killed:  # and what Airflow raised then was swallowed, as the provider does while it makes a client
+            raise AirflowException("Airflow has ended the task by SIGTERM")
         self.persist(super()._check_success_task)
         task = self.arn and self.look_at(self.arn)
         if task and not ended_by_itself(task):

@@ -18,6 +18,7 @@ from botocore.exceptions import (
     ConnectionClosedError,
     ConnectTimeoutError,
     EndpointConnectionError,
+    HTTPClientError,
     ReadTimeoutError,
     WaiterError,
 )
@@ -650,6 +651,27 @@ def test_a_task_that_is_killed_while_its_client_is_made_asks_for_nothing(client:
     with pytest.raises(AirflowException, match="before ECS was asked"):
         task.execute({})
     client.run_task.assert_not_called()
+
+
+@pytest.mark.parametrize("raised", [AirflowTaskTimeout("too long"), AirflowException("Task received SIGTERM signal")])
+def test_what_airflow_raises_amidst_a_request_is_no_trouble_with_ecs(
+    raised: Exception, client: Any, operator: Operator, pauses: List[float]
+) -> None:
+    waiter = client.get_waiter.return_value
+    waiter.wait.side_effect = HTTPClientError(error=raised)  # as botocore has it
+
+    with pytest.raises(type(raised), match=str(raised)):
+        operator().execute({})
+
+    assert (waiter.wait.call_count, pauses) == (1, [])
+
+
+def test_a_task_that_was_ended_says_so_although_the_signal_was_swallowed(client: Any, operator: Operator) -> None:
+    task = operator()
+    client.get_waiter.return_value.wait.side_effect = lambda **_: task.on_kill()
+
+    with pytest.raises(AirflowException, match="by SIGTERM"):
+        task.execute({})
 
 
 def test_the_client_leaves_trying_again_to_the_operator(operator: Operator) -> None:
