@@ -42,6 +42,7 @@ def prepare(processes: Processes, home: Path, environ: Dict[str, str]) -> Dict[s
         SetupError: One of them is not there, or cannot reach its data.
     """
     say("starting Redis and PostgreSQL")
+    engine.prepare_config(home)
     broker = start_redis(processes, engine.inherited(), home / "redis")
     database = start_database(processes, home)
     return {**environ, **database_environ(database), "AIRFLOW__CELERY__BROKER_URL": broker}

@@ -1,5 +1,6 @@
 """A real Airflow on this machine: its settings, its database, its processes."""
 
+import base64
 import json
 import os
 import shutil
@@ -211,6 +212,7 @@ def prepare_database(processes: Processes, home: Path) -> None:
     Raises:
         Died: Airflow could not make it.
     """
+    prepare_config(home)
     if database(home).exists():
         return
     template = LOCAL / "template"
@@ -226,6 +228,19 @@ def prepare_database(processes: Processes, home: Path) -> None:
     part = home / "database.part"
     shutil.copyfile(database(template), part)
     part.rename(database(home))
+
+
+def prepare_config(home: Path) -> None:
+    """Give ``home`` a configuration file with keys of its own, unless it has one; all else is Airflow's default.
+
+    Without one, each Airflow process that starts writes one, and may read what another has half written.
+    """
+    file, part = home / "airflow.cfg", home / "airflow.cfg.part"
+    if not file.exists():
+        home.mkdir(parents=True, exist_ok=True)
+        fernet_key = base64.urlsafe_b64encode(os.urandom(32)).decode()
+        part.write_text(f"[core]\nfernet_key = {fernet_key}\n[webserver]\nsecret_key = {os.urandom(16).hex()}\n")
+        part.rename(file)
 
 
 def fill_database(processes: Processes, environ: Dict[str, str]) -> None:

@@ -1,0 +1,30 @@
+"""The Airflow that ``./etl run`` starts, before it starts."""
+
+import subprocess
+from pathlib import Path
+
+from tools.environments import AIRFLOW
+from tools.local import engine
+
+KEYS = (
+    "from airflow.configuration import conf; print(conf.get('core', 'fernet_key'), conf.get('webserver', 'secret_key'))"
+)
+
+
+def keys(home: Path) -> str:
+    command = [str(AIRFLOW.python), "-c", KEYS]
+    return subprocess.run(command, env=engine.base_environ(home), check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def test_processes_that_start_at_once_find_a_configuration_and_write_none(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    engine.prepare_config(home)
+    file = home / "airflow.cfg"
+    text = file.read_text()
+
+    found = keys(home)
+    engine.prepare_config(home)  # as the next ./etl run does
+
+    assert file.read_text() == text
+    assert keys(home) == found
+    assert all(len(key) > 30 and key in text for key in found.split())
