@@ -818,16 +818,26 @@ class Document:
         is_text = isinstance(value, yaml.ScalarNode) and value.value
         node = key if key is not None and (at_key or not is_text) else value
         if within and node is value and is_text:
-            plain: Tuple[Callable[[str, str, int, int], int], ...] = (str.find,)
-            for find in (find_in_template, *plain) if rule == "template" else plain:
-                for line in range(node.start_mark.line, min(node.end_mark.line + 1, len(self.lines))):
-                    start = node.start_mark.column if line == node.start_mark.line else 0
-                    end = node.end_mark.column if line == node.end_mark.line else len(self.lines[line])
-                    column = find(self.lines[line], within, start, end)
-                    if column >= 0:
-                        mark = SimpleNamespace(line=line, column=column)
-                        return self._problem_at(None, message, hint, rule, mark, len(within))
+            mark = self._find(node, within, find_in_template) if rule == "template" else None
+            mark = mark or self._find(node, within, str.find)
+            if mark:
+                return self._problem_at(None, message, hint, rule, mark, len(within))
         return self._problem_at(node, message, hint, rule)
+
+    def _find(self, node: Any, text: str, find: Callable[[str, str, int, int], int]) -> Any:
+        """Give the mark of the first line of a node in which ``find`` finds a text; None if it does in none."""
+        for line, start, end in self._spans(node):
+            column = find(self.lines[line], text, start, end)
+            if column >= 0:
+                return SimpleNamespace(line=line, column=column)
+        return None
+
+    def _spans(self, node: Any) -> Iterator[Tuple[int, int, int]]:
+        """Give the lines that a node stands in, each with the column it begins at there and the one it ends before."""
+        first, last = node.start_mark, node.end_mark
+        for line in range(first.line, min(last.line + 1, len(self.lines))):
+            start = first.column if line == first.line else 0
+            yield line, start, last.column if line == last.line else len(self.lines[line])
 
     def _problem_at(
         self, node: Any, message: str, hint: str = "", rule: str = "schema", mark: Any = None, width: int = 1
@@ -845,11 +855,8 @@ class Document:
         hint = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
         found = list(credentials(self._root, (), ""))
         for _, node, _ in found:
-            first, last = node.start_mark, node.end_mark
-            for number in range(first.line, min(last.line + 1, len(self.lines))):
+            for number, start, end in self._spans(node):
                 line = self.lines[number]
-                start = first.column if number == first.line else 0
-                end = last.column if number == last.line else len(line)
                 self.lines[number] = line[:start] + "*" * (end - start) + line[end:]
         return {path: self._problem_at(node, message, hint, "secret") for path, node, message in found}
 
