@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Mapping, Optional
 
 from tests.trees import REPOSITORY
-from tools.environments import Environment, ensure
+from tools.setup.environments import Environment, ensure
 
 LEFT_OUT = {".git", ".local", "tests"}
 
@@ -51,7 +51,7 @@ def lend(environment: Environment, copy: Path) -> None:
         if path != environment.stamp:
             (borrowed / path.name).symlink_to(path)
     name = environment.name.upper()
-    code = f"from tools.environments import {name}, fingerprint; {name}.stamp.write_text(fingerprint({name}))"
+    code = f"from tools.setup.environments import {name}, fingerprint; {name}.stamp.write_text(fingerprint({name}))"
     subprocess.run([sys.executable, "-c", code], cwd=copy, check=True)
 
 

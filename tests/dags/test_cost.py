@@ -13,7 +13,7 @@ from tools.bench.race import Case, Figures, race
 def figures() -> Figures:
     """Medians, which the luck of the garbage collector and of a busy machine is not in."""
     return race(
-        Path(sys.executable), [1, 1000], ["loop", "factory"], repeats=5, tell=lambda _: None, rows=["parse", "task"]
+        Path(sys.executable), [1, 1000], ["loop", "factory"], repeats=5, notify=lambda _: None, rows=["parse", "task"]
     )
 
 

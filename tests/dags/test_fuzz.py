@@ -61,7 +61,7 @@ def test_what_fails_is_told_and_kept_as_its_smallest_example(
     monkeypatch.setattr(trials, "PROPERTIES", {"mutant": trials.Property(lambda corpus: strategies.binary(), check)})
     monkeypatch.setattr(trials, "CASES", tmp_path / "fuzz")
 
-    status = trials.main(["--minutes", "0.02", "--seed", "3"])
+    status = trials.run(minutes=0.02, start=3)
 
     logging.disable(logging.NOTSET)
     (case,) = (tmp_path / "fuzz").iterdir()

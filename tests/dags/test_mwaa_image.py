@@ -10,7 +10,7 @@ import pytest
 
 from tests.dags.test_definitions import ENVIRONMENTS
 from tests.trees import DATA, REPOSITORY
-from tools.environments import AIRFLOW, find_uv
+from tools.setup.environments import AIRFLOW, find_uv
 
 pytestmark = pytest.mark.slow
 

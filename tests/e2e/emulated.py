@@ -7,7 +7,8 @@ from typing import Any, Dict
 import boto3
 from botocore.config import Config
 
-from tools.environments import AWS, ROOT
+from tools import ROOT
+from tools.setup.environments import AWS
 
 REGION = "eu-west-1"
 

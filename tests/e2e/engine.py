@@ -20,7 +20,7 @@ import boto3
 import psutil
 
 from tests.e2e.agent import Agent
-from tools.environments import ROOT
+from tools import ROOT
 from tools.local import engine
 from tools.local.processes import Processes
 

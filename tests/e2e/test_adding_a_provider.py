@@ -6,7 +6,7 @@ import pytest
 
 from tests.checkouts import checkout, run
 from tests.documents import blocks
-from tools.environments import AIRFLOW, AWS, DEFINITIONS
+from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS
 
 
 @pytest.mark.slow

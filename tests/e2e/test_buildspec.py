@@ -12,8 +12,8 @@ import yaml
 from tests.checkouts import checkout
 from tests.e2e.emulated import REGION, Emulated
 from tests.trees import REPOSITORY
-from tools.definitions import environments
-from tools.environments import AIRFLOW, AWS, DEFINITIONS
+from tools.checkout import environments
+from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS
 
 BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(encoding="utf-8"))
 PHASES = ["install", "pre_build", "build", "post_build"]

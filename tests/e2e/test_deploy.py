@@ -16,8 +16,11 @@ import pytest
 
 from tests import checkouts
 from tests.e2e.emulated import REGION, Emulated
-from tools import definitions, deploy
-from tools.environments import DEFINITIONS
+from tools import checkout
+from tools.commands import deploy
+from tools.deploying import bucket
+from tools.deploying import deploy as deploying
+from tools.setup.environments import DEFINITIONS
 
 ETL = "airflow/dags/etl/"
 BIG, MEDIUM, WORKS, MORE = (
@@ -40,7 +43,7 @@ Bag = Dict[str, Any]
 MEDDLING = """\
 import itertools, os, signal, sys
 from botocore.client import BaseClient
-from tools import deploy
+from tools.commands import deploy
 number, what, *arguments = sys.argv[1:]
 call, written = BaseClient._make_api_call, itertools.count(1)
 def meddle(self, operation, parameters):
@@ -91,7 +94,7 @@ class Place:
 
     def deploy(self, *arguments: str, status: int = 0, **environ: str) -> str:
         """Run the command; give what it prints."""
-        done = self.run("-m", "tools.deploy", "--pause", "0", *arguments, **environ)
+        done = self.run("-m", "tools.commands.deploy", "--pause", "0", *arguments, **environ)
         assert done.returncode == status, done.stdout
         return done.stdout
 
@@ -99,7 +102,7 @@ class Place:
         """Run the command in this process, where only the checkout's definitions differ; give what it prints."""
         self.capsys.readouterr()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(definitions, "ETL", self.root / "dags" / "etl")
+            patch.setattr(checkout, "ETL", self.root / "dags" / "etl")
             for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "ETL_FOLDER"):
                 patch.setenv(name, self.environ[name])
             ended = deploy.main(["--pause", "0", *arguments])
@@ -357,7 +360,7 @@ def test_mwaa_has_time_to_copy_where_the_order_matters(place: Place, monkeypatch
         if len(waited) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(deploy.time, "sleep", interrupted)
+    monkeypatch.setattr(bucket.time, "sleep", interrupted)
     outputs = [place.here("staging", "--pause", "10000", status=status) for status in (130, 0)]
 
     configs = {key: content for key, content in place.files().items() if "/configs/" in key}
@@ -376,14 +379,14 @@ def test_what_is_of_one_kind_needs_no_time(place: Place, monkeypatch: pytest.Mon
     place.deployed()
     place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
     place.commit()
-    read = deploy.read
+    read = bucket.read
 
-    def aged(s3: Any, target: deploy.Target) -> deploy.Deployed:
+    def aged(s3: Any, target: bucket.Target) -> bucket.Deployed:
         deployed = read(s3, target)
         ages = {key: age + 86400 * ("pipelines" not in key) for key, age in deployed.ages.items()}
         return deployed._replace(ages=ages)
 
-    monkeypatch.setattr(deploy, "read", aged)
+    monkeypatch.setattr(deploying, "read", aged)
 
     assert "wait" not in place.here("staging", "--dry-run", "--pause", "10000")
 
@@ -584,14 +587,14 @@ def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -
     place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
     place.edit(".airflowignore", ("/configs$", "configs$"))
 
-    place.deploy("staging", "--folder", "test_merge")
+    place.deploy("staging", "--sandbox", "test_merge")
 
     commit = place.git("rev-parse", "HEAD") + " with uncommitted changes"
     added = {**place.files("test_merge"), "airflow/dags/test_merge/commit.txt": f"{commit}\n".encode()}
     assert place.bucket() == {**before, **added}
     there = place.synced(place.bucket())
 
-    killed = place.run("-c", MEDDLING, "4", "kill", "staging", "--folder", "test_merge", "--remove")
+    killed = place.run("-c", MEDDLING, "4", "kill", "staging", "--sandbox", "test_merge", "--remove")
 
     assert killed.returncode == -signal.SIGKILL
     left = {key[len("airflow/dags/test_merge/") :] for key in set(place.bucket()) - set(before)}
@@ -606,16 +609,16 @@ def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -
     assert f"Commit **{commit[:12]} with uncommitted changes**" in docs
 
     assert (set(going["dags"]), going["errors"]) == (real, [])
-    assert "removed" in place.deploy("staging", "--folder", "test_merge", "--remove")
+    assert "removed" in place.deploy("staging", "--sandbox", "test_merge", "--remove")
     assert place.bucket() == before
 
 
 @pytest.mark.parametrize("option", [[], ["--remove"]], ids=["deployed over", "removed"])
 def test_somebody_elses_folder_is_not(option: List[str], place: Place) -> None:
-    output = place.refused("staging", "--folder", "other_team", *option)
+    output = place.refused("staging", "--sandbox", "other_team", *option)
 
     address = "s3://vm-data-provisioning-staging/airflow/dags/other_team/"
-    assert f"{address} is not of ./etl deploy" in output
+    assert f"{address} was not written by ./etl deploy" in output
     assert f"\n  aws s3 rm --recursive {address}\n" in output
 
 
@@ -653,7 +656,7 @@ def test_a_deployed_factory_that_does_not_start_is_replaced(place: Place) -> Non
     output = place.deploy("staging")
 
     why = "factory.py does not start here: not here, with []"  # it is code of a bucket: no credentials for it
-    assert f"cannot be told from its own factory: {why}" in output
+    assert f"cannot be read with their own factory: {why}" in output
     assert place.bucket() == {**FOREIGN, **files}
 
 
@@ -667,7 +670,7 @@ def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -
     pid, terminal = pty.fork()
     if pid == 0:
         os.chdir(str(place.root))
-        os.execve(place.python, [place.python, "-m", "tools.deploy", "staging"], place.environ)
+        os.execve(place.python, [place.python, "-m", "tools.commands.deploy", "staging"], place.environ)
     output = b""
     while b"[y/N]" not in output:
         output += os.read(terminal, 4096)

@@ -18,9 +18,10 @@ from tests.documents import blocks
 from tests.e2e.agent import Agent
 from tests.e2e.emulated import REGION, Emulated
 from tests.trees import DATA, folder_tree, tree
-from tools import cloud, preflight
-from tools.definitions import factory
-from tools.environments import DEFINITIONS, ROOT
+from tools import ROOT
+from tools.checkout import factory
+from tools.deploying import cloud, lookup, preflight
+from tools.setup.environments import DEFINITIONS
 
 SOURCE = DATA / "preflight"
 ROLE = "arn:aws:iam::123456789012:role/{}"
@@ -86,8 +87,8 @@ CODE = """
 import json, sys
 from pathlib import Path
 import boto3
-from tools import cloud, preflight
-from tools.definitions import factory
+from tools.checkout import factory
+from tools.deploying import cloud, preflight
 calls = []
 boto3.setup_default_session()
 boto3.DEFAULT_SESSION.events.register("before-call", lambda model, **_: calls.append(model.name))
@@ -147,7 +148,7 @@ class Account:
         """Ask as a person does, in a checkout that has these definitions."""
         shutil.copytree(str(ROOT / "tools"), str(folder / "tools"), ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(str(self.etl), str(folder / "dags" / "etl"))
-        command = [str(DEFINITIONS.python), "-m", "tools.deploy", environment, "--preflight", *options]
+        command = [str(DEFINITIONS.python), "-m", "tools.commands.deploy", environment, "--preflight", *options]
         return subprocess.run(command, cwd=folder, env=self.environ, capture_output=True, text=True, check=False)
 
     @contextmanager
@@ -310,7 +311,7 @@ def test_a_person_is_told_by_deploy(account: Account, tmp_path: Path) -> None:
 
 def test_without_a_role_its_permissions_are_not_looked_at_which_is_told(wrong: Asked) -> None:
     assert "SimulatePrincipalPolicy" not in wrong.calls
-    assert re.fullmatch(r"etl: what Airflow may do was not looked at; .*: --role arn:.*\n", wrong.errors)
+    assert re.fullmatch(r"etl: what Airflow may do was not checked; .*: --role arn:.*\n", wrong.errors)
 
 
 @pytest.mark.parametrize("action", list(POLICY))
@@ -378,8 +379,8 @@ def test_credentials_that_may_not_list_cost_only_the_hints(account: Account, wro
 
 
 def test_only_what_reads_is_called_and_what_needs_a_permission_is_known(right: Asked, wrong: Asked) -> None:
-    assert {*right.calls, *wrong.calls} == set(preflight.PERMISSIONS)
-    assert [name for name in preflight.PERMISSIONS if not re.match("Describe|Get|Head|List|Simulate", name)] == []
+    assert {*right.calls, *wrong.calls} == set(lookup.PERMISSIONS)
+    assert [name for name in lookup.PERMISSIONS if not re.match("Describe|Get|Head|List|Simulate", name)] == []
 
 
 def test_each_thing_is_asked_for_once(right: Asked) -> None:
@@ -443,9 +444,9 @@ class Ecs:
 @pytest.mark.parametrize(
     ("code", "answer"),
     [
-        ("InvalidParameterException", preflight.Missing("known: etl")),
-        ("ValidationError", preflight.Missing("known: etl")),
-        ("AccessDenied", preflight.Denied("ecs:DescribeClusters")),
+        ("InvalidParameterException", lookup.Missing("known: etl")),
+        ("ValidationError", lookup.Missing("known: etl")),
+        ("AccessDenied", lookup.Denied("ecs:DescribeClusters")),
         ("ExpiredTokenException", None),
         ("UnrecognizedClientException", None),
     ],
@@ -453,11 +454,11 @@ class Ecs:
 def test_a_name_that_aws_does_not_take_costs_no_other_its_answer(code: str, answer: Any) -> None:
     if answer is None:
         with pytest.raises(cloud.CloudError, match=f"asking for the cluster etl: .*{code}"):
-            preflight.look("cluster", Ecs(code), ["etl", "b d"])
+            lookup.look("cluster", Ecs(code), ["etl", "b d"])
         return
-    found = preflight.look("cluster", Ecs(code), ["etl", "b d"])
-    assert found[preflight.Thing("cluster", "b d", REGION)] == answer
-    assert found[preflight.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
+    found = lookup.look("cluster", Ecs(code), ["etl", "b d"])
+    assert found[lookup.Thing("cluster", "b d", REGION)] == answer
+    assert found[lookup.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
 
 
 def test_what_is_wrong_with_the_definitions_is_told_without_asking(account: Account, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from tools.bench.contenders import CONTENDERS
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run it as ./etl does."""
-    command = [sys.executable, "-m", "tools.bench", *arguments]
+    command = [sys.executable, "-m", "tools.commands.bench", *arguments]
     return subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True)
 
 

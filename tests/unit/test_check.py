@@ -10,7 +10,11 @@ from typing import Callable, Dict, List, NamedTuple
 import pytest
 
 from tests.trees import DATA, REPOSITORY, SMALL, python, tree
-from tools import check, definitions, requests
+from tools import checkout, terminal
+from tools.checks import run_task
+from tools.checks.definitions import select_files
+from tools.commands import check
+from tools.views import problems as views
 
 BAD = SMALL.replace("task_definition: loader", "task_definition: loader, retrys: 1")
 
@@ -34,7 +38,7 @@ def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         root = tmp_path / "dags" / "etl"
         if not root.exists():
             tree(tmp_path, pipelines)
-        monkeypatch.setattr(definitions, "ETL", root)
+        monkeypatch.setattr(checkout, "ETL", root)
         monkeypatch.setenv("ETL_FOLDER", str(tmp_path))
         try:
             status = check.main(list(arguments))
@@ -51,7 +55,9 @@ def problems(answer: Answer) -> List[Dict[str, object]]:
 
 
 def test_this_repository_is_right_and_airflow_is_not_imported() -> None:
-    code = "import sys; from tools import check; status = check.main([]); print('airflow' in sys.modules, status)"
+    code = (
+        "import sys; from tools.commands import check; status = check.main([]); print('airflow' in sys.modules, status)"
+    )
     result = python(code, environment={"PYTHONPATH": str(REPOSITORY)})
 
     summary, imported = result.stdout.splitlines()
@@ -61,7 +67,7 @@ def test_this_repository_is_right_and_airflow_is_not_imported() -> None:
 
 def test_it_runs_from_any_folder(tmp_path: Path) -> None:
     result = subprocess.run(
-        [sys.executable, "-m", "tools.check", "cwr/big.yaml"],
+        [sys.executable, "-m", "tools.commands.check", "cwr/big.yaml"],
         cwd=REPOSITORY,
         env={**os.environ, "ETL_FOLDER": str(REPOSITORY / "dags" / "etl" / "pipelines")},
         capture_output=True,
@@ -74,7 +80,7 @@ def test_it_runs_from_any_folder(tmp_path: Path) -> None:
 def test_a_problem_is_told_as_the_factory_tells_it_and_counted(checked: Checker) -> None:
     status, out, _ = checked({"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL})
 
-    (problem,) = definitions.factory.load(definitions.ETL, "development").problems
+    (problem,) = checkout.factory.load(checkout.ETL, "development").problems
     assert status == 1
     assert out == f"{problem}\n\n1 problem in 4 files, 2 DAGs, 2 environments\n"
 
@@ -84,7 +90,7 @@ def test_nothing_that_the_factory_tells_of_the_bad_examples_is_left_out(checked:
     answer = checked(bad, "--format", "json")
 
     told = {(problem["path"], problem["line"], problem["column"], problem["rule"]) for problem in problems(answer)}
-    found = [problem for there in definitions.load_all(definitions.ETL).values() for problem in there.problems]
+    found = [problem for there in checkout.load_all(checkout.ETL).values() for problem in there.problems]
     assert found
     assert {(problem.path, problem.line, problem.column, problem.rule) for problem in found} <= told
 
@@ -121,9 +127,9 @@ def test_github_gets_annotations(checked: Checker) -> None:
 
 
 def test_an_annotation_is_escaped_and_names_the_file_that_git_has() -> None:
-    problem = check.Problem("dags/etl/configs/a,b:c.yaml", 1, 2, "100%\r\nsure, it is: so", "", "schema")
+    problem = views.Problem("dags/etl/configs/a,b:c.yaml", 1, 2, "100%\r\nsure, it is: so", "", "schema")
 
-    assert check.annotation(problem) == (
+    assert views.annotation(problem) == (
         "::error file=configs/a%2Cb%3Ac.yaml,line=1,col=2,title=schema::100%25%0D%0Asure, it is: so"
     )
 
@@ -166,7 +172,7 @@ def test_only_what_is_named_is_told(checked: Checker) -> None:
 
 def test_a_request_that_botocore_would_refuse_is_told(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        requests, "run_task_request", lambda definition, task_id: {"taskDefinition": "loader", "cpu": 1}
+        run_task, "run_task_request", lambda definition, task_id: {"taskDefinition": "loader", "cpu": 1}
     )
 
     (problem,) = problems(checked({"cwr/big.yaml": SMALL}, "--format", "json"))
@@ -177,10 +183,10 @@ def test_a_request_that_botocore_would_refuse_is_told(checked: Checker, monkeypa
 
 @pytest.mark.parametrize("path", ["configs", "dags/etl/configs", "dags/etl/configs/../configs/staging.yaml"])
 def test_the_environments_are_found_by_their_link_too(path: str) -> None:
-    selected = check.select(definitions.ETL, [str(REPOSITORY / path)])
+    selected = select_files(checkout.ETL, [str(REPOSITORY / path)])
 
     assert selected is not None
-    assert {file.parent for file in selected} == {definitions.ETL / "configs"}
+    assert {file.parent for file in selected} == {checkout.ETL / "configs"}
 
 
 @pytest.mark.parametrize(
@@ -231,7 +237,7 @@ def test_a_person_who_waits_sees_a_progress_bar(checked: Checker, monkeypatch: p
     pipelines = {f"cwr/p{number}.yaml": SMALL for number in range(5)}
     quiet = checked(pipelines).err
     assert "checking" not in quiet
-    monkeypatch.setattr(check, "PATIENCE", 0)
+    monkeypatch.setattr(terminal, "PATIENCE", 0)
     assert checked(pipelines).err == quiet  # into a file
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -246,11 +252,12 @@ COST = """
 import re, sys, time
 from pathlib import Path
 import yaml
-from tools import check, definitions, requests
-definitions.ETL = Path(sys.argv[1])
+from tools import checkout
+from tools.commands import check
+checkout.ETL = Path(sys.argv[1])
 start = time.process_time()
-for _ in definitions.environments(definitions.ETL):
-    for file in definitions.ETL.glob("pipelines/*/*.yaml"):
+for _ in checkout.environments(checkout.ETL):
+    for file in checkout.ETL.glob("pipelines/*/*.yaml"):
         yaml.load(file.read_text(), Loader=yaml.SafeLoader)
 read = time.process_time()
 assert check.main([]) == 0

@@ -7,7 +7,9 @@ from typing import Callable, List
 import pytest
 
 from tests.trees import DATA, stem, tree
-from tools import check, definitions
+from tools import checkout
+from tools.checks.definitions import check_definitions
+from tools.commands import check
 
 REMOVED = DATA / "bad" / "removed"
 PIPELINE = (REMOVED / "before.yaml").read_text()
@@ -23,7 +25,7 @@ def git(folder: Path, *arguments: str) -> None:
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository whose main branch has the pipeline."""
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
-    monkeypatch.setattr(definitions, "ETL", root)
+    monkeypatch.setattr(checkout, "ETL", root)
     git(tmp_path, "init", "--quiet")
     git(tmp_path, "symbolic-ref", "HEAD", "refs/heads/main")
     git(tmp_path, "add", "--all")
@@ -36,8 +38,8 @@ def told(repository: Path) -> Told:
     """Write the pipeline anew and give what is told of it."""
 
     def run(text: str) -> List[str]:
-        (definitions.ETL / "pipelines" / "cwr" / "big.yaml").write_text(text)
-        report = check.check(definitions.ETL, None, None)
+        (checkout.ETL / "pipelines" / "cwr" / "big.yaml").write_text(text)
+        report = check_definitions(checkout.ETL)
         return [f"{p.line}:{p.column}: {p.message} [{p.rule}]" for p in report.problems]
 
     return run
@@ -51,7 +53,7 @@ def without_load(text: str = PIPELINE) -> str:
 def test_a_change_is_reported_where_and_as_it_is(case: Path, told: Told) -> None:
     told(case.read_text())
 
-    problems = check.check(definitions.ETL, None, None).problems
+    problems = check_definitions(checkout.ETL).problems
     assert "\n".join(map(str, problems)) + "\n" == case.with_suffix(".txt").read_text()
 
 
@@ -63,7 +65,7 @@ def test_a_renamed_task_is_told_with_what_to_do(told: Told) -> None:
     assert told(PIPELINE.replace("load:", "upload:")) == [
         "2:1: task 'load' is gone from cwr-big_dag_un, cwr-big_dag_wcm [removed]"
     ]
-    (problem,) = check.check(definitions.ETL, None, None).problems
+    (problem,) = check_definitions(checkout.ETL).problems
     assert "give the changed pipeline a new name" in problem.hint
     assert "'retired_tasks: [load]'" in problem.hint
     assert problem.source == "tasks:"
@@ -84,8 +86,8 @@ def test_a_dag_that_goes_takes_its_tasks_along(told: Told, repository: Path) -> 
     text = without_load().replace("  un: {}\n  wcm: {}\n", "  gema: {}\n")
 
     assert told(text) == []
-    (definitions.ETL / "pipelines" / "cwr" / "big.yaml").rename(definitions.ETL / "pipelines" / "cwr" / "small.yaml")
-    assert check.check(definitions.ETL, None, None).problems == []
+    (checkout.ETL / "pipelines" / "cwr" / "big.yaml").rename(checkout.ETL / "pipelines" / "cwr" / "small.yaml")
+    assert check_definitions(checkout.ETL).problems == []
 
 
 def test_other_changes_are_no_removal(told: Told) -> None:

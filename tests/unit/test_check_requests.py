@@ -8,10 +8,10 @@ import factory
 import pytest
 
 from tests.trees import tree
-from tools import definitions
-from tools.requests import check_requests, request_errors, run_task_request
+from tools import checkout
+from tools.checks.run_task import check_requests, request_errors, run_task_request
 
-ALL = [definition for found in definitions.load_all().values() for definition in found.definitions]
+ALL = [definition for found in checkout.load_all().values() for definition in found.definitions]
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")

@@ -9,8 +9,9 @@ from typing import List
 import pytest
 
 from tests.trees import DATA, REPOSITORY, tree
-from tools import check, definitions
-from tools.secrets import find_secrets, pieces
+from tools import checkout
+from tools.checks.credentials import find_credentials, pieces
+from tools.commands import check
 
 BASE64 = string.ascii_letters + string.digits + "+/"
 CHANCE = random.Random(20220101)
@@ -62,11 +63,11 @@ ORDINARY = [
 
 @pytest.fixture(autouse=True)
 def _tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(definitions, "ETL", tree(tmp_path, {}))
+    monkeypatch.setattr(checkout, "ETL", tree(tmp_path, {}))
 
 
 def write(text: str) -> None:
-    folder = definitions.ETL / "pipelines" / "cwr"
+    folder = checkout.ETL / "pipelines" / "cwr"
     folder.mkdir()
     (folder / "big.yaml").write_text(text)
 
@@ -96,8 +97,8 @@ def test_a_credential_is_found_and_not_printed(kind: str, capsys: pytest.Capture
 
 @pytest.mark.parametrize("text", ORDINARY)
 def test_ordinary_text_is_no_credential(text: str) -> None:
-    assert find_secrets(f"command: [load, '{text}']") == []
-    assert find_secrets(f"      INPUT: {text}  # as it was") == []
+    assert find_credentials(f"command: [load, '{text}']") == []
+    assert find_credentials(f"      INPUT: {text}  # as it was") == []
 
 
 def test_no_definition_of_this_repository_has_one() -> None:
@@ -105,13 +106,13 @@ def test_no_definition_of_this_repository_has_one() -> None:
     examples = [file for file in DATA.glob("bad/*.yaml") if not file.stem.startswith("secret")]
 
     assert len(files) >= 8
-    assert {file.name: found for file in files + examples for found in find_secrets(file.read_text())} == {}
+    assert {file.name: found for file in files + examples for found in find_credentials(file.read_text())} == {}
 
 
 def test_random_text_is_seen_and_words_are_not() -> None:
     words = [chars(BASE64, 40) for _ in range(100)] + [chars("0123456789abcdef", 32) for _ in range(100)]
 
-    assert sum(bool(find_secrets(f"a: {word}")) for word in words) >= 190
+    assert sum(bool(find_credentials(f"a: {word}")) for word in words) >= 190
 
 
 def test_a_credential_in_a_comment_is_found(capsys: pytest.CaptureFixture[str]) -> None:
@@ -122,7 +123,7 @@ def test_a_credential_in_a_comment_is_found(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_one_in_an_environment_is_found(capsys: pytest.CaptureFixture[str]) -> None:
-    file = definitions.ETL / "configs" / "staging.yaml"
+    file = checkout.ETL / "configs" / "staging.yaml"
     file.write_text(file.read_text() + f"# {SECRETS['Stripe Access Key']}\n")
 
     assert check.main([]) == 1
@@ -155,9 +156,9 @@ def test_no_other_problem_shows_it(mistake: str, capsys: pytest.CaptureFixture[s
 def test_an_environment_that_cannot_be_read_does_not_show_it(capsys: pytest.CaptureFixture[str]) -> None:
     secret = SECRETS["Random Text"]
     write(TEXT.format("x"))
-    (definitions.ETL / "configs" / "staging.yaml").write_text(f"region: [{secret}]\n")
+    (checkout.ETL / "configs" / "staging.yaml").write_text(f"region: [{secret}]\n")
 
-    check.main([str(definitions.ETL / "pipelines")])
+    check.main([str(checkout.ETL / "pipelines")])
 
     out = capsys.readouterr().out
     assert "configs/staging.yaml:1:" in out
@@ -175,7 +176,7 @@ def test_all_on_one_line_are_told_and_hidden(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_whole_word_around_a_credential_is_hidden() -> None:
-    (found,) = find_secrets("a: [https://user:" + "hunter2@sftp.example/in, b]")
+    (found,) = find_credentials("a: [https://user:" + "hunter2@sftp.example/in, b]")
 
     assert found.text == "https://user:" + "hunter2@sftp.example/in"
 
@@ -183,15 +184,15 @@ def test_the_whole_word_around_a_credential_is_hidden() -> None:
 def test_it_can_be_said_that_it_is_none() -> None:
     line = f"    command: [load, '{SECRETS['Random Text']}']"
 
-    assert find_secrets(line)
-    assert not find_secrets(f"{line}  # pragma: allowlist secret")
+    assert find_credentials(line)
+    assert not find_credentials(f"{line}  # pragma: allowlist secret")
 
 
 def test_what_the_factory_tells_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
     cases = sorted(DATA.glob("bad/secret_*.yaml"))
     assert len(cases) >= 8
     for case in cases:
-        folder = definitions.ETL / "pipelines" / "bad"
+        folder = checkout.ETL / "pipelines" / "bad"
         folder.mkdir(exist_ok=True)
         (folder / case.name).write_text(case.read_text())
 
@@ -204,7 +205,7 @@ def test_what_the_factory_tells_is_not_told_again(capsys: pytest.CaptureFixture[
 
 def test_a_line_of_half_a_megabyte_takes_no_minutes() -> None:
     secret = SECRETS["Stripe Access Key"]
-    (found,) = find_secrets(f"a: {'sk-//' * 20_000} {secret} {'sk-//' * 20_000}")
+    (found,) = find_credentials(f"a: {'sk-//' * 20_000} {secret} {'sk-//' * 20_000}")
 
     assert found.text == secret
     for length in (0, 1, 1999, 2000, 2001, 3499, 3500, 3501):

@@ -7,8 +7,8 @@ from typing import List, Optional
 
 import pytest
 
-from tools import debian
-from tools.environments import SetupError
+from tools.setup import debian
+from tools.setup.environments import SetupError
 
 
 class Machine:

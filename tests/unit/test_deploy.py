@@ -11,10 +11,11 @@ import pytest
 from botocore.exceptions import ClientError
 
 from tests.trees import REPOSITORY
-from tools import cloud, deploy
+from tools.commands import deploy
+from tools.deploying import bucket, changes, cloud, sources, upload_order
 
 ONE, OTHER = "1" * 40, "2" * 40
-STAGING = deploy.Target("staging", "etl", "eu-west-1")
+STAGING = bucket.Target("staging", "etl", "eu-west-1")
 
 
 @pytest.mark.parametrize(
@@ -22,16 +23,16 @@ STAGING = deploy.Target("staging", "etl", "eu-west-1")
     [
         ([], "required: ENV"),
         (["stagin"], "there is no configs/stagin.yaml; did you mean 'staging'?"),
-        (["staging", "--folder", ""], "is no name for a sandbox"),
-        (["staging", "--folder", ".."], "is no name for a sandbox"),
-        (["staging", "--folder", ".hidden"], "is no name for a sandbox"),
-        (["staging", "--folder", "a/b"], "is no name for a sandbox"),
-        (["staging", "--folder", "etl\n"], "is no name for a sandbox"),
-        (["staging", "--folder", "configs"], "is no name for a sandbox"),
+        (["staging", "--sandbox", ""], "is no name for a sandbox"),
+        (["staging", "--sandbox", ".."], "is no name for a sandbox"),
+        (["staging", "--sandbox", ".hidden"], "is no name for a sandbox"),
+        (["staging", "--sandbox", "a/b"], "is no name for a sandbox"),
+        (["staging", "--sandbox", "etl\n"], "is no name for a sandbox"),
+        (["staging", "--sandbox", "configs"], "is no name for a sandbox"),
         (["staging", "--only", ""], "--only '' names no file"),
         (["staging", "--pause", "-1"], "--pause takes no negative number"),
-        (["staging", "--remove"], "--remove takes a whole sandbox away"),
-        (["staging", "--folder", "x", "--remove", "--only", "x"], "--remove takes a whole sandbox away"),
+        (["staging", "--remove"], "--remove takes a whole sandbox"),
+        (["staging", "--sandbox", "x", "--remove", "--only", "x"], "--remove takes a whole sandbox"),
         (["staging", "--preflight", "--dry-run"], "--preflight only asks"),
         (["staging", "--role", "arn"], "--role goes with --preflight"),
         (["staging", "--preflight", "--role", "mwaa"], "--role 'mwaa' is no ARN of a role"),
@@ -85,27 +86,27 @@ def test_settings_that_lead_to_no_aws_are_told_in_one_line(
 def test_the_commit_of_all_and_of_each_file_alone(
     before: str, commit: str, path: str, is_there: bool, after: str
 ) -> None:
-    assert deploy.commit_text(before, commit, path, is_there) == after
+    assert changes.commit_text(before, commit, path, is_there) == after
 
 
 @pytest.mark.parametrize("pattern", ["configs$|fact.ry", "/etl$", "*.yml", "x\n.*  # all"])
 def test_what_hides_every_dag_is_refused(pattern: str) -> None:
-    with pytest.raises(deploy.Refused, match=r"\.airflowignore: "):
-        deploy.refuse_hiding(pattern)
+    with pytest.raises(upload_order.Refused, match=r"\.airflowignore: "):
+        sources.refuse_hiding(pattern)
 
 
 def test_this_repositorys_airflowignore_hides_no_dag() -> None:
-    deploy.refuse_hiding((REPOSITORY / ".airflowignore").read_text())
+    sources.refuse_hiding((REPOSITORY / ".airflowignore").read_text())
 
 
 def test_a_key_that_anybody_may_have_made_up_is_one_line() -> None:
-    assert deploy.shown("airflow/dags/etl/a\nb\x1b[31m\u2028é") == r"airflow/dags/etl/a\x0ab\x1b[31m\x2028é"
+    assert bucket.display_key("airflow/dags/etl/a\nb\x1b[31m\u2028é") == r"airflow/dags/etl/a\x0ab\x1b[31m\x2028é"
 
 
 def test_without_a_commit_there_is_nothing_to_deploy(tmp_path: Path) -> None:
-    target = deploy.Target("staging", "test_merge", "eu-west-1")
-    with pytest.raises(deploy.Refused, match=r"deploy from a clone\. fatal: not a git repository"):
-        deploy.commit_of(tmp_path / "dags" / "etl", target, [], whole=True)
+    target = bucket.Target("staging", "test_merge", "eu-west-1")
+    with pytest.raises(upload_order.Refused, match=r"deploy from a clone\. fatal: not a git repository"):
+        sources.commit_of(tmp_path / "dags" / "etl", target, [], whole=True)
 
 
 class Bucket:
@@ -128,29 +129,29 @@ class Bucket:
         self.noted.append(f"{asked['Key']} is deleted")
 
 
-CHANGE = deploy.Change([{"a": b"", "b": b""}, {"c": b"", deploy.REQUIREMENTS: b""}, {"d": None}], {})
+CHANGE = bucket.Change([{"a": b"", "b": b""}, {"c": b"", bucket.REQUIREMENTS: b""}, {"d": None}], {})
 
 
 def test_a_step_is_written_at_the_same_time_and_the_next_one_when_it_is_there() -> None:
-    bucket = Bucket()
+    s3 = Bucket()
 
-    assert deploy.write(bucket, STAGING, CHANGE, ONE) == f"version of {deploy.REQUIREMENTS}"
+    assert bucket.write(s3, STAGING, CHANGE, ONE) == f"version of {bucket.REQUIREMENTS}"
 
-    first, second, third = bucket.noted[:4], bucket.noted[4:8], bucket.noted[8:]
+    first, second, third = s3.noted[:4], s3.noted[4:8], s3.noted[8:]
     assert sorted(first) == ["a begins", "a ends", "b begins", "b ends"]
     assert sorted(second)[2:] == ["c begins", "c ends"]
     assert third == ["d is deleted"]
 
 
 def test_what_follows_one_that_cannot_be_written_is_not() -> None:
-    bucket = Bucket(refused="b")
+    s3 = Bucket(refused="b")
 
     with pytest.raises(cloud.CloudError) as raised:
-        deploy.write(bucket, STAGING, CHANGE, ONE)
+        bucket.write(s3, STAGING, CHANGE, ONE)
 
-    what = "s3://vm-data-provisioning-staging/b cannot be written; once that is mended, run it again"
+    what = "s3://vm-data-provisioning-staging/b cannot be written; once that is fixed, run it again"
     assert str(raised.value).startswith(f"{what}: An error occurred (AccessDenied)")
-    assert {note[0] for note in bucket.noted} == {"a", "b"}
+    assert {note[0] for note in s3.noted} == {"a", "b"}
 
 
 def test_when_a_call_fails_the_progress_ends_and_those_not_begun_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:

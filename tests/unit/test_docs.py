@@ -9,9 +9,10 @@ import pytest
 from tests.checkouts import checkout, run
 from tests.documents import DOCS, Block, blocks
 from tests.trees import REPOSITORY, tree
-from tools import reference
-from tools.definitions import ETL, environments, factory
-from tools.environments import DEFINITIONS
+from tools import ETL
+from tools.checkout import environments, factory
+from tools.generated import reference
+from tools.setup.environments import DEFINITIONS
 
 RULES = {"schema", "dependencies", "schedule", "template", "secret", "idempotency", "ecs", "removed"}
 EXAMPLES = blocks("rules.md", "yaml")
@@ -34,7 +35,7 @@ def report_of(example: Block) -> str:
 
 def test_the_reference_is_up_to_date() -> None:
     for path, text in reference.files().items():
-        assert (REPOSITORY / path).read_text(encoding="utf-8") == text, "run ./etl new docs"
+        assert (REPOSITORY / path).read_text(encoding="utf-8") == text, "run ./etl generate docs"
 
 
 def test_the_reference_says_what_every_key_is() -> None:

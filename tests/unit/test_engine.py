@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from tools.environments import AIRFLOW
 from tools.local import engine
+from tools.setup.environments import AIRFLOW
 
 KEYS = (
     "from airflow.configuration import conf; print(conf.get('core', 'fernet_key'), conf.get('webserver', 'secret_key'))"

@@ -8,9 +8,9 @@ from typing import List
 
 import pytest
 
-from tools import environments
-from tools.environments import Environment, SetupError
-from tools.pythons import Python
+from tools.setup import environments
+from tools.setup.environments import Environment, SetupError
+from tools.setup.pythons import Python
 
 
 class Uv:

@@ -8,9 +8,10 @@ import pytest
 
 from tests.checkouts import checkout, run
 from tests.trees import REPOSITORY
-from tools import new
-from tools.definitions import factory
-from tools.environments import DEFINITIONS
+from tools.checkout import factory
+from tools.commands import new
+from tools.generated import entries, files
+from tools.setup.environments import DEFINITIONS
 
 DEFINED = sorted(REPOSITORY.glob("dags/etl/pipelines/*/*.yaml"))
 MINIMAL = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\n"
@@ -99,8 +100,8 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(new, "ROOT", copy)
-    monkeypatch.setattr(new, "ETL", copy / "dags" / "etl")
+    monkeypatch.setattr(entries, "ROOT", copy)
+    monkeypatch.setattr(entries, "ETL", copy / "dags" / "etl")
 
     try:
         returned = new.main(arguments)
@@ -123,7 +124,7 @@ def test_what_is_generated_is_written_again(thing: str, paths: List[str], copy: 
     for path in paths:
         (copy / path).write_text("old")
 
-    status, output = etl(copy, "new", thing)
+    status, output = etl(copy, "generate", thing)
 
     assert (status, output) == (0, "".join(f"wrote {path}\n" for path in paths))
     assert diff(copy) == []
@@ -137,7 +138,7 @@ def test_problems_of_the_file_are_told_first(copy: Path) -> None:
     status, output = etl(copy, "new", "provider", "vi/works", "sony")
 
     assert status == 1
-    assert "the file has problems already; mend them first" in output
+    assert "the file has problems already; fix them first" in output
     assert "vi/works.yaml:10:5: unknown key 'cpuu' [schema]" in output
     assert file.read_text() == broken
 
@@ -166,7 +167,7 @@ def test_the_mode_of_the_file_stays_and_nothing_is_left_beside_it(tmp_path: Path
     file.write_text("old")
     file.chmod(0o640)
 
-    new.replace(file, b"new")
+    files.replace(file, b"new")
 
     assert (file.read_text(), file.stat().st_mode & 0o777) == ("new", 0o640)
     assert os.listdir(tmp_path) == ["big.yaml"]
@@ -178,7 +179,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
 
     with pytest.raises(OSError, match="disk full"):
-        new.replace(file, b"new")
+        files.replace(file, b"new")
 
     assert file.read_text() == "old"
     assert os.listdir(tmp_path) == ["big.yaml"]
@@ -188,10 +189,10 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
 def test_every_definition_keeps_every_byte(file: Path) -> None:
     before = file.read_bytes().decode()
 
-    after = new.with_provider(before, "sony", {})
+    after = entries.with_provider(before, "sony", {})
 
     assert after.replace("  sony: {}\n", "", 1) == before
-    assert list(new.data_of(after)["providers"])[-1] == "sony"
+    assert list(entries.data_of(after)["providers"])[-1] == "sony"
 
 
 @pytest.mark.parametrize(
@@ -223,12 +224,12 @@ def test_every_definition_keeps_every_byte(file: Path) -> None:
 def test_a_provider_finds_its_place(providers: str, expected: str, above: str) -> None:
     head = above + (MINIMAL.replace("\n", "\r\n") if "\r" in providers else MINIMAL)
 
-    assert new.with_provider(head + providers, "sony", {}) == head + expected
+    assert entries.with_provider(head + providers, "sony", {}) == head + expected
 
 
 def test_what_only_a_person_can_add_to_is_refused() -> None:
-    with pytest.raises(new.Refused, match=r"add to its providers: sony: \{\}"):
-        new.with_provider(MINIMAL + "providers:\n  un:\n    variables:\n      a: |+\n        b\n\n\n", "sony", {})
+    with pytest.raises(entries.Refused, match=r"add to its providers: sony: \{\}"):
+        entries.with_provider(MINIMAL + "providers:\n  un:\n    variables:\n      a: |+\n        b\n\n\n", "sony", {})
 
 
 @pytest.mark.parametrize(
@@ -255,13 +256,13 @@ def test_what_only_a_person_can_add_to_is_refused() -> None:
     ],
 )
 def test_a_text_stays_text_in_yaml(text: str) -> None:
-    written = new.scalar(text)
+    written = entries.scalar(text)
 
     assert written.startswith('"')
-    assert new.data_of(f"{{a: {written}}}") == {"a": text}
+    assert entries.data_of(f"{{a: {written}}}") == {"a": text}
 
 
 @pytest.mark.parametrize("text", ["un", "3rd_party", "sftp.example", "/incoming", "a-b", "_x"])
 def test_a_plain_text_needs_no_quotes(text: str) -> None:
-    assert new.scalar(text) == text
-    assert new.data_of(f"{{a: {text}}}") == {"a": text}
+    assert entries.scalar(text) == text
+    assert entries.data_of(f"{{a: {text}}}") == {"a": text}

@@ -15,8 +15,10 @@ import pytest
 
 from tests.documents import DOCS, blocks
 from tests.trees import REPOSITORY
-from tools import deploy, preflight
-from tools.definitions import ETL, environments, factory
+from tools import ETL
+from tools.checkout import environments, factory
+from tools.commands import deploy
+from tools.deploying import bucket, lookup, sources
 
 # What IAM knows beside the operations of the APIs.
 PERMISSIONS = {
@@ -67,7 +69,7 @@ def test_a_policy_allows_what_there_is(heading: str) -> None:
 
 def test_mwaa_may_do_what_the_operator_does() -> None:
     """The preflight asks IAM for each of these."""
-    source = (REPOSITORY / "tools" / "preflight.py").read_text(encoding="utf-8")
+    source = (REPOSITORY / "tools" / "deploying" / "permissions.py").read_text(encoding="utf-8")
     assert actions(MWAA) == set(re.findall(r'Need\("(\w+:\w+)"', source))
 
 
@@ -95,8 +97,8 @@ def test_mwaa_may_do_it_with_all_that_staging_names() -> None:
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
 def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str) -> None:
-    target = deploy.Target("staging", "etl", "eu-west-1")
-    for key in deploy.sources(ETL, target):
+    target = bucket.Target("staging", "etl", "eu-west-1")
+    for key in sources.sources(ETL, target):
         assert is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
     for key in ("airflow/dags/other_team/x.py", "airflow/dags/etl_2/x", "airflow/plugins/plugins.zip", "ddex/1.xml"):
         assert not is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
@@ -104,7 +106,7 @@ def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str) -> N
 
 
 def test_the_preflight_may_do_what_it_does_and_only_look() -> None:
-    assert actions(PREFLIGHT) == set(preflight.PERMISSIONS.values())
+    assert actions(PREFLIGHT) == set(lookup.PERMISSIONS.values())
 
 
 def test_the_options_are_airflows() -> None:
@@ -125,7 +127,7 @@ def test_the_commands_of_deploying_are_taken() -> None:
     commands = [shlex.split(re.sub(r"<.*?>", "x", line), comments=True) for line in lines if "./etl deploy" in line]
     assert len(commands) > 5
     for command in commands:
-        assert deploy.parse(command[2:], environments()).environment in environments()
+        assert deploy.parse(command[2:]).environment in environments()
 
 
 def test_the_commands_for_mwaa_are_airflows() -> None:

@@ -11,7 +11,7 @@ from typing import Any, Callable, Dict, List
 import pytest
 
 from tests.trees import REPOSITORY, tree
-from tools import plan
+from tools.commands import plan
 
 CONFIG = """\
 region: eu-west-1
@@ -341,7 +341,8 @@ def test_a_dag_that_was_broken_is_repaired(repository: Repository) -> None:
 )
 def test_exit_codes(repository: Repository, text: str, without: int, with_exit_code: int) -> None:
     repository.write("cwr/big", text)
-    code = "import sys, pathlib; from tools import plan; sys.exit(plan.main(sys.argv[2:], pathlib.Path(sys.argv[1])))"
+    code = "import sys; from pathlib import Path; from tools.commands.plan import main; "
+    code += "sys.exit(main(sys.argv[2:], Path(sys.argv[1])))"
     command = [sys.executable, "-c", code, str(repository.root)]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     more: List[List[str]] = [[], ["--exit-code"]]
@@ -463,7 +464,7 @@ def test_markdown_that_is_too_long_for_a_comment_is_cut_to_its_headings(reposito
     text = repository.plan("--format", "markdown")
     assert len(text) <= 65_536
     assert "### <code>staging</code>: 21 changed" in text
-    assert "`./etl plan` tells it all" in text
+    assert "`./etl plan` shows it all" in text
 
 
 def test_problems_are_in_the_markdown(repository: Repository) -> None:

@@ -6,8 +6,8 @@ from typing import Callable
 
 import pytest
 
-from tools import pythons
-from tools.environments import SetupError, python37
+from tools.setup import pythons
+from tools.setup.environments import SetupError, python37
 
 Fake = Callable[[str, str], Path]
 BROKEN = "exit 127"  # as a pyenv shim does for a version that is not selected

@@ -9,8 +9,8 @@ import yaml
 from jsonschema import Draft7Validator
 
 from tests.trees import DATA, REPOSITORY
-from tools import schema
-from tools.definitions import factory
+from tools.checkout import factory
+from tools.generated import schema
 
 BAD = sorted((DATA / "bad").glob("*.yaml"))
 PIPELINES = sorted(REPOSITORY.glob("dags/etl/pipelines/*/*.yaml"))
@@ -87,7 +87,7 @@ def is_yaml(case: Path) -> bool:
 
 @pytest.mark.parametrize("path", schema.files(), ids=str)
 def test_the_schemas_are_up_to_date(path: Path) -> None:
-    assert (REPOSITORY / path).read_text(encoding="utf-8") == schema.files()[path], "run ./etl new schema"
+    assert (REPOSITORY / path).read_text(encoding="utf-8") == schema.files()[path], "run ./etl generate schema"
 
 
 @pytest.mark.parametrize("validator", [PIPELINE, ENVIRONMENT], ids=["pipeline", "environment"])

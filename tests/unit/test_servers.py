@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tools.environments import SetupError
 from tools.local import servers
+from tools.setup.environments import SetupError
 
 
 def test_a_folder_that_its_user_cannot_pass_is_told(tmp_path: Path) -> None:

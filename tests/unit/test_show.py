@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from tests.trees import REPOSITORY, tree
-from tools import effective, rendering, schedules, show
-from tools.definitions import factory
+from tools.checkout import factory
+from tools.commands import show
+from tools.views import effective, rendering, schedules
 
 CONFIG = """\
 region: eu-west-1
@@ -129,7 +130,7 @@ def test_the_table_says_that_problems_keep_dags_out(etl: Path, capsys: pytest.Ca
 
     assert shown.status == 1
     assert "cwr-big_dag_un" in shown.out
-    assert "./etl check tells them" in shown.err
+    assert "./etl check reports them" in shown.err
 
 
 def test_an_unknown_environment_names_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -350,7 +351,7 @@ def test_lines_are_not_folded_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture
     [
         (["cwr-bigg_dag_un"], "etl: there is no DAG 'cwr-bigg_dag_un'; did you mean 'cwr-big_dag_un'?\n"),
         (["cwr-big_dag_unn"], "etl: there is no DAG 'cwr-big_dag_unn'; did you mean 'cwr-big_dag_un'?\n"),
-        (["zzz"], "etl: there is no DAG 'zzz'; ./etl show lists them\n"),
+        (["zzz"], "etl: there is no DAG, family or pipeline 'zzz'; ./etl show lists all DAGs\n"),
     ],
 )
 def test_an_unknown_id_names_the_nearest(
@@ -387,7 +388,7 @@ def test_a_wrong_date_is_wrong_use(etl: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_it_runs_anywhere_and_without_airflow(tmp_path: Path) -> None:
-    code = "import sys; from tools import plan, show; show.main(['testing-smoke_dag_smoke'])"
+    code = "import sys; from tools.commands import plan, show; show.main(['testing-smoke_dag_smoke'])"
     code += "; print('airflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", code],

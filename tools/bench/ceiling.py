@@ -12,10 +12,10 @@ from tools.bench.contenders import PASSES
 from tools.bench.databases import Postgres, Sqlite
 from tools.bench.race import IMPORT_TIMEOUT, PASS_TIMEOUT, Case, Figures, race
 from tools.bench.report import grid, seconds
-from tools.environments import LOCAL
 from tools.local import servers
 from tools.local.engine import inherited
 from tools.local.processes import Processes
+from tools.setup.environments import LOCAL
 
 SIZES = (250, 1000, 2000)
 REPEATS = 2
@@ -48,12 +48,12 @@ LIMITS = [
 ]
 
 
-def measure(tell: Callable[[str], None], with_postgres: bool) -> Dict[str, Figures]:
-    """Give the figures of the passes by database, and those with the option; raises BenchError."""
+def measure(notify: Callable[[str], None], with_postgres: bool) -> Dict[str, Figures]:
+    """Return the figures of the passes by database, and those with the option; raise BenchError."""
 
     def passes(title: str, database: Optional[Postgres], options: Optional[Dict[str, str]] = None) -> Figures:
         sizes = [AT] if options else SIZES
-        note = lambda text: tell(f"{title}, {text}")  # noqa: E731
+        note = lambda text: notify(f"{title}, {text}")  # noqa: E731
         return race(Path(sys.executable), sizes, [CONTENDER], REPEATS, note, PASSES, database, options, PATIENCE)
 
     figures = {Sqlite.title: passes(Sqlite.title, None)}
@@ -71,7 +71,7 @@ def measure(tell: Callable[[str], None], with_postgres: bool) -> Dict[str, Figur
 
 
 def report(figures: Dict[str, Figures]) -> str:
-    """Give everything as Markdown."""
+    """Return everything as Markdown."""
     option = figures["option"]
     databases = {title: found for title, found in figures.items() if found is not option}
     return "\n\n".join(
@@ -94,7 +94,7 @@ def report(figures: Dict[str, Figures]) -> str:
 
 
 def passes(databases: Dict[str, Figures]) -> str:
-    """Give the table of first and later passes."""
+    """Return the table of first and later passes."""
     lines = []
     for title, figures in databases.items():
         for row, words in (("first", "first"), ("steady", "later")):
@@ -104,7 +104,7 @@ def passes(databases: Dict[str, Figures]) -> str:
 
 
 def spent(databases: Dict[str, Figures]) -> str:
-    """Give the table of what passes spend their time on."""
+    """Return the table of what passes spend their time on."""
     columns = [(title, row) for title in databases for row in ("first", "steady")]
     whole = [cost(databases[title], AT, row) for title, row in columns]
     parts = {part: [cost(databases[title], AT, row, part) for title, row in columns] for part in PARTS}
@@ -118,7 +118,7 @@ def spent(databases: Dict[str, Figures]) -> str:
 
 
 def reached(limit: Limit, figures: Figures) -> str:
-    """Say at how many providers a limit is reached, by a straight line through what was measured."""
+    """Return at how many providers a limit is reached, by a straight line through what was measured."""
     start, slope = line([(number, cost(figures, number, limit.row, limit.part)) for number in SIZES])
     number = (limit.seconds - start) / slope
     words = "" if number <= SIZES[-1] else f", extrapolated from {SIZES[-1]:,}"
@@ -126,20 +126,20 @@ def reached(limit: Limit, figures: Figures) -> str:
 
 
 def line(points: Sequence[Tuple[float, float]]) -> Tuple[float, float]:
-    """Give the start and the slope of the straight line that fits best by least squares."""
+    """Return the start and the slope of the straight line that fits best by least squares."""
     x_mean, y_mean = mean(x for x, _ in points), mean(y for _, y in points)
     slope = sum((x - x_mean) * (y - y_mean) for x, y in points) / sum((x - x_mean) ** 2 for x, _ in points)
     return y_mean - slope * x_mean, slope
 
 
 def rounded(number: float) -> int:
-    """Give two digits of it: more would be made up."""
+    """Return two digits of it: more would be made up."""
     digits = len(str(int(number))) - 2
     return int(round(number, -max(digits, 0)))
 
 
 def cost(figures: Figures, number: int, row: str, part: str = "") -> float:
-    """Give the median of a pass's seconds of CPU, or of those of a part of it."""
+    """Return the median of a pass's seconds of CPU, or of those of a part of it."""
     answers = figures.answers[Case(number, CONTENDER, row)]
     values: List[float] = [answer["parts"].get(part, 0.0) if part else answer["cpu"] for answer in answers]
     return median(values)

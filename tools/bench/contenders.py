@@ -8,9 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
-import yaml
-
-from tools.environments import ROOT
+from tools import ROOT
 
 ENVIRONMENT = "bench"
 PARSES = ("parse", "warm", "task")  # what tools.bench.measure does
@@ -187,22 +185,22 @@ class Contender(NamedTuple):
 
 
 def name(number: int) -> str:
-    """Give the provider's name."""
+    """Return the provider's name."""
     return f"p{number:05}"
 
 
 def dag_id(number: int, share: int) -> str:
-    """Give the id of a provider's DAG, where a definition holds ``share`` providers."""
+    """Return the id of a provider's DAG, where a definition holds ``share`` providers."""
     return f"cwr-big{number // share}_dag_{name(number)}"
 
 
 def amidst(number: int) -> int:
-    """Give the provider whose task is started: not the first, not the last."""
+    """Return the provider whose task is started: not the first, not the last."""
     return number * 37 // 100
 
 
 def share_of(number: int) -> int:
-    """Give how many providers a definition holds: 50, or a 20th of them all."""
+    """Return how many providers a definition holds: 50, or a 20th of them all."""
     return max(50, number // 20)
 
 
@@ -210,12 +208,12 @@ def share_of(number: int) -> int:
 
 
 def write_loop(folder: Path, number: int) -> Layout:
-    """The floor: a loop over the provider's operator."""
+    """Return the floor: a loop over the provider's operator."""
     return write_python(folder, SUBCLASS, 0, number, number)
 
 
 def write_own_loop(folder: Path, number: int) -> Layout:
-    """The same loop over the operator that the factory has."""
+    """Return the same loop over the operator that the factory has."""
     own = OF_THE_FACTORY.format(folder=str(ROOT / "dags" / "etl"))
     return write_python(folder, own, 0, number, number)
 
@@ -259,6 +257,8 @@ def write_definitions(folder: Path, number: int, share: int) -> Layout:
 
 def write_dag_factory(folder: Path, number: int) -> Layout:
     """dag-factory: one YAML with a ``default`` block, as its README has it."""
+    import yaml  # not at the top: ./etl bench --help names the contenders with the standard library alone
+
     share = share_of(number)
     default_args = {**DEFAULTS, "start_date": "2022-01-01", "retry_delay_sec": 300}
     default = {
@@ -282,6 +282,8 @@ def write_dag_factory(folder: Path, number: int) -> Layout:
 
 def write_gusty(folder: Path, number: int) -> Layout:
     """gusty: a folder a DAG with a file a task, and in Python what all DAGs share."""
+    import yaml  # not at the top: ./etl bench --help names the contenders with the standard library alone
+
     share = share_of(number)
     path, file = folder / "gusty_dags", folder / "gusty_loop.py"
     for n in range(number):
@@ -295,13 +297,13 @@ def write_gusty(folder: Path, number: int) -> Layout:
 
 
 def peer_dag(number: int, share: int) -> Dict[str, Any]:
-    """Give what the peers' YAML says of one DAG."""
+    """Return what the peers' YAML says of one DAG."""
     tags = ["bench", f"big{number // share}", "cwr", name(number)]
     return {"tags": tags, "doc_md": f"Provider {name(number)}"}
 
 
 def peer_tasks(provider: str) -> Dict[str, Dict[str, Any]]:
-    """Give what the peers' YAML says of a provider's tasks."""
+    """Return what the peers' YAML says of a provider's tasks."""
     fetch = ["fetch", "--provider", provider, "--date", "{{ ds }}"]
     variables = [{"name": "INPUT", "value": f"s3://data/cwr/{provider}/{{{{ ds }}}}/"}]
     size = {"cpu": "2048", "memory": "8192"}
@@ -315,7 +317,7 @@ def peer_tasks(provider: str) -> Dict[str, Dict[str, Any]]:
 def peer_task(
     container: str, size: Optional[Dict[str, str]] = None, depends_on: Sequence[str] = (), **override: Any
 ) -> Dict[str, Any]:
-    """Give what the peers' YAML says of one task."""
+    """Return what the peers' YAML says of one task."""
     overrides: Dict[str, Any] = {"containerOverrides": [{"name": container, **override}], **(size or {})}
     task = {"operator": OPERATOR, "task_definition": container, "overrides": overrides}
     return {**task, "dependencies": list(depends_on)} if depends_on else task

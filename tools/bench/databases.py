@@ -17,7 +17,7 @@ class Sqlite:
         self.url = f"sqlite:///{self.file}"
 
     def cpu(self) -> float:
-        """Give the seconds of CPU that a server has taken: there is none."""
+        """Return the seconds of CPU that a server has taken: there is none."""
         return 0.0
 
     def keep(self, name: str) -> None:
@@ -41,7 +41,7 @@ class Postgres:
         self.copy("template1", "airflow")
 
     def cpu(self) -> float:
-        """Give the seconds of CPU that the server has taken, with those of connections that have ended."""
+        """Return the seconds of CPU that the server has taken, with those of connections that have ended."""
         own = self.process.cpu_times()
         connections = [child.cpu_times() for child in self.process.children()]
         ended = own.children_user + own.children_system

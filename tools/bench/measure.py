@@ -76,7 +76,7 @@ def do(job: Job, sending: Any) -> None:
 
 
 def peak() -> int:
-    """Give the most memory that this process has had so far, in bytes."""
+    """Return the most memory that this process has had so far, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
@@ -95,7 +95,7 @@ BAGS: List[Any] = []
 
 
 def process_file(file: str) -> Any:
-    """Do what a DagFileProcessor does with a file, and give its DagBag."""
+    """Do what a DagFileProcessor does with a file, and return its DagBag."""
     from airflow.dag_processing.processor import DagFileProcessor
 
     DagFileProcessor([], logging.getLogger("bench")).process_file(file, [])
@@ -131,7 +131,7 @@ def watch(owner: Any, name: str, part: str) -> None:
 
 
 def timed(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a function that does the same and notes how long it takes."""
+    """Return a function that does the same and notes how long it takes."""
 
     def run(*arguments: Any, **options: Any) -> Any:
         started = time.process_time()
@@ -152,7 +152,7 @@ def add(part: str, amount: float) -> None:
 
 
 def shape(dag: Any) -> str:
-    """Give what a contender has made of a DAG, in a form in which all of them are alike."""
+    """Return what a contender has made of a DAG, in a form in which all of them are alike."""
     tasks = {
         task.task_id: {
             "downstream": sorted(task.downstream_task_ids),

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence, Tuple, Type, Union
 
+from tools import ROOT
 from tools.bench.contenders import CONTENDERS, ENVIRONMENT, PARSES, PASSES, Layout
 from tools.bench.databases import Postgres, Sqlite
-from tools.environments import ROOT
 from tools.local.engine import inherited
 
 IMPORT_TIMEOUT = 30  # seconds; core.dagbag_import_timeout of MWAA
@@ -42,7 +42,7 @@ class Figures(NamedTuple):
     left_out: Dict[Case, str]
 
     def median(self, case: Case, key: str = "cpu") -> Optional[float]:
-        """Give the median, or None if it was left out."""
+        """Return the median, or None if it was left out."""
         values = [answer[key] for answer in self.answers.get(case, ())]
         return statistics.median(values) if values else None
 
@@ -96,7 +96,7 @@ class Measurer:
         self.process.wait()
 
     def empty_database(self) -> None:
-        """Begin anew, with the tables that Airflow makes; raises BenchError."""
+        """Begin anew, with the tables that Airflow makes; raise BenchError."""
         if self.is_database_made:
             self.database.bring_back("empty")
             return
@@ -109,7 +109,7 @@ class Measurer:
         self.is_database_made = True
 
     def ask(self, **job: Any) -> Dict[str, Any]:
-        """Have a job done; raises BenchError."""
+        """Have a job done; raise BenchError."""
         print(json.dumps(job), file=self.process.stdin, flush=True)
         line = next(iter(self.process.stdout or ()), "")
         if not line:
@@ -128,20 +128,20 @@ def race(
     sizes: Sequence[int],
     contenders: Sequence[str],
     repeats: int,
-    tell: Callable[[str], None],
+    notify: Callable[[str], None],
     rows: Sequence[str] = (*PARSES, *PASSES),
     postgres: Optional[Database] = None,
     options: Optional[Mapping[str, str]] = None,
     patience: int = PASS_TIMEOUT,
 ) -> Figures:
-    """Measure every contender at every size; raises BenchError.
+    """Measure every contender at every size; raise BenchError.
 
     Args:
         python: The interpreter of an environment that has all contenders.
         sizes: Numbers of providers, the smallest first.
         contenders: Keys of ``CONTENDERS``.
         repeats: Rounds; a case that takes long is left out of the later ones.
-        tell: Is told what is being measured.
+        notify: Is called with what is being measured.
         rows: What is measured.
         postgres: A database, if not SQLite's.
         options: Airflow's, as variables of the environment.
@@ -155,7 +155,7 @@ def race(
             for turn in range(repeats):
                 for number in sizes:
                     for contender in contenders:
-                        tell(f"round {turn + 1} of {repeats}: {number:,} providers, {CONTENDERS[contender].title}")
+                        notify(f"round {turn + 1} of {repeats}: {number:,} providers, {CONTENDERS[contender].title}")
                         for row in CONTENDERS[contender].rows:
                             if row in rows:
                                 course.run(Case(number, contender, row))
@@ -164,7 +164,7 @@ def race(
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
-    """Give a folder that is gone afterwards."""
+    """Return a folder that is gone afterwards."""
     with tempfile.TemporaryDirectory(prefix="etl-bench-", dir=str(MEMORY) if MEMORY.is_dir() else None) as folder:
         (Path(folder) / "home").mkdir()
         yield Path(folder)
@@ -183,7 +183,7 @@ class Course:
         self.shape = ""
 
     def run(self, case: Case) -> None:
-        """Measure a case once, unless it takes too long; raises BenchError."""
+        """Measure a case once, unless it takes too long; raise BenchError."""
         if case in self.figures.left_out or self.spent.get(case, 0.0) > ENOUGH:
             return
         limit = self.patience if case.row in PASSES else IMPORT_TIMEOUT
@@ -218,7 +218,7 @@ class Course:
         self.figures.answers.setdefault(case, []).append(answer)
 
     def foresee(self, case: Case, limit: int) -> str:
-        """Say why a case need not be tried, or nothing."""
+        """Return why a case need not be tried, or nothing."""
         if case in self.spent or CONTENDERS[case.contender].is_one_of_many:
             return ""
         if case.row == "steady" and case._replace(row="first") in self.figures.left_out:
@@ -232,7 +232,7 @@ class Course:
         return f"> {limit} s" if is_too_long or beyond else ""
 
     def layout(self, contender: str, number: int) -> Layout:
-        """Give the folder of a contender's DAGs, and write it if it is not there yet."""
+        """Return the folder of a contender's DAGs, and write it if it is not there yet."""
         key = (contender, number)
         if key not in self.layouts:
             folder = self.folder / f"{contender}-{number}"

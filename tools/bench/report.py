@@ -36,12 +36,12 @@ class Target(NamedTuple):
     is_least: bool = False
 
     def measured(self, figures: Figures) -> Optional[float]:
-        """Give the ratio, or None if one of the two was not measured."""
+        """Return the ratio, or None if one of the two was not measured."""
         cost, other = figures.median(self.case, self.key), figures.median(self.other, self.key)
         return cost / other if cost and other else None
 
     def verdict(self, figures: Figures) -> str:
-        """Say whether it is met."""
+        """Return whether it is met."""
         ratio = self.measured(figures)
         if ratio is None:
             return "not measured"
@@ -70,7 +70,7 @@ TARGETS = [
 
 
 def report(figures: Figures, sizes: Sequence[int], contenders: Sequence[str]) -> str:
-    """Give everything as Markdown."""
+    """Return everything as Markdown."""
     parts = [
         circumstances(),
         "### Targets",
@@ -83,7 +83,7 @@ def report(figures: Figures, sizes: Sequence[int], contenders: Sequence[str]) ->
 
 
 def circumstances() -> str:
-    """Say when, on what and with which versions was measured."""
+    """Return when, on what and with which versions was measured."""
     version = importlib_metadata.version
     versions = [f"{package} {version(package)}" for package in PACKAGES]  # type: ignore[no-untyped-call]
     memory = psutil.virtual_memory().total / MIB / 1024
@@ -92,7 +92,7 @@ def circumstances() -> str:
 
 
 def processor() -> str:
-    """Give the processor's name, as Linux has it."""
+    """Return the processor's name, as Linux has it."""
     try:
         names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -101,7 +101,7 @@ def processor() -> str:
 
 
 def targets(figures: Figures) -> str:
-    """Give the table of targets."""
+    """Return the table of targets."""
     lines = []
     for target in TARGETS:
         ratio = target.measured(figures)
@@ -111,7 +111,7 @@ def targets(figures: Figures) -> str:
 
 
 def table(figures: Figures, row: str, sizes: Sequence[int], contenders: Sequence[str], key: str = "cpu") -> str:
-    """Give one row of all contenders against the number of providers, with the ratio to the floor."""
+    """Return one row of all contenders against the number of providers, with the ratio to the floor."""
     lines = [
         [CONTENDERS[contender].title, *(cell(figures, Case(number, contender, row), key) for number in sizes)]
         for contender in contenders
@@ -121,7 +121,7 @@ def table(figures: Figures, row: str, sizes: Sequence[int], contenders: Sequence
 
 
 def cell(figures: Figures, case: Case, key: str) -> str:
-    """Give a cost with its ratio to the floor, or why there is none."""
+    """Return a cost with its ratio to the floor, or why there is none."""
     cost, floor = figures.median(case, key), figures.median(case._replace(contender=FLOOR), key)
     if cost is None:
         return figures.left_out.get(case, "")
@@ -130,13 +130,13 @@ def cell(figures: Figures, case: Case, key: str) -> str:
 
 
 def grid(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Give a table in Markdown, with all but its first column to the right."""
+    """Return a table in Markdown, with all but its first column to the right."""
     rule = ["---", *("---:" for _ in header[1:])]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, rule, *lines))
 
 
 def seconds(amount: float) -> str:
-    """Give a length of time in three digits or so."""
+    """Return a length of time in three digits or so."""
     return f"{amount * 1000:.0f} ms" if amount < 1 else f"{amount:.2f} s" if amount < 10 else f"{amount:,.0f} s"
 
 
@@ -150,5 +150,5 @@ def put(file: Path, part: str, text: str) -> None:
 
 
 def markers(part: str) -> List[str]:
-    """Give what stands before and after a generated part."""
+    """Return what stands before and after a generated part."""
     return [f"<!-- {word} of ./etl bench {part} -->" for word in ("begin", "end")]

@@ -62,20 +62,20 @@ def moment(value: Any) -> datetime:
 
 
 def task_layers(environment: Data, pipeline: Data, provider: Data, task_id: str) -> Data:
-    """Give what a task says after its five layers."""
+    """Return what a task says after its five layers."""
     overrides = provider.get("tasks") or {}
     layers = [environment.get("defaults"), pipeline.get("defaults"), pipeline["tasks"][task_id]]
     return lay(*layers, provider.get("defaults"), overrides.get(task_id))
 
 
 def task_ids(pipeline: Data, provider: Data) -> List[str]:
-    """Give the tasks that a provider has."""
+    """Return the tasks that a provider has."""
     overrides = provider.get("tasks") or {}
     return [task_id for task_id in pipeline["tasks"] if overrides.get(task_id, {}) is not None]
 
 
 def operator(environment: Data, task: Data) -> Data:
-    """Give the attributes that the ECS operator of a task should have."""
+    """Return the attributes that the ECS operator of a task should have."""
     cluster = environment["clusters"][task.get("cluster", "default")]
     container = task.get("container") or task["task_definition"].split("/")[-1].split(":")[0]
     override: Data = {"name": container}
@@ -130,7 +130,7 @@ def operator(environment: Data, task: Data) -> Data:
 
 
 def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -> Dict[str, Data]:
-    """Give what the DAGs of a pipeline should be in an environment, by their ids, in order."""
+    """Return what the DAGs of a pipeline should be in an environment, by their ids, in order."""
     result: Dict[str, Data] = {}
     for provider_name, provider in pipeline["providers"].items():
         provider = provider or {}

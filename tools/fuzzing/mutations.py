@@ -1,4 +1,4 @@
-"""Hypothesis strategies for definitions in which something is wrong: at the level of text, and of data."""
+"""Hypothesis strategies for definitions with mistakes: at the level of text, and of data."""
 
 import copy
 from datetime import date, datetime
@@ -80,13 +80,13 @@ def span(draw: Any, text: bytes) -> Tuple[int, int]:
 
 
 def line_of(draw: Any, text: bytes) -> Tuple[List[bytes], int]:
-    """Draw a line; gives all lines, and its number."""
+    """Draw a line; return all lines, and its number."""
     lines = text.split(b"\n")
     return lines, int(draw(st.integers(0, len(lines) - 1)))
 
 
 def insert(draw: Any, text: bytes, others: List[bytes]) -> bytes:
-    """Put something in."""
+    """Insert something."""
     at = place(draw, text)
     return b"".join([text[:at], draw(SNIPPET), text[at:]])
 
@@ -98,7 +98,7 @@ def delete(draw: Any, text: bytes, others: List[bytes]) -> bytes:
 
 
 def replace(draw: Any, text: bytes, others: List[bytes]) -> bytes:
-    """Put something in the place of a piece."""
+    """Replace a piece by something."""
     start, end = span(draw, text)
     return b"".join([text[:start], draw(SNIPPET), text[end:]])
 
@@ -134,7 +134,7 @@ def drop_line(draw: Any, text: bytes, others: List[bytes]) -> bytes:
 
 
 def move_line(draw: Any, text: bytes, others: List[bytes]) -> bytes:
-    """Put a line elsewhere."""
+    """Move a line elsewhere."""
     lines, at = line_of(draw, text)
     line = lines.pop(at)
     lines.insert(draw(st.integers(0, len(lines))), line)
@@ -203,24 +203,24 @@ def twist(draw: Any, data: Dict[str, Any]) -> None:
 
 
 def among(values: List[Any]) -> Any:
-    """Give a strategy for one of some values; they are too many, and change too often, to be shown."""
+    """Return a strategy for one of some values; they are too many, and change too often, to be shown."""
     return st.integers(0, len(values) - 1).map(values.__getitem__)
 
 
 def inner(value: Any) -> List[Any]:
-    """Give the mappings and lists inside a value."""
+    """Return the mappings and lists inside a value."""
     children = list(value.values() if isinstance(value, dict) else value)
     holders = [child for child in children if isinstance(child, (dict, list))]
     return holders + [found for child in holders for found in inner(child)]
 
 
 def mutants(corpus: List[bytes]) -> Any:
-    """Give a strategy for definitions of a pipeline that had an accident."""
+    """Return a strategy for definitions of a pipeline that had an accident."""
     return st.sampled_from(corpus).flatmap(lambda text: damaged(text, corpus)) | broken(valid.pipelines(), corpus)
 
 
 def broken(sound: Any, corpus: List[bytes]) -> Any:
-    """Give a strategy for what data becomes by an accident, before it is written or after."""
+    """Return a strategy for what data becomes by an accident, before it is written or after."""
     written = sound.flatmap(valid.texts).map(lambda text: text.encode(errors="replace"))
     twisted_first = sound.flatmap(twisted).map(lambda text: text.encode(errors="replace"))
     return written.flatmap(lambda text: damaged(text, corpus)) | twisted_first

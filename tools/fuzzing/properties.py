@@ -10,7 +10,8 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import yaml
 
-from tools.definitions import ETL, factory
+from tools import ETL
+from tools.checkout import factory
 from tools.fuzzing import model
 from tools.fuzzing.valid import World
 
@@ -60,11 +61,11 @@ class Folder:
         self.costs: Dict[int, float] = {}
 
     def config(self, name: str) -> Path:
-        """The file of an environment."""
+        """Return the file of an environment."""
         return self.root / "configs" / f"{name}.yaml"
 
     def trial(self, family: str = "trial", stem: str = "case") -> Path:
-        """The file of the pipeline that is on trial."""
+        """Return the file of the pipeline that is on trial."""
         return self.root / "pipelines" / family / f"{stem}.yaml"
 
     def bag(self, environment: str) -> Tuple[Any, List[str]]:
@@ -87,17 +88,17 @@ class Folder:
         """Parse as Airflow does; all that was registered has to be there."""
         bag, registered = self.bag(environment)
         problems = factory.load(self.root, environment).problems
-        told = "etl_problems" in registered
+        is_reported = "etl_problems" in registered
         dag_ids = [name for name in registered if name != "etl_problems"]
         assert list(bag.dags) == dag_ids, f"{set(dag_ids) ^ set(bag.dags)} cannot be bagged: {bag.import_errors}"
-        assert len(bag.import_errors) == told == bool(problems), (bag.import_errors, problems)
+        assert len(bag.import_errors) == is_reported == bool(problems), (bag.import_errors, problems)
         report = "".join(bag.import_errors.values())
         assert all(str(problem) in report for problem in problems[: factory.MAX_TOLD]), report
         return Parse(stored(bag), bag.dags, problems)
 
 
 def stored(bag: Any) -> Dict[str, Any]:
-    """Give the DAGs of a bag as Airflow stores them."""
+    """Return the DAGs of a bag as Airflow stores them."""
     from airflow.serialization.serialized_objects import SerializedDAG
 
     dags = {dag_id: SerializedDAG.to_dict(dag) for dag_id, dag in bag.dags.items()}
@@ -121,15 +122,15 @@ def check_valid(folder: Folder, world: World) -> None:
         assert built == list(expected), f"{built} are not {list(expected)}"
         for dag_id, dag in expected.items():
             found = as_model(parse.objects[dag_id])
-            wrong = {key: (found[key], value) for key, value in dag.items() if found[key] != value}
-            assert not wrong, f"{dag_id}: (built, expected) {wrong}"
+            differences = {key: (found[key], value) for key, value in dag.items() if found[key] != value}
+            assert not differences, f"{dag_id}: (built, expected) {differences}"
     finally:
         file.unlink()
         config.write_bytes(before)
 
 
 def as_model(dag: Any) -> Dict[str, Any]:
-    """Give a DAG in the words of the model."""
+    """Return a DAG in the words of the model."""
     sensor = dag.task_dict.get("wait_for_delivery")
     tasks = {task_id: task for task_id, task in dag.task_dict.items() if task is not sensor}
     fields = "task_definition cluster overrides aws_conn_id region_name launch_type platform_version tags".split()
@@ -166,7 +167,7 @@ def check_mutant(folder: Folder, text: bytes) -> None:
 
 
 def check_environment(folder: Folder, text: bytes) -> None:
-    """Check that an environment, whatever its file holds, is told of where it is broken."""
+    """Check that a broken environment is reported where it is broken, whatever its file holds."""
     file = folder.config("staging")
     before = file.read_bytes()
     works = folder.root / "pipelines" / "healthy" / "works.yaml"
@@ -174,7 +175,7 @@ def check_environment(folder: Folder, text: bytes) -> None:
         file.write_bytes(text)
         parse = folder.parse("staging")
         check_report(folder, parse.problems, {file: text, works: works.read_bytes()})
-        assert parse.dags or parse.problems, "there are no DAGs, and nobody is told why"
+        assert parse.dags or parse.problems, "there are no DAGs, and nothing reports why"
         check_repeats(folder, parse)
     finally:
         file.write_bytes(before)
@@ -202,7 +203,7 @@ def check_repeats(folder: Folder, parse: Parse) -> None:
     """Check that a second parse gives the same in the same order."""
     again = folder.parse("staging")
     assert list(again.dags.items()) == list(parse.dags.items()), "a second parse gives other DAGs"
-    assert list(map(str, again.problems)) == list(map(str, parse.problems)), "a second parse tells other problems"
+    assert list(map(str, again.problems)) == list(map(str, parse.problems)), "a second parse reports other problems"
 
 
 def check_cost(folder: Folder, file: Path, text: bytes) -> None:
@@ -225,7 +226,7 @@ def check_cost(folder: Folder, file: Path, text: bytes) -> None:
 
 
 def cost(folder: Folder, file: Path) -> float:
-    """Give the seconds of CPU that reading and checking a file takes."""
+    """Return the seconds of CPU that reading and checking a file takes."""
     cached: List[Any] = [factory.read_template, factory.Cron.problem]
     for function in cached:
         function.cache_clear()
@@ -236,7 +237,7 @@ def cost(folder: Folder, file: Path) -> float:
 
 
 def sound_text(size: int) -> bytes:
-    """Give a sound definition of about that many bytes."""
+    """Return a sound definition of about that many bytes."""
     head = yaml.safe_dump({**HEALTHY, "providers": {}}).replace("providers: {}\n", "") + "providers:\n"
     lines = [f"  p{number}: {{variables: {{territory: world}}}}\n" for number in range((size - len(head)) // 42)]
     return (head + "".join(lines or ["  un: {}\n"])).encode()

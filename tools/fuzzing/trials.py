@@ -1,9 +1,7 @@
-"""./etl bench fuzz: definitions made by chance, against what has to hold of every definition."""
+"""Random definitions, against what has to hold of every definition."""
 
-import argparse
 import hashlib
 import logging
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -13,7 +11,7 @@ import psutil
 import yaml
 from hypothesis import HealthCheck, Verbosity, given, seed, settings
 
-from tools.definitions import ETL, ROOT
+from tools import ETL, ROOT
 from tools.fuzzing import mutations, properties, valid
 from tools.fuzzing.properties import Folder
 from tools.fuzzing.valid import World
@@ -33,13 +31,13 @@ class Property(NamedTuple):
 
 
 def write_world(world: World) -> bytes:
-    """Give the text that a world is kept as."""
+    """Return the text that a world is kept as."""
     texts = {"environment": world.texts[0], "pipeline": world.texts[1]}
     return yaml.safe_dump({"name": world.name, "family": world.family, "stem": world.stem, **texts}).encode()
 
 
 def read_world(text: bytes) -> World:
-    """Give the world of a text."""
+    """Return the world of a text."""
     kept = yaml.safe_load(text)
     texts = [kept["environment"], kept["pipeline"]]
     environment, pipeline = map(yaml.safe_load, texts)
@@ -56,7 +54,7 @@ PROPERTIES: Dict[str, Property] = {
 
 
 def corpus() -> List[bytes]:
-    """Give the texts that accidents happen to: the definitions of this checkout, and every known mistake."""
+    """Return the texts that accidents happen to: the definitions of this checkout, and every known mistake."""
     files = [*ETL.glob("pipelines/*/*.yaml"), *(ROOT / "tests" / "data").glob("*/*.yaml")]
     return [file.read_bytes() for file in sorted(files)]
 
@@ -82,7 +80,7 @@ class Trial:
         self.examples = dict.fromkeys(PROPERTIES, 0)
 
     def run(self, kind: str, number: int, start: int) -> Optional[Failure]:
-        """Try a property on a number of examples, the same for the same ``start``; gives what did not hold, if any."""
+        """Try a property on a number of examples, the same for the same ``start``; return what did not hold, if any."""
         tried = PROPERTIES[kind]
         last: List[Any] = []
 
@@ -114,19 +112,23 @@ def replay(folder: Folder, case: Path) -> None:
     tried.check(folder, tried.read(case.read_bytes()))
 
 
-def main(arguments: List[str]) -> int:
-    """Try until the time is over; 1 if anything did not hold."""
-    options = parse(arguments)
-    logging.disable(logging.CRITICAL)  # problems are told to the log, too
+def run(minutes: float, start: int) -> int:
+    """Try until the time is over; return 1 if anything failed.
+
+    Args:
+        minutes: How long.
+        start: The seed of the random definitions.
+    """
+    logging.disable(logging.CRITICAL)  # problems are logged, too
     process = psutil.Process()
     failures: Set[Path] = set()
-    print(f"seed {options.seed}, {options.minutes:g} minutes", flush=True)
+    print(f"seed {start}, {minutes:g} minutes", flush=True)
     with tempfile.TemporaryDirectory(prefix="etl-") as home:
         trial, number, first, memory = Trial(Folder(Path(home))), 0, 0, 0
-        end = time.monotonic() + 60 * options.minutes  # Airflow, which may take seconds to come, is there by now
+        end = time.monotonic() + 60 * minutes  # Airflow, which may take seconds to come, is there by now
         while time.monotonic() < end:
             kind = list(PROPERTIES)[number % len(PROPERTIES)]
-            failure = trial.run(kind, ROUND, options.seed * 1_000_000 + number)
+            failure = trial.run(kind, ROUND, start * 1_000_000 + number)
             if failure and failure.file not in failures:
                 failures.add(failure.file)
                 failure.file.parent.mkdir(parents=True, exist_ok=True)
@@ -140,34 +142,12 @@ def main(arguments: List[str]) -> int:
     grown = memory - first > MAX_GROWTH
     if grown:
         print(f"the process has grown from {first >> 20} MiB to {memory >> 20} MiB: something keeps what it has read")
-    print(f"{progress(trial, end, memory, len(failures))}; seed {options.seed}")
+    print(f"{progress(trial, end, memory, len(failures))}; seed {start}")
     return 1 if failures or grown else 0
 
 
 def progress(trial: Trial, end: float, memory: int, failures: int) -> str:
-    """Say how far it is."""
+    """Return how far the trial is."""
     left, counts = max(0, end - time.monotonic()), ", ".join(f"{n} {kind}" for kind, n in trial.examples.items())
     total = sum(trial.examples.values())
     return f"{total} examples ({counts}), {failures} failures, {memory >> 20} MiB, {left / 60:.1f} minutes to go"
-
-
-def parse(arguments: List[str]) -> argparse.Namespace:
-    """The command line."""
-    parser = argparse.ArgumentParser(
-        prog="./etl bench fuzz",
-        description="Try definitions made by chance: sound ones, which have to become just the DAGs that a simple model"
-        " of the layers has, and broken ones, which may cost nobody but themselves. What fails is kept in"
-        " tests/data/fuzz/, which ./etl test tries.",
-        epilog="examples:\n  ./etl bench fuzz --minutes 30\n  ./etl bench fuzz --minutes 1 --seed 7",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--minutes", type=float, default=5, help="how long (default: 5)")
-    parser.add_argument("--seed", type=int, default=int(time.time()), help="to see the same again (default: the time)")
-    options = parser.parse_args(arguments)
-    if options.minutes <= 0:
-        parser.error("it takes some time: --minutes 1")
-    return options
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

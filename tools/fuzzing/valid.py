@@ -1,4 +1,4 @@
-"""Hypothesis strategies for environments and pipelines in which nothing is wrong."""
+"""Hypothesis strategies for valid environments and pipelines."""
 
 import json
 import re
@@ -65,7 +65,7 @@ PARAMS: Data = {
 
 
 def mapping(fields: Dict[str, Any], more: Dict[str, Any]) -> Any:
-    """Give a strategy for mappings that have some fields, and may have more."""
+    """Return a strategy for mappings that have some fields, and may have more."""
     return st.fixed_dictionaries(fields, optional=more)
 
 
@@ -270,7 +270,7 @@ def worlds(draw: Any) -> World:
 
 
 def same(text: str, data: Any) -> bool:
-    """Whether a text says what it was written from."""
+    """Return whether a text says what it was written from."""
     try:
         return bool(json.dumps(yaml.load(text, Loader=yaml.CSafeLoader), default=str) == json.dumps(data, default=str))
     except (yaml.YAMLError, ValueError):

@@ -150,7 +150,7 @@ class Cloud:
         return ecs_backends[DEFAULT_ACCOUNT_ID][self.region]
 
     def list_tasks(self) -> list[dict[str, Any]]:
-        """The ECS tasks that were ever started."""
+        """Return the ECS tasks that were ever started."""
         tasks = [task for tasks in list(self.ecs.tasks.values()) for task in list(tasks.values())]
         return [
             {
@@ -163,7 +163,7 @@ class Cloud:
         ]
 
     def client(self, service: str) -> Any:
-        """A boto3 client for this cloud; the keys are no secrets, moto takes any."""
+        """Return a boto3 client for this cloud; the keys are no secrets, moto takes any."""
         return boto3.client(
             service,
             region_name=self.region,
@@ -174,7 +174,7 @@ class Cloud:
         )
 
     def seed(self, inventory: Mapping[str, Any]) -> None:
-        """Make what the inventory names and what is not there yet; nothing is taken away.
+        """Make what the inventory names and what is not there yet; nothing is removed.
 
         An inventory has ``region``; ``clusters``, ``log_groups``, ``buckets`` and
         ``topics``, lists of names or ARNs; and ``task_definitions``, by family,
@@ -329,7 +329,7 @@ class Agent:
 
 
 def describe(container: str, overrides: Mapping[str, Any]) -> list[str]:
-    """What the container would have run, a line for the command and for each variable."""
+    """Return what the container would have run, a line for the command and for each variable."""
     given = {
         key: value
         for override in overrides.get("containerOverrides", [])

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Dict, List
 
-from tools.environments import AIRFLOW, LOCAL, lock, say
 from tools.local import engine, worker
 from tools.local.processes import Process, Processes, die_with_parent
 from tools.local.servers import Postgres, start_redis
+from tools.setup.environments import AIRFLOW, LOCAL, lock
+from tools.terminal import print_status
 
 WORKERS = ("worker-1", "worker-2")
 
@@ -35,13 +36,13 @@ QUICK = {
 
 
 def prepare(processes: Processes, home: Path, environ: Dict[str, str]) -> Dict[str, str]:
-    """Start Redis and PostgreSQL for an AIRFLOW_HOME; gives ``environ`` with where they are.
+    """Start Redis and PostgreSQL for an AIRFLOW_HOME; return ``environ`` with where they are.
 
     Raises:
         Died: One of them does not start.
         SetupError: One of them is not there, or cannot reach its data.
     """
-    say("starting Redis and PostgreSQL")
+    print_status("starting Redis and PostgreSQL")
     engine.prepare_config(home)
     broker = start_redis(processes, engine.inherited(), home / "redis")
     database = start_database(processes, home)
@@ -49,7 +50,7 @@ def prepare(processes: Processes, home: Path, environ: Dict[str, str]) -> Dict[s
 
 
 def start_database(processes: Processes, home: Path) -> str:
-    """Start PostgreSQL with the database of an AIRFLOW_HOME, made if need be; gives its URL.
+    """Start PostgreSQL with the database of an AIRFLOW_HOME, made if need be; return its URL.
 
     Making one takes some 15 s, so it is made once and copied.
     """
@@ -68,7 +69,7 @@ def start_database(processes: Processes, home: Path) -> str:
 
 def make_template(postgres: Postgres, template: Path) -> None:
     """Make a database with Airflow's tables and a user, and leave it stopped."""
-    say("making a database, once")
+    print_status("making a database, once")
     making = LOCAL / "template-postgres.new"
     shutil.rmtree(making, ignore_errors=True)
     postgres.create(making / "database")
@@ -88,7 +89,7 @@ def copy(template: Path, folder: Path) -> None:
 
 
 def database_environ(url: str) -> Dict[str, str]:
-    """The options of Airflow that name the database and the executor, which must fit it."""
+    """Return the options of Airflow that name the database and the executor, which must fit it."""
     return {
         **LIKE_MWAA,
         **QUICK,

@@ -14,8 +14,10 @@ from urllib.parse import quote
 
 import importlib_metadata
 
-from tools.environments import AIRFLOW, AWS, LOCAL, ROOT, lock, say
+from tools import ROOT
 from tools.local.processes import Died, Process, Processes, obituary
+from tools.setup.environments import AIRFLOW, AWS, LOCAL, lock
+from tools.terminal import print_status
 
 DAGS = ROOT / "dags"
 USER = PASSWORD = "admin"  # the web page is on 127.0.0.1 only
@@ -56,7 +58,7 @@ class Failed(Exception):
 
 
 def inherited() -> Dict[str, str]:
-    """What of the person's environment reaches the engine."""
+    """Return what of the person's environment reaches the engine."""
     return {key: value for key, value in os.environ.items() if key in KEPT or key.startswith(KEPT_PREFIX)}
 
 
@@ -130,7 +132,7 @@ def definition_files(dags: Path) -> Dict[Path, int]:
 
 
 def read_inventory(environment: str, dags: Path) -> Dict[str, Any]:
-    """What the definitions of the environment need in AWS; ``tools.local.inventory`` says it.
+    """Return what the definitions of the environment need in AWS; ``tools.local.inventory`` says it.
 
     Raises:
         Failed: It says nothing, and why.
@@ -149,7 +151,7 @@ def read_inventory(environment: str, dags: Path) -> Dict[str, Any]:
 
 
 def airflow_environ(home: Path, environment: str, cloud: Cloud) -> Dict[str, str]:
-    """The whole environment of an Airflow process.
+    """Return the whole environment of an Airflow process.
 
     Args:
         home: AIRFLOW_HOME, which holds the database.
@@ -172,7 +174,7 @@ def airflow_environ(home: Path, environment: str, cloud: Cloud) -> Dict[str, str
 
 
 def base_environ(home: Path, dags: Path = DAGS) -> Dict[str, str]:
-    """The environment of an Airflow process that needs no AWS and builds no DAGs."""
+    """Return the environment of an Airflow process that needs no AWS and builds no DAGs."""
     path = os.pathsep.join((str(AIRFLOW.folder / "bin"), os.environ.get("PATH", os.defpath)))
     return {
         **inherited(),
@@ -189,23 +191,23 @@ def base_environ(home: Path, dags: Path = DAGS) -> Dict[str, str]:
 
 
 def airflow_version() -> str:
-    """The installed one; a database's name has it, as the tables fit that one only."""
+    """Return the installed one; a database's name has it, as the tables fit that one only."""
     version: str = importlib_metadata.version("apache-airflow")  # type: ignore[no-untyped-call]
     return version
 
 
 def database(home: Path) -> Path:
-    """The SQLite file."""
+    """Return the SQLite file."""
     return home / f"airflow-{airflow_version()}.db"
 
 
 def airflow(*arguments: str) -> List[str]:
-    """The command line of an Airflow command."""
+    """Return the command line of an Airflow command."""
     return [str(AIRFLOW.python), "-m", "airflow", *arguments]
 
 
 def prepare_database(processes: Processes, home: Path) -> None:
-    """Give ``home`` a database with the tables and a user, unless it has one.
+    """Return ``home`` a database with the tables and a user, unless it has one.
 
     Making one takes some 10 s, so it is made once and copied.
 
@@ -218,7 +220,7 @@ def prepare_database(processes: Processes, home: Path) -> None:
     template = LOCAL / "template"
     with lock(LOCAL / "template.lock"):
         if not database(template).exists():
-            say("making a database, once")
+            print_status("making a database, once")
             making = LOCAL / "template.new"
             shutil.rmtree(making, ignore_errors=True)
             fill_database(processes, base_environ(making))
@@ -231,7 +233,7 @@ def prepare_database(processes: Processes, home: Path) -> None:
 
 
 def prepare_config(home: Path) -> None:
-    """Give ``home`` a configuration file with keys of its own, unless it has one; all else is Airflow's default.
+    """Return ``home`` a configuration file with keys of its own, unless it has one; all else is Airflow's default.
 
     Without one, each Airflow process that starts writes one, and may read what another has half written.
     """
@@ -290,7 +292,7 @@ def wait_until_healthy(processes: Processes, port: int) -> None:
 
 
 def is_healthy(port: int) -> bool:
-    """Whether Airflow's /health says so."""
+    """Return whether Airflow's /health says so."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(f"http://127.0.0.1:{port}/health", timeout=10) as response:

@@ -111,12 +111,12 @@ def drop(environ: dict[str, Any]) -> list[bytes]:
 
 
 def family_of(task_definition: str) -> str:
-    """The family that family, family:revision or ARN names."""
+    """Return the family that family, family:revision or ARN names."""
     return task_definition.split("/")[-1].split(":")[0]
 
 
 def operation_of(environ: dict[str, Any]) -> str:
-    """The operation of a request in AWS's JSON or query protocol, or HeadBucket; "" for any other."""
+    """Return the operation of a request in AWS's JSON or query protocol, or HeadBucket; "" for any other."""
     target: str = environ.get("HTTP_X_AMZ_TARGET", "")
     if target:
         return target.split(".")[-1]
@@ -142,7 +142,7 @@ def deny(environ: dict[str, Any], start_response: Callable[..., Any], code: str)
 
 
 def read_body(environ: dict[str, Any]) -> bytes:
-    """The body of a request."""
+    """Return the body of a request."""
     body: bytes = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
     return body
 

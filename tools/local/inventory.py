@@ -4,7 +4,7 @@
 
 The emulated AWS is seeded with it. Keys: region; clusters, log_groups, buckets and topics are lists of names;
 task_definitions maps what a task says (family, family:revision or ARN)
-to its containers, log group and log prefix. Definitions that are wrong are left out; Airflow's web page tells of them.
+to its containers, log group and log prefix. Definitions with problems are left out; Airflow's web page reports them.
 """
 
 import json
@@ -16,18 +16,18 @@ from typing import Any, Dict, List
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
 
-from tools.definitions import factory
+from tools.checkout import factory
 
 JINJA = SandboxedEnvironment(undefined=StrictUndefined)
 
 
 def inventory(environment: str, etl: Path) -> Dict[str, Any]:
-    """Give the names; raises SystemExit with the problems where there is no such environment."""
+    """Return the names; raise SystemExit with the problems where there is no such environment."""
     try:
         context = factory.read_context(etl, environment)
     except factory.Rejected as rejected:
         raise SystemExit("\n".join(map(str, rejected.args))) from None
-    found: Dict[str, Any] = {
+    names: Dict[str, Any] = {
         "region": context.environment.region,
         "task_definitions": {},
         "buckets": [str(value) for name, value in context.environment.variables.items() if "bucket" in name],
@@ -42,14 +42,14 @@ def inventory(environment: str, etl: Path) -> Dict[str, Any]:
             clusters.append(JINJA.from_string(operator["cluster"]).render(variables))
             name = JINJA.from_string(operator["task_definition"]).render(variables)
             container = operator["overrides"]["containerOverrides"][0]["name"]
-            seeded = found["task_definitions"].setdefault(name, {"containers": []})
+            seeded = names["task_definitions"].setdefault(name, {"containers": []})
             if container not in seeded["containers"]:
                 seeded["containers"].append(container)
             if "awslogs_group" in operator:
                 log_groups.append(operator["awslogs_group"])
                 seeded["log_group"] = operator["awslogs_group"]
                 seeded["log_prefix"] = operator["awslogs_stream_prefix"].rpartition("/")[0]
-    return {**found, "clusters": sorted(set(clusters)), "log_groups": sorted(set(log_groups))}
+    return {**names, "clusters": sorted(set(clusters)), "log_groups": sorted(set(log_groups))}
 
 
 if __name__ == "__main__":

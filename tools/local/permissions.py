@@ -47,7 +47,7 @@ def simulate_principal_policy(iam: IamResponse) -> ActionResult:
 
 
 def decide(policies: list[IAMPolicy], action: str, resource: str, context: dict[str, Any]) -> str:
-    """Give the decision of all policies together: one that denies outweighs all that allow."""
+    """Return the decision of all policies together: one that denies outweighs all that allow."""
     found = {policy.is_action_permitted(action, resource, incoming_condition_values=context) for policy in policies}
     order = (PermissionResult.DENIED, PermissionResult.PERMITTED, PermissionResult.NEUTRAL)
     return DECISIONS[next((result for result in order if result in found), PermissionResult.NEUTRAL)]

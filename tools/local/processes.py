@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Mapping, NamedTuple, Optional, Set, Type
 
 import psutil
 
-from tools.environments import say
+from tools.terminal import print_status
 
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -127,7 +127,9 @@ class Processes:
             self.started.remove(process)
             if not any(process.peers and process.peers == other.peers for other in self.started):
                 raise Died(obituary(process))
-            say(f"{process.name} has ended with exit code {process.popen.returncode}; the other {process.peers} go on")
+            print_status(
+                f"{process.name} has ended with exit code {process.popen.returncode}; the other {process.peers} go on"
+            )
 
     def stop(self) -> None:
         """End all processes, those that serve the others last.
@@ -162,7 +164,7 @@ def end_all(kept: Set[int]) -> None:
 
 
 def descendants(kept: Set[int]) -> List[psutil.Process]:
-    """The processes below this one, without the children ``kept`` and what is below them."""
+    """Return the processes below this one, without the children ``kept`` and what is below them."""
     found = []
     for child in psutil.Process().children():
         if child.pid not in kept:
@@ -180,7 +182,7 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
 
 
 def obituary(process: Process) -> str:
-    """What is said of a process that has ended, with the end of its log."""
+    """Return what is said of a process that has ended, with the end of its log."""
     with open(process.log, errors="replace") as file:
         tail = "".join(collections.deque(file, maxlen=TAIL)).rstrip()
     return f"the {process.name} has ended with exit code {process.popen.returncode}; the end of {process.log}:\n{tail}"

@@ -19,9 +19,9 @@ from typing import Any, Callable, Dict, Optional, Tuple, Type
 import psycopg2
 import redis
 
-from tools.debian import ensure_program
-from tools.environments import SetupError
 from tools.local.processes import Died, Process, Processes, die_with_parent, obituary
+from tools.setup.debian import ensure_program
+from tools.setup.environments import SetupError
 
 POSTGRES_FOLDER = "/usr/lib/postgresql/*/bin"  # where Debian has what only its own scripts are to run
 POSTGRES_ACCOUNT = "postgres"  # the system user that Debian's package makes
@@ -40,7 +40,7 @@ POLL = 0.05  # seconds between two tries
 
 
 def start_redis(processes: Processes, environ: Dict[str, str], folder: Path) -> str:
-    """Start Redis, with its data in ``folder``; gives its URL."""
+    """Start Redis, with its data in ``folder``; return its URL."""
     folder.mkdir(parents=True, exist_ok=True)
     port, password = free_port(), secrets.token_hex(16)
     # In a file, as everybody on the machine can read a command line.
@@ -69,7 +69,7 @@ class Postgres:
         self.account = postgres_account() if os.geteuid() == 0 else None
 
     def version(self) -> str:
-        """The major version, which alone can read its data."""
+        """Return the major version, which alone can read its data."""
         command = [str(self.programs / "postgres"), "--version"]
         printed = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         # "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"
@@ -95,7 +95,7 @@ class Postgres:
         self.processes.call("initdb", command, self.environ, **self._options(folder))
 
     def start(self, folder: Path) -> Tuple[Process, str]:
-        """Start it with the database in ``folder``; gives the process, and its URL as SQLAlchemy's."""
+        """Start it with the database in ``folder``; return the process, and its URL as SQLAlchemy's."""
         port, password = free_port(), (folder / "password").read_text()
         command = [str(self.programs / "postgres"), "-D", "data", "-p", str(port)]
         for setting in POSTGRES_SETTINGS:
@@ -110,7 +110,7 @@ class Postgres:
 
 
 def postgres_account() -> pwd.struct_passwd:
-    """The system user that root has PostgreSQL run as.
+    """Return the system user that root has PostgreSQL run as.
 
     Raises:
         SetupError: There is none.
@@ -159,7 +159,7 @@ def write_secret(file: Path, text: str) -> None:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
+    """Return a port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

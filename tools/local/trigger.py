@@ -32,7 +32,7 @@ CONTAINER = re.compile(r"\[\d{4}-\d\d-\d\d[^]]*\] (?P<text>.*)")
 
 
 def main(arguments: List[str]) -> int:
-    """Trigger, wait, tell."""
+    """Trigger the DAG, wait for its run, and report."""
     dag_id, conf = arguments[0], json.loads(arguments[1]) if arguments[1:] else {}
     bag = DagBag(include_examples=False, read_dags_from_db=False)
     for problems in bag.import_errors.values():
@@ -62,7 +62,7 @@ def main(arguments: List[str]) -> int:
 
 
 def unknown(dag_id: str, known: List[str]) -> str:
-    """What is said of a DAG that is not there."""
+    """Return what is said of a DAG that is not there."""
     nearest = difflib.get_close_matches(dag_id, known, n=1)
     if nearest:
         return f"there is no DAG {dag_id!r}; did you mean {nearest[0]}?"
@@ -111,13 +111,13 @@ def create_run(dag: DAG, conf: Dict[str, object]) -> DagRun:
 
 
 def follow(run: DagRun) -> str:
-    """Tell every change of a task's state until the run has ended; its final state."""
-    told: Dict[str, Optional[str]] = {}
+    """Report every change of a task's state until the run has ended; return its final state."""
+    reported: Dict[str, Optional[str]] = {}
     while True:
         run.refresh_from_db()  # before the tasks: once it has ended they change no more
         for instance in task_instances(run):
-            if instance.state and told.get(instance.task_id) != instance.state:
-                told[instance.task_id] = instance.state
+            if instance.state and reported.get(instance.task_id) != instance.state:
+                reported[instance.task_id] = instance.state
                 print(f"  {instance.task_id}: {instance.state}", flush=True)
         if run.state in State.finished:
             return str(run.state)
@@ -125,7 +125,7 @@ def follow(run: DagRun) -> str:
 
 
 def task_instances(run: DagRun) -> List[TaskInstance]:
-    """The run's tasks, as they are now."""
+    """Return the run's tasks, as they are now."""
     with create_session() as session:
         instances = list(run.get_task_instances(session=session))
         session.expunge_all()
@@ -143,7 +143,7 @@ def report(dag: DAG, run: DagRun) -> None:
 
 
 def read_log(instance: TaskInstance) -> str:
-    """The log of the task's last try; empty if it never ran."""
+    """Return the log of the task's last try; empty if it never ran."""
     base = Path(options.get("logging", "base_log_folder"))
     folder: Path = base / instance.dag_id / instance.task_id / instance.execution_date.isoformat()
     tries = sorted(folder.glob("*.log"), key=lambda path: int(path.stem))
@@ -151,7 +151,7 @@ def read_log(instance: TaskInstance) -> str:
 
 
 def last_line(log: str) -> str:
-    """The line of a task's log that says most about its end.
+    """Return the line of a task's log that says most about its end.
 
     Airflow ends every log with lines of its own, so this is, if there is one, the last line
     that the container wrote; else the last line of the last error; else the last line.

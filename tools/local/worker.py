@@ -17,7 +17,7 @@ NAME = "ETL_WORKER"
 
 
 def hostname() -> str:
-    """What Airflow calls the host of a task: the worker's name. It is its option core.hostname_callable."""
+    """Return what Airflow calls the host of a task: the worker's name. It is its option core.hostname_callable."""
     return os.environ[NAME]
 
 

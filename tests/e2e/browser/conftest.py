@@ -23,10 +23,11 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.e2e.conftest import Etl
-from tools.debian import ensure_program
-from tools.environments import LOCAL, ROOT
+from tools import ROOT
 from tools.local import engine
 from tools.local.servers import free_port
+from tools.setup.debian import ensure_program
+from tools.setup.environments import LOCAL
 
 # On Python 3.7, importing Playwright watches child processes with a pipe that nobody reads: those of all other tests
 # would fill it. Playwright sets a watcher of its own for as long as it runs.

@@ -1,0 +1,90 @@
+"""The definitions of this checkout, or of one of its commits, as the factory reads them; without Airflow."""
+
+import os
+import subprocess
+import tarfile
+import tempfile
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Dict, Iterator, List, Optional
+
+import factory
+
+from tools import ETL, ROOT
+
+MAIN_BRANCHES = ("main", "origin/main", "master", "origin/master")
+
+
+class RevisionError(Exception):
+    """There is no such commit, or no git; the text is for a person."""
+
+
+def environments(etl: Path = ETL) -> List[str]:
+    """Return the names of the environments that have a file in ``configs/``."""
+    return sorted(file.stem for file in etl.glob("configs/*.yaml"))
+
+
+def definition_files(etl: Path) -> List[Path]:
+    """Return the files of all environments and pipelines."""
+    return [*sorted(etl.glob("configs/*.yaml")), *factory.pipeline_files(etl)[0]]
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path with the links to folders followed, but not one that stands for a definition."""
+    real = Path(os.path.realpath(str(path)))
+    return real if real.is_dir() else Path(os.path.realpath(str(path.parent))) / path.name
+
+
+def load_all(etl: Path = ETL) -> Dict[str, factory.Found]:
+    """Return the definitions and problems of each environment."""
+    return {name: factory.load(etl, name) for name in environments(etl)}
+
+
+def load_dag(etl: Path, environment: str, dag_id: str) -> factory.Found:
+    """Return the definition of a DAG id, or the problems that keep it out; neither if no file is meant to hold it."""
+    names = factory.parse_dag_id(dag_id)
+    if names is None or not os.path.lexists(etl / "pipelines" / names[0] / f"{names[1]}.yaml"):
+        return factory.Found([], [])
+    found = factory.load(etl, environment, dag_id)
+    own = [definition for definition in found.definitions if definition.dag_id == dag_id]
+    # The factory reads the file's other providers only where this one is not among them.
+    is_another = bool(found.definitions) and not own
+    return factory.Found(own, [] if is_another else found.problems)
+
+
+def git(*arguments: str, root: Path = ROOT) -> bytes:
+    """Return what a git command prints; raise RevisionError with git's own words if it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], cwd=str(root), capture_output=True)
+    except FileNotFoundError:
+        raise RevisionError("git is not installed; install it, e.g.: apt-get install git") from None
+    if done.returncode:
+        raise RevisionError(done.stderr.decode(errors="replace").strip())
+    return done.stdout
+
+
+def branch_point(root: Path = ROOT) -> Optional[str]:
+    """Return the commit where this branch left the main one: HEAD on main itself, None without a main branch."""
+    for branch in MAIN_BRANCHES:
+        try:
+            return git("merge-base", "HEAD", branch, root=root).decode().strip()
+        except RevisionError:
+            continue
+    return None
+
+
+@contextmanager
+def etl_of_commit(revision: str, root: Path = ROOT) -> Iterator[Path]:
+    """Provide the folder ``dags/etl`` of a commit for as long as the context lasts; raise RevisionError."""
+    try:
+        name = f"{revision}^{{commit}}"
+        commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", name, root=root).decode().split()[-1]
+    except RevisionError as error:
+        raise RevisionError(str(error) or f"there is no commit '{revision}'") from None
+    paths = [path for path in ("configs", "dags") if git("ls-tree", "--name-only", commit, "--", path, root=root)]
+    with tempfile.TemporaryDirectory(prefix="etl-") as folder:
+        if paths:
+            with tarfile.open(fileobj=BytesIO(git("archive", commit, "--", *paths, root=root))) as archive:
+                archive.extractall(folder)
+        yield Path(folder) / "dags" / "etl"

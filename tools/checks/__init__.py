@@ -1,0 +1,1 @@
+"""What only ./etl check knows, besides what the factory itself checks."""

@@ -1,0 +1,129 @@
+"""All checks of the definitions, for every environment.
+
+The factory finds most problems, as it does in production. Checked only here is what needs more than one file at a
+time: credentials by detect-secrets, requests by botocore's model of RunTask, and tasks that a commit still had.
+"""
+
+import os
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from tools import checkout
+from tools.checkout import definition_files, factory, real_path
+from tools.checks.credentials import with_credentials
+from tools.checks.removed import check_removed
+from tools.checks.run_task import check_requests
+from tools.terminal import count, typed_path, with_progress
+
+Problem = factory.Problem
+
+
+class UsageError(Exception):
+    """The command line makes no sense; the text says why."""
+
+
+class Report(NamedTuple):
+    """What was checked, and its problems."""
+
+    problems: List[Problem]
+    files: int
+    dags: int
+    environments: int
+    revision: Optional[str]  # the commit whose tasks must still be there
+
+    def __str__(self) -> str:
+        checked = [count(self.files, "file"), count(self.dags, "DAG"), count(self.environments, "environment")]
+        return f"{count(len(self.problems), 'problem') if self.problems else 'no problems'} in {', '.join(checked)}"
+
+
+def select_files(etl: Path, paths: Sequence[str]) -> Optional[Set[Path]]:
+    """Return the definitions that the paths name or hold; None, for all of them, without a path."""
+    if not paths:
+        return None
+    places = {real_path(file): file for file in definition_files(etl)}
+    selected: Set[Path] = set()
+    for path in paths:
+        typed = real_path(typed_path(path))
+        if not os.path.lexists(str(typed)):
+            raise UsageError(f"there is no {path}")
+        files = {file for place, file in places.items() if typed == place or typed in place.parents}
+        if not files:
+            verb = "holds" if typed.is_dir() else "is"
+            where = "dags/etl/pipelines/<family>/<name>.yaml or configs/<environment>.yaml"
+            raise UsageError(f"{path} {verb} no definition; one is {where}")
+        selected |= files
+    return selected
+
+
+def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: Optional[str] = None) -> Report:
+    """Check all definitions, or those selected.
+
+    Args:
+        etl: The folder ``dags/etl``.
+        selected: The files to check; None for all.
+        against: The commit whose tasks must still be there; None for where this branch left the main one.
+
+    Raises:
+        RevisionError: There is no such commit.
+    """
+    names = checkout.environments(etl)
+    configs = [etl / "configs" / f"{name}.yaml" for name in names]
+    pipelines, problems = factory.pipeline_files(etl)
+    contexts, unreadable_problems = read_contexts(etl, names)
+    problems += unreadable_problems
+    # An environment that cannot be read is reported even if it is not selected: nothing can be checked for it.
+    unreadable = set(configs) - {etl / "configs" / f"{context.name}.yaml" for context in contexts}
+    files = (set(configs + pipelines) if selected is None else selected) | unreadable
+    paths = {factory.shown(etl, file) for file in files}
+    dag_ids: Set[str] = set()
+    # A problem in an environment's defaults shows only when they are laid under a pipeline's tasks.
+    related = pipelines if files & set(configs) else [file for file in pipelines if file in files]
+    for file in with_progress(related, "checking"):
+        file_problems, file_ids = check_pipeline(etl, file, contexts)
+        problems += [problem for problem in file_problems if file in files or problem.path in paths]
+        dag_ids |= file_ids if file in files else set()
+    for file in sorted(files):
+        problems = with_credentials(problems, etl, file)
+    revision = against or checkout.branch_point(etl.parent.parent)
+    if revision:
+        problems += check_removed(etl, [file for file in pipelines if file in files], revision)
+    return Report(sorted(set(problems)), len(files), len(dag_ids), len(names), revision)
+
+
+def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[factory.Context], List[Problem]]:
+    """Return the environments, and the problems of those that cannot be read."""
+    contexts: List[factory.Context] = []
+    problems: List[Problem] = []
+    for name in names:
+        try:
+            contexts.append(factory.read_context(etl, name))
+        except factory.Rejected as rejected:
+            problems += rejected.args
+    return contexts, problems
+
+
+def check_pipeline(etl: Path, file: Path, contexts: Sequence[factory.Context]) -> Tuple[List[Problem], Set[str]]:
+    """Return a pipeline's problems in all environments, and the ids of its DAGs."""
+    loaded = {context.name: factory.read_file(etl, file, context) for context in contexts}
+    problems = {name: [*found.problems, *check_requests(found.definitions)] for name, found in loaded.items()}
+    ids = {definition.dag_id for found in loaded.values() for definition in found.definitions}
+    return merge_environments(problems), ids
+
+
+def merge_environments(problems: Dict[str, List[Problem]]) -> List[Problem]:
+    """Merge the problem that several environments have into one that names them, unless all have it."""
+    names: Dict[Problem, List[str]] = {}
+    hints: Dict[Problem, str] = {}
+    for name, of_environment in problems.items():
+        for problem in of_environment:
+            bare = problem._replace(hint="")  # a hint names what the environment has, such as its clusters
+            hints.setdefault(bare, problem.hint)
+            if name not in names.setdefault(bare, []):
+                names[bare].append(name)
+    merged = []
+    for bare, where in names.items():
+        # The path of a problem in an environment's own file names the environment.
+        is_named = len(where) == len(problems) or "/configs/" in bare.path
+        message = bare.message if is_named else f"{bare.message} (in {', '.join(where)})"
+        merged.append(bare._replace(message=message, hint=hints[bare]))
+    return merged

@@ -1,0 +1,82 @@
+"""The rule `removed`: no task goes away from a DAG that stays.
+
+Airflow's web page shows the history of a DAG by the tasks that it has now, so that of a removed one is out of sight.
+"""
+
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set
+
+from tools.checkout import etl_of_commit, factory
+
+MAX_NAMED = 3  # DAGs that a message names
+
+
+def check_removed(etl: Path, files: Iterable[Path], revision: str) -> List[factory.Problem]:
+    """Return a problem for each task that a DAG of these files had in a commit and has no more.
+
+    A pipeline's ``retired_tasks`` are meant to be gone. Raises RevisionError where there is no such commit.
+    """
+    problems: List[factory.Problem] = []
+    with etl_of_commit(revision, etl.parent.parent) as old:
+        for file in files:
+            before, now = read(old, old / file.relative_to(etl)), read(etl, file)
+            if before and now and before[0].text != now[0].text:
+                problems += removed_tasks(before[0].data, now[0])
+    return problems
+
+
+def read(etl: Path, file: Path) -> List[factory.Document]:
+    """Return the document of a file, or none; its problems are reported elsewhere."""
+    try:
+        return [factory.read_document(etl, file)]
+    except factory.Rejected:
+        return []
+
+
+def removed_tasks(before: Mapping[str, Any], document: factory.Document) -> Iterator[factory.Problem]:
+    """Yield a problem for each task that is gone: one at the pipeline's tasks, or else one at each provider's."""
+    now = document.data
+    tasks_before, tasks_now = tasks_of_providers(before), tasks_of_providers(now)
+    gone: Dict[str, List[str]] = {}  # providers by task
+    for provider in sorted(set(tasks_before) & set(tasks_now)):
+        for task in sorted(tasks_before[provider] - tasks_now[provider] - set(items(now.get("retired_tasks")))):
+            gone.setdefault(task, []).append(provider)
+    prefix = "-".join(Path(document.path).with_suffix("").parts[-2:])
+    for task, providers in gone.items():
+        hint = (
+            "Airflow's web page then hides the task's history: give the changed pipeline a new name,"
+            f" or accept it with 'retired_tasks: [{task}]'"
+        )
+        dag_ids = [f"{prefix}_dag_{provider}" for provider in providers]
+        if task not in mapping(now.get("tasks")):
+            yield document.problem(("tasks",), f"task '{task}' is gone from {listed(dag_ids)}", hint, "removed", True)
+            continue
+        for provider, dag_id in zip(providers, dag_ids):
+            place = ("providers", provider, "tasks", task)
+            yield document.problem(place, f"task '{task}' is gone from {dag_id}", hint, "removed", True)
+
+
+def tasks_of_providers(data: Mapping[str, Any]) -> Dict[str, Set[str]]:
+    """Return the tasks of each provider by what is written, whether or not today's rules would accept it."""
+    tasks = set(mapping(data.get("tasks")))
+    found = {}
+    for provider, override in mapping(data.get("providers")).items():
+        own = mapping(mapping(override).get("tasks"))
+        found[provider] = tasks - {task for task, value in own.items() if value is None}
+    return found
+
+
+def mapping(value: Any) -> Dict[str, Any]:
+    """Return the entries of a mapping that have a text for a name; none of anything else."""
+    return {key: item for key, item in value.items() if isinstance(key, str)} if isinstance(value, dict) else {}
+
+
+def items(value: Any) -> List[str]:
+    """Return the texts in a list; none of anything else."""
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def listed(names: List[str]) -> str:
+    """Name them, or the first of many."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MAX_NAMED])} and {more} more"

@@ -1,0 +1,38 @@
+"""./etl generate schema|docs: write the files that are generated from the factory's models."""
+
+import argparse
+import sys
+from typing import List
+
+from tools.terminal import help_texts
+
+SUMMARY = "write the files that are generated from the factory's models"
+EXAMPLES = {
+    "./etl generate schema": "configs/schema/, what editors know of the definitions",
+    "./etl generate docs": "docs/definitions.md, the reference of the definitions",
+}
+NOTES = """\
+A test fails while a generated file differs from what this writes.
+exit status: 0 written, 2 wrong use"""
+
+
+def parse(arguments: List[str]) -> argparse.Namespace:
+    """Return the parsed command line; exit with status 2 if it makes no sense."""
+    description = "Write the files that are generated from the factory's models."
+    parser = argparse.ArgumentParser(prog="./etl generate", **help_texts(description, EXAMPLES, NOTES))
+    parser.add_argument("thing", metavar="THING", choices=("schema", "docs"), help="schema or docs")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: List[str]) -> int:
+    """Write the files and print which; return the exit status."""
+    options = parse(arguments)
+    from tools.generated import reference, schema
+    from tools.generated.files import write_generated
+
+    write_generated(schema.files() if options.thing == "schema" else reference.files())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

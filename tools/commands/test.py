@@ -1,0 +1,57 @@
+"""./etl test [unit|dags|e2e] [pytest arguments]: the tests, which include the static checks."""
+
+import argparse
+import os
+import sys
+from typing import List
+
+from tools.terminal import help_texts
+
+SUMMARY = "all tests and static checks, or a part of them"
+EXAMPLES = {
+    "./etl test": "everything",
+    "./etl test unit": "one part: unit, dags or e2e",
+    './etl test -m "unit or dags"': "two parts",
+    "./etl test dags -k cwr --verbose": "the tests of a part whose names contain cwr",
+    "./etl test tests/unit/test_check.py": "the tests of one file",
+    "./etl test unit --accept": "write new golden reports, after showing how they differ",
+}
+NOTES = """\
+parts:
+  unit  no Airflow scheduler, no processes of consequence; ruff and mypy
+  dags  the DAGs, as Airflow loads them
+  e2e   ./etl itself, with a real scheduler and the emulated AWS
+
+All other arguments go to pytest as they are; its own help: .local/airflow/bin/python -m pytest --help
+exit status: pytest's, 0 if all tests pass"""
+PARTS = ("unit", "dags", "e2e")
+
+
+def parse(arguments: List[str]) -> List[str]:
+    """Return the arguments for pytest; print the help and exit if it is asked for."""
+    if {"-h", "--help"} & set(arguments):
+        new_parser().parse_args(["--help"])
+    if arguments and arguments[0] in PARTS:
+        return ["-m", *arguments]
+    return arguments
+
+
+def new_parser() -> argparse.ArgumentParser:
+    """Return a parser that only knows the help: pytest reads the arguments."""
+    usage = "./etl test [unit|dags|e2e] [-m PARTS] [-k NAMES] [--accept] [PYTEST_ARGUMENT...]"
+    description = "Run the tests, which include the static checks, or a part of them."
+    parser = argparse.ArgumentParser(prog="./etl test", usage=usage, **help_texts(description, EXAMPLES, NOTES))
+    parser.add_argument("part", metavar="unit|dags|e2e", nargs="?", help="only this part")
+    parser.add_argument("-m", metavar="PARTS", help="only these, such as 'unit or dags', or 'not slow'")
+    parser.add_argument("-k", metavar="NAMES", help="only tests whose names fit, such as 'cwr and not celery'")
+    parser.add_argument("--accept", action="store_true", help="write new golden reports, after showing the difference")
+    return parser
+
+
+def main(arguments: List[str]) -> int:
+    """Become pytest, so that its summary is the last line and its exit status ours."""
+    return os.execv(sys.executable, [sys.executable, "-m", "pytest", *parse(arguments)])
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

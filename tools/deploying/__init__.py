@@ -1,0 +1,1 @@
+"""Copying the definitions and the factory to where MWAA reads them."""

@@ -1,0 +1,53 @@
+"""AWS as a person's or CodeBuild's credentials see it."""
+
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, Callable, Iterator, List, Sequence, TypeVar
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from urllib3.exceptions import HTTPError
+
+from tools.terminal import with_progress
+
+T = TypeVar("T")
+RETRIES = Config(retries={"mode": "standard", "max_attempts": 3})
+
+
+class CloudError(Exception):
+    """AWS refuses or cannot be reached; the text says which call failed and why."""
+
+
+def client(service: str, region: str) -> Any:
+    """Return a boto3 client; ``AWS_ENDPOINT_URL`` leads it to another address, as newer boto3 do by themselves."""
+    address = os.environ.get("AWS_ENDPOINT_URL")
+    try:
+        return boto3.client(service, region_name=region, endpoint_url=address, config=RETRIES)
+    except (BotoCoreError, ValueError) as error:  # such as a profile that is not there, or an address that is none
+        raise CloudError(f"there is no way to AWS: {error}") from error
+
+
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Turn what AWS and boto3 raise into a CloudError that begins with what was tried."""
+    try:
+        yield
+    except (BotoCoreError, ClientError, HTTPError) as error:  # HTTPError: the connection broke while a body was read
+        raise CloudError(f"{what}: {error}") from error
+
+
+def at_once(calls: Sequence[Callable[[], T]], number: int, doing: str) -> List[T]:
+    """Return what calls give, that many made at the same time; when one fails, those not begun are not made."""
+    futures: List[Future[T]] = []
+    with ThreadPoolExecutor(number) as pool:
+        try:
+            futures.extend(pool.submit(call) for call in calls)
+            answers = []
+            for future in with_progress(futures, doing):  # a comprehension would leave the bar beside an error's text
+                answers.append(future.result())
+            return answers
+        finally:
+            for future in futures:
+                future.cancel()

@@ -1,0 +1,122 @@
+"""What the definitions name in AWS, each with the place that names it."""
+
+import json
+from types import SimpleNamespace
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Tuple
+
+from tools.checkout import factory
+from tools.views.rendering import render
+
+Problem = factory.Problem
+
+
+class Place(NamedTuple):
+    """Where a definition names something."""
+
+    layers: List[factory.Layer]
+    path: factory.KeyPath
+
+    def problem(self, message: str, hint: str = "") -> Problem:
+        """Make a problem of it."""
+        return factory.problem_in(self.layers, self.path, message, hint, "preflight")
+
+
+class Thing(NamedTuple):
+    """What AWS can be asked for: a kind of ``KINDS``, and a name or an ARN."""
+
+    kind: str
+    name: str
+    region: str
+
+
+class Use(NamedTuple):
+    """What a task of one or more DAGs names, with ``env`` and ``provider`` filled in."""
+
+    planned: factory.PlannedTask
+    cluster: factory.Cluster
+    settings: List[factory.Layer]  # the cluster's
+    names: Mapping[str, Any]  # of the keys of the task and of the cluster
+
+
+def uses_of(definitions: Iterable[factory.Definition]) -> List[Use]:
+    """Return what the tasks name; what providers share is there once."""
+    uses: Dict[Tuple[int, str], Use] = {}
+    for definition in definitions:
+        context = definition.context
+        for planned in definition.plan.tasks.values():
+            key = factory.PlainText(planned.task.cluster or "default")
+            cluster = context.environment.clusters[key]
+            overrides = planned.operator["overrides"]
+            names = {
+                "cluster": cluster.cluster,
+                "subnets": cluster.subnets or [],
+                "security_groups": cluster.security_groups or [],
+                "task_definition": planned.task.task_definition,
+                "container": overrides["containerOverrides"][0]["name"],
+                "task_role_arn": planned.task.task_role_arn or "",
+                "execution_role_arn": planned.task.execution_role_arn or "",
+            }
+            names = {name: fill(value, definition) for name, value in names.items()}
+            settings = [factory.Layer(context.document, ("clusters", key))]
+            uses.setdefault((id(planned), json.dumps(names)), Use(planned, cluster, settings, names))
+    return list(uses.values())
+
+
+def fill(value: Any, definition: factory.Definition) -> Any:
+    """Fill in what the environment and the provider say; what only a run knows stays a template."""
+    if isinstance(value, list):
+        return [fill(item, definition) for item in value]
+    if "{" not in value:
+        return value
+    return render(value, {name: SimpleNamespace(**values) for name, values in definition.variables.items()})[0]
+
+
+def names_of_uses(uses: Iterable[Use], region: str) -> Iterator[Tuple[Thing, Place]]:
+    """Yield what the tasks name, each with its place."""
+    for use in uses:
+        yield Thing("cluster", use.names["cluster"], region), Place(use.settings, ("cluster",))
+        for index, name in enumerate(use.names["subnets"]):
+            yield Thing("subnet", name, region), Place(use.settings, ("subnets", index))
+        for index, name in enumerate(use.names["security_groups"]):
+            yield Thing("security group", name, region), Place(use.settings, ("security_groups", index))
+        if use.cluster.logs:
+            group = Thing("log group", use.cluster.logs.group, use.cluster.logs.region or region)
+            yield group, Place(use.settings, ("logs", "group"))
+        definition = Thing("task definition", use.names["task_definition"], region)
+        yield definition, Place(use.planned.layers, ("task_definition",))
+        for key in ("task_role_arn", "execution_role_arn"):
+            yield Thing("role", use.names[key], region), Place(use.planned.layers, (key,))
+
+
+def names_of_definitions(definitions: Iterable[factory.Definition]) -> Iterator[Tuple[Thing, Place]]:
+    """Yield what the DAGs name beside their tasks, each with its place."""
+    for definition in definitions:
+        environment = definition.context.environment
+        if environment.alerts:
+            topic = Thing("topic", environment.alerts.sns_topic_arn, environment.region)
+            yield topic, Place([factory.Layer(definition.context.document, ())], ("alerts", "sns_topic_arn"))
+        if definition.settings.wait_for:
+            bucket, _ = delivery(definition)
+            yield Thing("bucket", bucket, environment.region), Place(definition.layers, ("wait_for", "s3"))
+
+
+def delivery(definition: factory.Definition) -> Tuple[str, str]:
+    """Return bucket and key of the delivery that a DAG waits for."""
+    address = (definition.settings.wait_for and definition.settings.wait_for.s3) or ""
+    bucket, _, key = fill(address, definition).partition("://")[2].partition("/")
+    return bucket, key
+
+
+def by_thing(names: Iterable[Tuple[Thing, Place]]) -> Dict[Thing, List[Place]]:
+    """Return the places of each thing that is known before a run."""
+    places: Dict[Thing, List[Place]] = {}
+    for thing, place in names:
+        if thing.name and "{" not in thing.name:
+            places.setdefault(thing, []).append(place)
+    return places
+
+
+def place_of(place: Place) -> str:
+    """Return path:line of a place, for a hint."""
+    problem = place.problem("")
+    return f"{problem.path}:{problem.line}"

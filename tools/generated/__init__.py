@@ -1,0 +1,1 @@
+"""Files that ./etl writes: the schemas and the reference, from the models, and entries of definitions."""

@@ -1,0 +1,225 @@
+"""The reference of the definitions, ``docs/definitions.md``, generated from the factory's models."""
+
+from pathlib import Path
+from typing import Any, Dict, Iterable, Iterator, List, Tuple, Type
+
+from pydantic import BaseModel, StrictBool
+from pydantic.fields import SHAPE_DICT, SHAPE_LIST, ModelField
+from typing_extensions import Literal
+
+from tools.checkout import factory
+from tools.generated.schema import description_of, first_line
+
+FILE = Path("docs") / "definitions.md"
+
+Rows = Iterable[Tuple[str, ...]]
+
+# The models in the order in which a person meets them, by the heading of each.
+MODELS: Dict[str, Type[BaseModel]] = {
+    "Pipeline": factory.Pipeline,
+    "Settings": factory.Settings,
+    "Provider": factory.Provider,
+    "Task": factory.Task,
+    "Param": factory.Param,
+    "Wait for": factory.WaitFor,
+    "Environment": factory.Environment,
+    "Cluster": factory.Cluster,
+    "Capacity provider": factory.CapacityProvider,
+    "Logs": factory.Logs,
+    "Alerts": factory.Alerts,
+}
+HEADINGS = {model: heading for heading, model in MODELS.items()}
+
+# What the shape of a value is called; those with a rule of their own are told in the section on shapes.
+SHAPES: Dict[Any, str] = {
+    Any: "anything",
+    StrictBool: "true or false",
+    factory.Text: "text",
+    factory.PlainText: "plain text",
+    factory.Scalar: "text, number or boolean",
+    factory.Count: "whole number from 0",
+    factory.Positive: "whole number from 1",
+    factory.Weight: "whole number from 1 to 10000",
+    factory.Duration: "duration",
+    factory.Moment: "date",
+    factory.Cron: "schedule",
+    factory.TaskDefinition: "task definition",
+    factory.Owner: "owner's name",
+    factory.DagTag: "tag",
+    factory.S3Address: "S3 address",
+    factory.EcsTagKey: "ECS tag's key",
+    factory.EcsTagValue: "ECS tag's value",
+    factory.TaskId: "task's name",
+    factory.ProviderName: "provider's name",
+    factory.VariableName: "variable's name",
+    factory.Identifier: "param's name",
+}
+
+INTRODUCTION = """\
+# The definitions
+
+<!-- Generated from the models in dags/etl/factory.py: ./etl generate docs -->
+
+| file | holds |
+| --- | --- |
+| `dags/etl/pipelines/<family>/<name>.yaml` | a [pipeline](#pipeline): its tasks and its data providers |
+| `configs/<environment>.yaml` | an [environment](#environment): where the tasks run |
+
+The DAG of a provider is called `<family>-<name>_dag_<provider>`. An unknown key is an error, and so is a key that
+stands twice. What a definition must and must not say beside its shapes is in [rules.md](rules.md).
+
+The smallest pipeline:
+
+```yaml
+start_date: 2022-01-01
+tasks:
+  load:
+    task_definition: loader
+providers:
+  un: {}
+```
+
+## Layers
+
+A task is made of five layers. What a later one says wins:
+
+1. `defaults` of the environment
+2. `defaults` of the pipeline
+3. the task itself, under `tasks` of the pipeline
+4. `defaults` of the provider
+5. the task under `tasks` of the provider
+
+The settings of a DAG have two layers: the pipeline, then the provider.
+
+- Mappings (`environment`, `tags`, `params`) are merged key by key.
+- Everything else is replaced, lists too.
+- `null` takes away what a layer below says. `schedule: null` under a provider: only triggered.
+- `null` for a task under a provider: the provider's DAG does not have this task.
+"""
+
+TEMPLATES = """\
+## Templates
+
+A text that the tables above call templated may hold Jinja templates. Airflow fills them in when the task runs. A
+template is quoted: `"{{{{ ds }}}}"`.
+
+| name | is |
+| --- | --- |
+| `env.x` | the variable `x` of the environment; `env.name` is the environment's name |
+| `provider.x` | the variable `x` of the provider; `provider.name` is the provider's name |
+| `params.x` | the param `x`: its default, or what a person typed at the trigger |
+| `ds`, `ts`, `data_interval_start`, ... | Airflow's own, see below |
+
+A name that is not there is an error before anything is deployed. Airflow's names, and Jinja's:
+{names}.
+"""
+
+YAML = """\
+## YAML
+
+- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`).
+- Airflow reads YAML 1.1 and editors read YAML 1.2. Where text is meant, a word that YAML 1.1 reads as something else is
+  an error here. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
+
+## Editors
+
+The first line of a definition tells an editor with the YAML language server (VS Code's YAML extension,
+Neovim's yamlls) where its schema is:
+
+```yaml
+# yaml-language-server: $schema=../../configs/schema/pipeline.json
+```
+
+The editor then completes keys, shows what they are for and underlines what is wrong. It does not see what takes more
+than one file or a template to know; `./etl check` sees that. In VS Code, the setting `"yaml.yamlVersion": "1.1"`
+underlines `no` where text is meant, too.
+"""
+
+
+def files() -> Dict[Path, str]:
+    """Return the reference's text by its path in the repository."""
+    parts = [INTRODUCTION, *map(model_section, MODELS), shapes_section(), templates_section(), yaml_section()]
+    return {FILE: "\n".join(parts)}
+
+
+def model_section(heading: str) -> str:
+    """Return the section of a model: what it is, and a table of its keys."""
+    model = MODELS[heading]
+    own = fields_of(model)
+    lines = [f"## {heading}", "", first_line(model), ""]
+    if len(own) < len(model.__fields__):
+        lines += ["Beside these, it takes all [settings](#settings).", ""]
+    lines += table(("key", "shape", "what it is"), map(field_row, own))
+    return "\n".join(lines) + "\n"
+
+
+def fields_of(model: Type[BaseModel]) -> List[ModelField]:
+    """Return the fields of a model, without those that it has in common with the settings."""
+    takes_settings = issubclass(model, factory.Settings) and model is not factory.Settings
+    settings = factory.Settings.__fields__ if takes_settings else {}
+    return [field for name, field in model.__fields__.items() if name not in settings]
+
+
+def field_row(field: ModelField) -> Tuple[str, ...]:
+    """Return a field's row: key, shape and description."""
+    shape = shape_of(field) + (", required" if field.required else "")
+    default = field.default if isinstance(field.default, (str, bool, int)) else None
+    tail = "" if default is None else f" Default: `{str(default).lower()}`."
+    return f"`{field.name}`", shape, description_of(field) + tail
+
+
+def shape_of(field: ModelField) -> str:
+    """Return what a field's value looks like."""
+    inner = field.sub_fields or []
+    if field.shape == SHAPE_LIST:
+        return f"list of {shape_of(inner[0])}"
+    if field.shape == SHAPE_DICT and field.key_field:
+        return f"mapping of {shape_name(field.key_field.type_)} to {shape_of(inner[0])}"
+    if inner:
+        return " or ".join(map(shape_of, inner))
+    return shape_name(field.type_)
+
+
+def shape_name(type_: Any) -> str:
+    """Name a type; raise KeyError for one that has no name here."""
+    if getattr(type_, "__origin__", None) is Literal:
+        return "one of " + ", ".join(f"`{value}`" for value in type_.__args__)
+    if type_ in HEADINGS:
+        heading = HEADINGS[type_].lower()
+        return f"[{heading}](#{heading.replace(' ', '-')})"
+    return SHAPES[type_] if type_ in (Any, StrictBool) or not has_rule(type_) else f"[{SHAPES[type_]}](#shapes)"
+
+
+def has_rule(type_: Any) -> bool:
+    """Return whether a shape says more than its name does."""
+    return issubclass(type_, factory.Shape) and type_ not in (factory.Text, factory.Scalar)
+
+
+def shapes_section() -> str:
+    """Return the section of the shapes that have a rule."""
+    kinds = [kind for kind in SHAPES if kind not in (Any, StrictBool) and has_rule(kind)]
+    rows = [(SHAPES[kind], shape_rule(kind)) for kind in kinds]
+    files = [("family's folder", shape_rule(factory.FamilyName)), ("pipeline's file", shape_rule(factory.PipelineName))]
+    return "\n".join(["## Shapes", "", *table(("shape", "rule"), rows + files)]) + "\n"
+
+
+def shape_rule(kind: Any) -> str:
+    """Return the rule of a shape: the first line of its docstring, with single backquotes as Markdown has them."""
+    return first_line(kind).replace("``", "`")
+
+
+def templates_section() -> str:
+    """Return the section on templates."""
+    ours = {"env", "provider", "params"}
+    return TEMPLATES.format(names=", ".join(f"`{name}`" for name in sorted(factory.TEMPLATE_NAMES - ours)))
+
+
+def yaml_section() -> str:
+    """Return the sections on YAML and editors."""
+    return YAML.format(size=factory.MAX_FILE_BYTES // 1024)
+
+
+def table(header: Tuple[str, ...], rows: Rows) -> Iterator[str]:
+    """Yield the lines of a Markdown table."""
+    for row in (header, ("---",) * len(header), *rows):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"

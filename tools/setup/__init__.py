@@ -1,0 +1,1 @@
+"""Setting up what the commands need: virtual environments, Pythons, Debian packages."""

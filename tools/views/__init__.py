@@ -1,0 +1,1 @@
+"""Definitions, requests, schedules and changes, for a person to read."""

@@ -1,0 +1,220 @@
+"""What DAGs are and do: a table of several, or one with its values, tasks and RunTask requests."""
+
+import argparse
+import difflib
+import json
+import sys
+from datetime import date, datetime, timezone
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from tools.checkout import environments, factory, load_dag
+from tools.terminal import console, print_status
+from tools.views import effective, schedules
+from tools.views.rendering import RenderedRequest, render_request
+from tools.views.selection import Selection, UnknownSelection
+
+Definition = factory.Definition
+
+FORK, LAST = ("├── ", "│   "), ("└── ", "    ")  # before a task, and before those below it
+ORIGIN_COLUMN = 64  # where the origins begin, unless a value is longer
+
+
+# ---------------------------------------------------------------------------------------------------- all DAGs
+
+
+def show_table(etl: Path, names: List[str], selection: Optional[Selection], form: str) -> List[factory.Problem]:
+    """Print a row for each DAG in each environment; return the problems that keep others out.
+
+    Raises:
+        UnknownSelection: It selects nothing in any environment.
+    """
+    now, loaded = datetime.now(timezone.utc), {name: factory.load(etl, name) for name in names}
+    definitions = [definition for found in loaded.values() for definition in found.definitions]
+    problems = sorted({problem for found in loaded.values() for problem in found.problems})
+    if selection:
+        definitions = [item for item in definitions if selection.includes(item.dag_id, item.path)]
+        problems = [problem for problem in problems if selection.concerns(problem.path)]
+        if not definitions and not problems:
+            report_empty(etl, selection, names)
+    rows = [summary(item, now) for item in sorted(definitions, key=lambda item: (item.dag_id, item.context.name))]
+    if form == "json":
+        print(json.dumps(rows, indent=2))
+    else:
+        console().print(as_table(rows))
+    if problems:
+        print_status(f"problems keep DAGs out of this table ({len(problems)}); ./etl check reports them")
+    return problems
+
+
+def report_empty(etl: Path, selection: Selection, names: List[str]) -> None:
+    """Report where the DAGs of a selection are that is empty here; raise UnknownSelection if they are nowhere."""
+    others = {name: factory.load(etl, name).definitions for name in environments(etl) if name not in names}
+    ids = {
+        name: [item.dag_id for item in others[name] if selection.includes(item.dag_id, item.path)] for name in others
+    }
+    elsewhere = [name for name, dag_ids in ids.items() if dag_ids]
+    if elsewhere:
+        raise UnknownSelection(f"'{selection.text}' is not in {', '.join(names)}; it is in {', '.join(elsewhere)}")
+    selection.check_known(etl)
+    print_status(f"'{selection.text}' has no DAG: no provider is there, or none of these environments")
+
+
+def as_table(rows: List[Dict[str, Any]]) -> Table:
+    """Lay out what identifies each DAG, and when it runs."""
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for heading in ("DAG", "ENVIRONMENT", "SCHEDULE", "IN WORDS", "NEXT RUN", "TASKS", "FILE"):
+        table.add_column(heading, overflow="fold", justify="right" if heading == "TASKS" else "left")
+    for row in rows:
+        cells = [row["dag_id"], row["environment"], row["schedule"] or "", row["in_words"], utc(row["next_run"])]
+        table.add_row(*map(Text, [*cells, str(len(row["tasks"])), row["path"]]))
+    return table
+
+
+def summary(definition: Definition, now: datetime) -> Dict[str, Any]:
+    """Return what identifies a DAG, and when it runs."""
+    next_run = schedules.next_run(definition, now)
+    return {
+        "dag_id": definition.dag_id,
+        "environment": definition.context.name,
+        "path": definition.path,
+        "schedule": definition.schedule,
+        "in_words": schedules.in_words(definition),
+        "next_run": next_run and next_run.isoformat(),
+        "tasks": list(definition.plan.tasks),
+    }
+
+
+def utc(moment: Optional[str]) -> str:
+    """Shorten a moment for a person."""
+    return f"{moment[:16].replace('T', ' ')} UTC" if moment else ""
+
+
+# ----------------------------------------------------------------------------------------------------- one DAG
+
+
+class Details(NamedTuple):
+    """All there is to show of a DAG."""
+
+    summary: Dict[str, Any]
+    definition: Dict[str, Any]
+    origins: Dict[str, str]  # by the path of a value, with dots
+    run: schedules.Run
+    requests: Dict[str, RenderedRequest]
+
+
+def show_dag(etl: Path, names: List[str], dag_id: str, options: argparse.Namespace) -> List[factory.Problem]:
+    """Print what a DAG is in each environment, and return the problems that keep it out.
+
+    Raises:
+        UnknownSelection: There is no such DAG.
+    """
+    now, loaded = datetime.now(timezone.utc), [load_dag(etl, name, dag_id) for name in names]
+    definitions = [definition for found in loaded for definition in found.definitions]
+    problems = sorted({problem for found in loaded for problem in found.problems})
+    if not definitions and not problems:
+        raise UnknownSelection(where_else(etl, dag_id, names))
+    details = [details_of(definition, options, now) for definition in definitions]
+    if options.format == "json":
+        print(json.dumps([as_json(item) for item in details], indent=2))
+    else:
+        out = console()
+        for item in details:
+            print_details(out, item)
+    for problem in problems:
+        print(f"{problem}\n", file=sys.stderr)
+    return problems
+
+
+def where_else(etl: Path, dag_id: str, names: List[str]) -> str:
+    """Return a message with the environments of a DAG that is not in the chosen ones, or with a similar DAG id."""
+    loaded = {name: factory.load(etl, name).definitions for name in environments(etl)}
+    ids = {name: [definition.dag_id for definition in definitions] for name, definitions in loaded.items()}
+    elsewhere = [name for name, dag_ids in ids.items() if dag_id in dag_ids]
+    if elsewhere:
+        return f"'{dag_id}' is not in {', '.join(names)}; it is in {', '.join(elsewhere)}"
+    close = difflib.get_close_matches(dag_id, {known for name in names for known in ids[name]}, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else "./etl show lists them"
+    return f"there is no DAG '{dag_id}'; {hint}"
+
+
+def details_of(definition: Definition, options: argparse.Namespace, now: datetime) -> Details:
+    """Return what a DAG is, and what it does on a date."""
+    data, run = effective.effective(definition), schedules.run_at(definition, options.date)
+    paths = [path for _, path in effective.lines(data) if path] if options.origin else []
+    return Details(
+        summary=summary(definition, now),
+        definition=data,
+        origins={".".join(path): effective.origin(definition, path) for path in paths},
+        run=run,
+        requests={task_id: render_request(definition, task_id, run) for task_id in definition.plan.tasks},
+    )
+
+
+def as_json(details: Details) -> Dict[str, Any]:
+    """Return the details as plain data."""
+    templates = {task_id: rendered.left for task_id, rendered in details.requests.items() if rendered.left}
+    return {
+        **details.summary,
+        "definition": details.definition,
+        **({"origins": details.origins} if details.origins else {}),
+        "run": {
+            key: value.isoformat() if isinstance(value, date) else value for key, value in details.run._asdict().items()
+        },
+        "requests": {task_id: rendered.request for task_id, rendered in details.requests.items()},
+        "not_rendered": templates,
+    }
+
+
+def print_details(out: Console, details: Details) -> None:
+    """Print the details for a person."""
+    about = details.summary
+    next_run = f"; next run {utc(about['next_run'])}" if about["next_run"] else ""
+    print_heading(out, f"{about['dag_id']} in {about['environment']}")
+    out.print(f"{about['path']}\n{about['in_words']}{next_run}\n", soft_wrap=True)
+    print_heading(out, "Definition after all layers")
+    for line, path in effective.lines(details.definition):
+        text = Text(line)
+        if path and details.origins:
+            text.append(f"  {' ' * (ORIGIN_COLUMN - len(line))}# {details.origins['.'.join(path)]}", style="dim")
+        out.print(text, soft_wrap=True)
+    out.print()
+    print_heading(out, "Tasks")
+    for line in task_tree(
+        {task_id: task.get("depends_on", []) for task_id, task in details.definition["tasks"].items()}
+    ):
+        out.print(line, soft_wrap=True)
+    out.print()
+    print_heading(out, f"RunTask requests in the run {details.run.run_id}")
+    for task_id, rendered in details.requests.items():
+        out.print(Text(f"{task_id}:", style="bold"), soft_wrap=True)
+        out.print(json.dumps(rendered.request, indent=2, ensure_ascii=False), soft_wrap=True)
+        for template, why in rendered.left.items():
+            out.print(Text(f"not rendered: {effective.flow(template)} ({why})", style="yellow"), soft_wrap=True)
+    out.print()
+
+
+def print_heading(out: Console, text: str) -> None:
+    """Print a heading."""
+    out.print(Text(text, style="bold underline" if out.is_terminal else ""), soft_wrap=True)
+
+
+def task_tree(depends_on: Mapping[str, List[str]]) -> List[str]:
+    """Draw the tasks below those they wait for; one with several of these is drawn below each, and followed once."""
+    after = {task_id: [other for other, before in depends_on.items() if task_id in before] for task_id in depends_on}
+    lines, followed = [], set()
+    waiting = [("", "", "", task_id) for task_id, before in reversed(list(depends_on.items())) if not before]
+    while waiting:
+        indent, fork, rail, task_id = waiting.pop()
+        again = task_id in followed and after[task_id]
+        lines.append(f"{indent}{fork}{task_id}{' (see above)' if again else ''}")
+        if again:
+            continue
+        followed.add(task_id)
+        for number, other in enumerate(reversed(after[task_id])):
+            waiting.append((indent + rail, *(LAST if number == 0 else FORK), other))
+    return lines
