@@ -29,6 +29,7 @@ STAGING = bucket.Target("staging", "etl", "eu-west-1")
         (["staging", "--sandbox", "a/b"], "is no name for a sandbox"),
         (["staging", "--sandbox", "etl\n"], "is no name for a sandbox"),
         (["staging", "--sandbox", "configs"], "is no name for a sandbox"),
+        (["staging", "--sandbox", "etl"], "is no name for a sandbox"),
         (["staging", "--only", ""], "--only '' names no file"),
         (["staging", "--pause", "-1"], "--pause takes no negative number"),
         (["staging", "--remove"], "--remove takes a whole sandbox"),

@@ -3,10 +3,14 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Dict, List
 
 import pytest
+
+from tests.checkouts import checkout
+from tools.__main__ import COMMANDS
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -28,6 +32,73 @@ def test_an_unknown_command_is_told_the_nearest() -> None:
     result = etl("rnu")
     assert result.returncode == 2
     assert result.stderr == "etl: there is no command 'rnu'; did you mean run?\n"
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout that was just cloned, on a machine whose Python has no packages and that can install none."""
+    folder = tmp_path_factory.mktemp("fresh")
+    programs = folder / "bin"
+    programs.mkdir()
+    for name in ("dirname", "readlink"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    # -S leaves the site-packages out, so that importing anything but the standard library fails.
+    (programs / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    (programs / "python3").chmod(0o755)
+    return checkout(folder)
+
+
+def etl_in(copy: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    environ = {"PATH": str(copy.parent / "bin"), "HOME": str(copy.parent), "COLUMNS": "100"}
+    return subprocess.run([str(copy / "etl"), *arguments], env=environ, cwd="/", capture_output=True, text=True)
+
+
+HELPS = [[name] for name in COMMANDS] + [["new", "provider"], ["new", "pipeline"], ["bench", "fuzz"]]
+
+
+@pytest.mark.parametrize("command", HELPS, ids=" ".join)
+def test_help_has_examples_and_needs_no_set_up(command: List[str], fresh: Path) -> None:
+    result = etl_in(fresh, *command, "--help")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    examples = result.stdout.partition("\nexamples:\n")[2].partition("\n\n")[0]
+    assert f"./etl {' '.join(command)}" in examples
+    assert not (fresh / ".local").exists()
+
+
+def test_all_commands_are_listed_without_set_up(fresh: Path) -> None:
+    result = etl_in(fresh, "--help")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert all(f"\n  {name} " in result.stdout and f" ./etl {name}" in result.stdout for name in COMMANDS)
+    assert not (fresh / ".local").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        ("check --fromat json", 2, "unrecognized arguments: --fromat"),
+        ("plan --format html", 1, "invalid choice: 'html'"),
+        ("new provider cwr sony", 2, "'cwr' is not FAMILY/PIPELINE"),
+        ("deploy staging --remove", 2, "--remove takes a whole sandbox"),
+        ("run --port 0", 2, "'0' is not a port"),
+        ("bench --contenders lop", 2, "there is no lop"),
+    ],
+)
+def test_wrong_use_is_reported_before_anything_is_set_up(
+    arguments: str, status: int, message: str, fresh: Path
+) -> None:
+    result = etl_in(fresh, *arguments.split())
+
+    assert result.returncode == status
+    assert message in result.stderr
+    assert not (fresh / ".local").exists()
+
+
+def test_the_help_of_the_tests_explains_their_parts_and_options(fresh: Path) -> None:
+    text = etl_in(fresh, "test", "--help").stdout
+
+    assert all(word in text for word in ("unit", "dags", "e2e", "-m ", "-k ", "--accept", "pytest"))
 
 
 def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:

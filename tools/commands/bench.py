@@ -11,7 +11,7 @@ from tools import ROOT
 from tools.bench.contenders import CONTENDERS
 from tools.terminal import help_texts, print_status, typed_path
 
-SUMMARY = "what the factory costs beside a hand-written loop and its peers"
+SUMMARY = "measure what the factory costs beside a hand-written loop and its peers"
 EXAMPLES = {
     "./etl bench": "everything, some 20 minutes; writes docs/performance.md",
     "./etl bench --quick": "a minute, only printed",
@@ -38,9 +38,7 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         return parse_fuzz(arguments[1:])
     description = "Measure what the factory costs beside others that make the same DAGs."
     parser = argparse.ArgumentParser(prog="./etl bench", **help_texts(description, EXAMPLES, NOTES))
-    parser.add_argument(
-        "parts", metavar="PART", nargs="*", help=f"{' or '.join(PARTS)}, or fuzz; default: the first two"
-    )
+    parser.add_argument("parts", metavar="PART", nargs="*", help=f"{' or '.join(PARTS)} (default: both), or fuzz")
     parser.add_argument("--sizes", type=numbers, help="numbers of providers; default: 1,10,100,1000,10000")
     parser.add_argument("--contenders", type=names, help=f"some of {','.join(CONTENDERS)}; default: all")
     parser.add_argument("--repeats", type=int, help="rounds, of which the median counts; default: 5")

@@ -10,10 +10,10 @@ from typing import List, NoReturn, Optional, Tuple
 from tools import ROOT
 from tools.terminal import help_texts, print_status
 
-SUMMARY = "what the working tree changes of the DAGs, compared with a commit"
+SUMMARY = "show what the working tree changes of the DAGs, compared with a commit"
 EXAMPLES = {
     "./etl plan": "compared with where this branch left main",
-    "./etl plan --only cwr/big": "of one pipeline; or of a DAG id, a family, a pattern such as 'cwr/*' or '*_dag_un'",
+    "./etl plan --only cwr/big": "of one pipeline; likewise cwr, cwr-big_dag_un, 'cwr/*' and '*_dag_un'",
     "./etl plan origin/main --format markdown": "compared with another commit, as a comment for a pull request",
 }
 NOTES = """\

@@ -9,7 +9,7 @@ from typing import List
 from tools import ROOT
 from tools.terminal import help_texts, typed_path
 
-SUMMARY = "a real Airflow on this machine, against an emulated AWS"
+SUMMARY = "run a real Airflow on this machine, against an emulated AWS"
 EXAMPLES = {
     "./etl run": "Airflow on http://127.0.0.1:8080; Ctrl-C stops it",
     "./etl run --port 8081 --environment staging": "with the configuration of another environment",

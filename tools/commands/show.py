@@ -10,10 +10,10 @@ from typing import List, Optional, Union
 from tools import ETL
 from tools.terminal import help_texts, print_status
 
-SUMMARY = "what DAGs are and do: a table, or one DAG with its layers and requests"
+SUMMARY = "show a table of DAGs, or one of them with its layers and requests"
 EXAMPLES = {
     "./etl show": "a table of all DAGs",
-    "./etl show cwr": "of a family; 'cwr/big' is a pipeline, 'cwr/*' and '*_dag_un' are patterns",
+    "./etl show cwr": "of one family; likewise cwr/big, 'cwr/*' and '*_dag_un'",
     "./etl show cwr-big_dag_un": "one DAG: its values, its tasks and their RunTask requests",
     "./etl show cwr-big_dag_un --origin": "with the file and line of each value",
     "./etl show cwr-big_dag_un --date 2022-01-05": "with the requests of that day's run",

@@ -7,7 +7,7 @@ from typing import List
 
 from tools.terminal import help_texts
 
-SUMMARY = "all tests and static checks, or a part of them"
+SUMMARY = "run all tests and static checks, or a part of them"
 EXAMPLES = {
     "./etl test": "everything",
     "./etl test unit": "one part: unit, dags or e2e",

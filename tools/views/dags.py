@@ -61,7 +61,7 @@ def report_empty(etl: Path, selection: Selection, names: List[str]) -> None:
     if elsewhere:
         raise UnknownSelection(f"'{selection.text}' is not in {', '.join(names)}; it is in {', '.join(elsewhere)}")
     selection.check_known(etl)
-    print_status(f"'{selection.text}' has no DAG: no provider is there, or none of these environments")
+    print_status(f"'{selection.text}' has no DAG here")
 
 
 def as_table(rows: List[Dict[str, Any]]) -> Table:
