@@ -80,7 +80,7 @@ def test_a_pipeline_is_valid_and_takes_providers(copy: Path) -> None:
         (["provider", "../cwr/big", "sony"], 2, "'..' is not a family's name"),
         (["provider", "cwr/big"], 2, "the following arguments are required: NAME"),
         (["provider", "cwr/big", "s" * 245], 1, "Airflow takes 250"),
-        (["provider", "ddex/releases", "sony"], 1, "is given as --variable NAME=TEXT"),
+        (["provider", "ddex/releases", "sony"], 1, "is given with --variable NAME=TEXT"),
         (["provider", "cwr/big", "sony", "--variable", "host"], 2, "'host' is not NAME=TEXT"),
         (["provider", "cwr/big", "sony", "--variable", "name=x"], 2, "'name' is not a variable's name"),
         (["provider", "cwr/big", "sony", "--variable", "api_key=x"], 1, "a credential is written down"),

@@ -219,7 +219,7 @@ def write_own_loop(folder: Path, number: int) -> Layout:
 
 
 def write_files(folder: Path, number: int) -> Layout:
-    """One generated file a DAG: the loop's, with one round. Only one is written, as all cost the same."""
+    """Write one generated file a DAG: the loop's, with one round. Only one is written, as all cost the same."""
     provider = amidst(number)
     return write_python(folder, SUBCLASS, provider, provider + 1, number)._replace(copies=number)
 
@@ -233,12 +233,12 @@ def write_python(folder: Path, operator: str, first: int, last: int, number: int
 
 
 def write_factory(folder: Path, number: int) -> Layout:
-    """This factory, with definitions of 50 providers, at most 20 of them."""
+    """Write this factory, with definitions of 50 providers, at most 20 of them."""
     return write_definitions(folder, number, share_of(number))
 
 
 def write_one_file(folder: Path, number: int) -> Layout:
-    """This factory, with all providers in one definition."""
+    """Write this factory, with all providers in one definition."""
     return write_definitions(folder, number, number)
 
 
@@ -256,7 +256,7 @@ def write_definitions(folder: Path, number: int, share: int) -> Layout:
 
 
 def write_dag_factory(folder: Path, number: int) -> Layout:
-    """dag-factory: one YAML with a ``default`` block, as its README has it."""
+    """Write for dag-factory: one YAML with a ``default`` block, as its README has it."""
     import yaml  # not at the top: ./etl bench --help names the contenders with the standard library alone
 
     share = share_of(number)
@@ -281,7 +281,7 @@ def write_dag_factory(folder: Path, number: int) -> Layout:
 
 
 def write_gusty(folder: Path, number: int) -> Layout:
-    """gusty: a folder a DAG with a file a task, and in Python what all DAGs share."""
+    """Write for gusty: a folder a DAG with a file a task, and in Python what all DAGs share."""
     import yaml  # not at the top: ./etl bench --help names the contenders with the standard library alone
 
     share = share_of(number)

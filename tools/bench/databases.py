@@ -21,11 +21,11 @@ class Sqlite:
         return 0.0
 
     def keep(self, name: str) -> None:
-        """Keep what is in it now."""
+        """Save the content."""
         shutil.copy(str(self.file), str(self.file.with_name(f"{name}.db")))
 
     def bring_back(self, name: str) -> None:
-        """Have in it what was kept."""
+        """Restore the saved content."""
         shutil.copy(str(self.file.with_name(f"{name}.db")), str(self.file))
 
 
@@ -48,11 +48,11 @@ class Postgres:
         return float(ended + sum(times.user + times.system for times in [own, *connections]))
 
     def keep(self, name: str) -> None:
-        """Keep what is in it now."""
+        """Save the content."""
         self.copy("airflow", name)
 
     def bring_back(self, name: str) -> None:
-        """Have in it what was kept."""
+        """Restore the saved content."""
         self.copy(name, "airflow")
 
     def copy(self, source: str, copy: str) -> None:

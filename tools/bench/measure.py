@@ -103,7 +103,7 @@ def process_file(file: str) -> Any:
 
 
 def watch_passes(processor: Any) -> None:
-    """Have Airflow's own functions note how long they take."""
+    """Wrap Airflow's own functions so that they note how long they take."""
     from airflow.models.dag import DAG
     from airflow.models.dagbag import DagBag
     from airflow.models.serialized_dag import SerializedDagModel
@@ -123,7 +123,7 @@ def watch_passes(processor: Any) -> None:
 
 
 def watch(owner: Any, name: str, part: str) -> None:
-    """Have a function of a class note how long it takes."""
+    """Wrap a function of a class so that it notes how long it takes."""
     function = vars(owner)[name]
     is_classmethod = isinstance(function, classmethod)
     run = timed(part, function.__func__ if is_classmethod else function)

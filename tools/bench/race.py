@@ -109,7 +109,7 @@ class Measurer:
         self.is_database_made = True
 
     def ask(self, **job: Any) -> Dict[str, Any]:
-        """Have a job done; raise BenchError."""
+        """Run a job; raise BenchError."""
         print(json.dumps(job), file=self.process.stdin, flush=True)
         line = next(iter(self.process.stdout or ()), "")
         if not line:
@@ -241,7 +241,7 @@ class Course:
         return self.layouts[key]
 
     def check(self, case: Case, layout: Layout, answer: Dict[str, Any]) -> None:
-        """See that all do the same work: raises BenchError if one made other DAGs than the first did."""
+        """Check that all do the same work; raise BenchError if one made other DAGs than the first did."""
         wanted = (layout.dags, 1) if case.row == "task" else (layout.dags,)
         if answer["dags"] not in wanted:
             raise BenchError(f"{case.contender} made {answer['dags']} DAGs instead of {layout.dags}")

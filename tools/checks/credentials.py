@@ -1,4 +1,4 @@
-"""Credentials in the text of a definition, by detect-credentials: what the factory's own exact set does not know.
+"""Credentials in the text of a definition, by detect-secrets: what the factory's own exact set does not know.
 
 Nothing is verified: that would send it over the network. Names (``PASSWORD: hunter2``) are the factory's,
 which knows what a template is.

@@ -92,7 +92,7 @@ def main(arguments: List[str]) -> int:
         new_parser().error(f"there is no configs/{options.environment}.yaml; {hint}")
     try:
         if options.preflight:
-            return preflight(etl, options)
+            return check_account(etl, options)
         target = Target(options.environment, options.sandbox or "etl", region(etl, options.environment))
         s3 = client("s3", target.region)
         return remove(s3, target, options) if options.remove else deploy(s3, target, etl, options)
@@ -107,15 +107,15 @@ def main(arguments: List[str]) -> int:
         return 130
 
 
-def preflight(etl: Path, options: argparse.Namespace) -> int:
+def check_account(etl: Path, options: argparse.Namespace) -> int:
     """Check the definitions, and then whether the account has what they name; return the exit status."""
     from tools.checks.definitions import check_definitions
-    from tools.deploying import preflight as account
+    from tools.deploying.preflight import preflight
     from tools.views.problems import print_report
 
     report = check_definitions(etl)
     if not report.problems:
-        problems = account.preflight(etl, options.environment, options.role)
+        problems = preflight(etl, options.environment, options.role)
         report = report._replace(problems=problems, environments=1)
     print_report(report, "text")
     return 1 if report.problems else 0

@@ -39,7 +39,7 @@ def explained(what: str) -> Iterator[None]:
 
 
 def at_once(calls: Sequence[Callable[[], T]], number: int, doing: str) -> List[T]:
-    """Return what calls give, that many made at the same time; when one fails, those not begun are not made."""
+    """Return the results of calls, made that many at a time; when one fails, those not begun are not made."""
     futures: List[Future[T]] = []
     with ThreadPoolExecutor(number) as pool:
         try:

@@ -17,7 +17,7 @@ class Place(NamedTuple):
     path: factory.KeyPath
 
     def problem(self, message: str, hint: str = "") -> Problem:
-        """Make a problem of it."""
+        """Return a problem at this place."""
         return factory.problem_in(self.layers, self.path, message, hint, "preflight")
 
 
@@ -39,7 +39,7 @@ class Use(NamedTuple):
 
 
 def uses_of(definitions: Iterable[factory.Definition]) -> List[Use]:
-    """Return what the tasks name; what providers share is there once."""
+    """Return what the tasks name; what providers share is listed once."""
     uses: Dict[Tuple[int, str], Use] = {}
     for definition in definitions:
         context = definition.context

@@ -35,7 +35,7 @@ SHOWN = 5  # names that a template stands for
 
 
 def preflight(etl: Path, environment: str, role: Optional[str] = None) -> List[Problem]:
-    """Return what the account has not, or not as the definitions of an environment need it.
+    """Return what the account lacks, or does not have as the definitions of an environment need it.
 
     Args:
         etl: The folder ``dags/etl``.

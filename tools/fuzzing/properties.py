@@ -1,4 +1,4 @@
-"""What has to hold of every definition, sound or broken; each check raises AssertionError with the reason."""
+"""What has to hold of every definition, valid or broken; each check raises AssertionError with the reason."""
 
 import json
 import os
@@ -32,7 +32,7 @@ HEALTHY: Dict[str, Any] = {
     "tasks": {"fetch": {"task_definition": "fetch"}, "load": {"task_definition": "load", "depends_on": ["fetch"]}},
     "providers": {"un": None, "wcm": {"tasks": {"load": {"command": ["{{ params.full }}"]}}}},
 }
-# A file may take this many times as long as a sound one of its size, and this much (a parse has a fixed cost).
+# A file may take this many times as long as a valid one of its size, and this much (a parse has a fixed cost).
 TIMES_AS_LONG = 10
 LEAST_BYTES = 2048
 
@@ -69,7 +69,7 @@ class Folder:
         return self.root / "pipelines" / family / f"{stem}.yaml"
 
     def bag(self, environment: str) -> Tuple[Any, List[str]]:
-        """Register everything and bag it as DagBag does, without importing the factory anew; the names registered."""
+        """Register and bag everything as DagBag does, without importing the factory again; return the names."""
         from airflow.models.dagbag import DagBag
 
         file, module = factory.__file__, ModuleType("trial")
@@ -107,7 +107,7 @@ def stored(bag: Any) -> Dict[str, Any]:
 
 
 def check_valid(folder: Folder, world: World) -> None:
-    """Check that a sound definition gives just the DAGs that the model has."""
+    """Check that a valid definition gives just the DAGs that the model has."""
     environment, pipeline = world.texts
     config, file = folder.config(world.name), folder.trial(world.family, world.stem)
     before = config.read_bytes()
@@ -152,7 +152,7 @@ def as_model(dag: Any) -> Dict[str, Any]:
 
 
 def check_mutant(folder: Folder, text: bytes) -> None:
-    """Check that a pipeline, whatever its file holds, costs nobody but itself."""
+    """Check that a pipeline, whatever its file holds, disables nothing but itself."""
     file = folder.trial()
     try:
         file.write_bytes(text)
@@ -207,7 +207,7 @@ def check_repeats(folder: Folder, parse: Parse) -> None:
 
 
 def check_cost(folder: Folder, file: Path, text: bytes) -> None:
-    """Check that a file takes about as long as a sound one of its size; both are measured side by side."""
+    """Check that a file takes about as long as a valid one of its size; both are measured side by side."""
     size = max(len(text), LEAST_BYTES).bit_length()
     sound = folder.trial(stem="sound")
     limit = folder.costs.get(size, 0) * TIMES_AS_LONG
@@ -237,7 +237,7 @@ def cost(folder: Folder, file: Path) -> float:
 
 
 def sound_text(size: int) -> bytes:
-    """Return a sound definition of about that many bytes."""
+    """Return a valid definition of about that many bytes."""
     head = yaml.safe_dump({**HEALTHY, "providers": {}}).replace("providers: {}\n", "") + "providers:\n"
     lines = [f"  p{number}: {{variables: {{territory: world}}}}\n" for number in range((size - len(head)) // 42)]
     return (head + "".join(lines or ["  un: {}\n"])).encode()

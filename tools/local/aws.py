@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def ask_to_stop(ecs: EC2ContainerServiceBackend, cluster: str, task: str, reason: str) -> Any:
-    """StopTask as ECS does it: the task is to stop, and does so when the agent comes to it.
+    """Stop a task as ECS does: it is to stop, and does so when the agent comes to it.
 
     moto's own says STOPPED at once, when nobody has yet noted a stop code and exit codes.
     """
@@ -105,7 +105,7 @@ def read_lines(lines: queue.Queue[str]) -> None:
 
 
 def parse_failures(text: str) -> dict[str, int]:
-    """Exit codes by the family of the task definition, from ``family[:exit code],...``.
+    """Return exit codes by the family of the task definition, from ``family[:exit code],...``.
 
     Raises:
         SettingError: An exit code is not a number from 1 to 255, or there is no family.
@@ -122,7 +122,7 @@ def parse_failures(text: str) -> dict[str, int]:
 
 
 def parse_seconds(text: str) -> float:
-    """How long a task runs.
+    """Return how long a task runs.
 
     Raises:
         SettingError: It is not a number of seconds.
@@ -245,7 +245,7 @@ class Cloud:
 
 
 class Agent:
-    """Runs the ECS tasks: from PROVISIONING to RUNNING to STOPPED, with an exit code.
+    """A runner of ECS tasks: from PROVISIONING to RUNNING to STOPPED, with an exit code.
 
     Args:
         cloud: Where they are.

@@ -95,7 +95,7 @@ class Cloud:
         self._seed(inventory)
 
     def refresh(self) -> bool:
-        """Take over the definitions if their files have changed; whether they have.
+        """Take over the definitions if their files have changed; return whether they have.
 
         Raises:
             Failed: The definitions cannot be read.
@@ -120,7 +120,7 @@ class Cloud:
 
 
 def definition_files(dags: Path) -> Dict[Path, int]:
-    """When each file was last changed that the inventory is read from, in nanoseconds."""
+    """Return when each file of the definitions last changed, in nanoseconds."""
     files = {}
     for folder in (dags, dags / "etl" / "configs"):  # in a checkout a link, which rglob does not follow
         for path in folder.rglob("*.yaml"):
@@ -132,7 +132,7 @@ def definition_files(dags: Path) -> Dict[Path, int]:
 
 
 def read_inventory(environment: str, dags: Path) -> Dict[str, Any]:
-    """Return what the definitions of the environment need in AWS; ``tools.local.inventory`` says it.
+    """Return what the definitions of the environment need in AWS, by ``tools.local.inventory``.
 
     Raises:
         Failed: It says nothing, and why.
@@ -191,7 +191,7 @@ def base_environ(home: Path, dags: Path = DAGS) -> Dict[str, str]:
 
 
 def airflow_version() -> str:
-    """Return the installed one; a database's name has it, as the tables fit that one only."""
+    """Return the installed version; a database's name holds it, as the tables fit that version only."""
     version: str = importlib_metadata.version("apache-airflow")  # type: ignore[no-untyped-call]
     return version
 
@@ -207,7 +207,7 @@ def airflow(*arguments: str) -> List[str]:
 
 
 def prepare_database(processes: Processes, home: Path) -> None:
-    """Return ``home`` a database with the tables and a user, unless it has one.
+    """Make in ``home`` a database with the tables and a user, unless it has one.
 
     Making one takes some 10 s, so it is made once and copied.
 
@@ -233,7 +233,7 @@ def prepare_database(processes: Processes, home: Path) -> None:
 
 
 def prepare_config(home: Path) -> None:
-    """Return ``home`` a configuration file with keys of its own, unless it has one; all else is Airflow's default.
+    """Write in ``home`` a configuration file with keys of its own, unless it has one; all else is Airflow's default.
 
     Without one, each Airflow process that starts writes one, and may read what another has half written.
     """

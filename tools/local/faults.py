@@ -38,7 +38,7 @@ Application = Callable[[Dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
 class Faults:
-    """A WSGI application around the emulated AWS that interferes when it is told to.
+    """A WSGI application around the emulated AWS that interferes when it is asked to.
 
     Args:
         aws: The emulated AWS.

@@ -182,7 +182,7 @@ def die_with_parent(number: int = signal.SIGTERM) -> None:
 
 
 def obituary(process: Process) -> str:
-    """Return what is said of a process that has ended, with the end of its log."""
+    """Return a message about a process that has ended, with the end of its log."""
     with open(process.log, errors="replace") as file:
         tail = "".join(collections.deque(file, maxlen=TAIL)).rstrip()
     return f"the {process.name} has ended with exit code {process.popen.returncode}; the end of {process.log}:\n{tail}"

@@ -138,7 +138,7 @@ def become(account: Optional[pwd.struct_passwd]) -> None:
 
 
 def check_reach(account: pwd.struct_passwd, folder: Path) -> None:
-    """See that the folders above ``folder`` let a user of no special group pass.
+    """Check that the folders above ``folder`` let a user of no special group pass.
 
     Raises:
         SetupError: One does not.

@@ -45,12 +45,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def interrupt(number: int, _frame: object) -> NoReturn:
-    """Leave what is being done; the contexts end what was started."""
+    """Stop the work by an exception; the contexts end what was started."""
     raise Interrupted(number)
 
 
 def serve(options: argparse.Namespace) -> NoReturn:
-    """Scheduler and web page, until a signal asks for the end."""
+    """Run scheduler and web page until a signal asks for the end."""
     started = time.monotonic()
     if port_is_taken(options.port):
         raise engine.Failed(f"port {options.port} is taken; choose another: ./etl run --port {options.port + 1}")
@@ -73,7 +73,7 @@ def serve(options: argparse.Namespace) -> NoReturn:
 
 
 def trigger(options: argparse.Namespace) -> int:
-    """One DAG run with a database of its own; the exit status of ``tools.local.trigger``."""
+    """Run one DAG once, with a database of its own; return the exit status of ``tools.local.trigger``."""
     with free_home("trigger") as home, running(home / "processes") as processes:
         cloud, environ = start(processes, home, options)
         print_status(f"the emulated AWS is at {cloud.address}")
@@ -108,7 +108,7 @@ def start(processes: Processes, home: Path, options: argparse.Namespace) -> Tupl
 
 
 def refresh(cloud: engine.Cloud) -> None:
-    """Return the emulated AWS what changed definitions name."""
+    """Make in the emulated AWS what changed definitions name."""
     try:
         if cloud.refresh():
             print_status("the definitions have changed; the emulated AWS follows")
@@ -118,7 +118,7 @@ def refresh(cloud: engine.Cloud) -> None:
 
 @contextmanager
 def running(logs: Path) -> Iterator[Processes]:
-    """Processes that are all ended when the block is left."""
+    """Provide processes that all end when the block is left."""
     with Processes(logs) as processes:
         try:
             yield processes

@@ -62,7 +62,7 @@ def main(arguments: List[str]) -> int:
 
 
 def unknown(dag_id: str, known: List[str]) -> str:
-    """Return what is said of a DAG that is not there."""
+    """Return a message about a DAG that is not there."""
     nearest = difflib.get_close_matches(dag_id, known, n=1)
     if nearest:
         return f"there is no DAG {dag_id!r}; did you mean {nearest[0]}?"
@@ -70,7 +70,7 @@ def unknown(dag_id: str, known: List[str]) -> str:
 
 
 def wait_for_scheduler(dag_id: str) -> bool:
-    """Wait until the scheduler has read the DAG; False if it takes too long.
+    """Wait until the scheduler has read the DAG; return False if that takes too long.
 
     It writes the DAG's tasks first and its line in the list of DAGs after all others' tasks.
     """

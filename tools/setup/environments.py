@@ -224,7 +224,7 @@ def starts(program: str) -> bool:
 
 
 def run(program: str, *arguments: str, quiet: bool = False) -> bool:
-    """Run a set-up step; whether it succeeded. Its output is shown unless ``quiet``."""
+    """Run a set-up step and return whether it succeeded; its output is shown unless ``quiet``."""
     command: List[str] = [program, *arguments]
     environ = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     output = subprocess.DEVNULL if quiet else sys.stderr.fileno()

@@ -44,7 +44,7 @@ def render_request(definition: factory.Definition, task_id: str, run: Run) -> Re
 
 
 def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
-    """Render a template; what is not known stays as it stands and is given with the reason."""
+    """Render a template; unknown parts stay as they are, and are returned with the reason."""
     if "{" not in text:
         return text, {}
     try:
