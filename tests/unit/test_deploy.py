@@ -173,7 +173,7 @@ def test_when_a_call_fails_the_progress_ends_and_those_not_begun_are_not_made(mo
     monkeypatch.setattr(cloud, "with_progress", with_progress)
 
     with pytest.raises(ValueError, match="injected") as raised:
-        cloud.at_once([partial(call, number) for number in range(200)], 2, "asking")
+        cloud.in_parallel([partial(call, number) for number in range(200)], 2, "asking")
 
     assert raised.tb  # as long as an error is told, its frames are there
     assert ended == ["asking"]

@@ -68,7 +68,7 @@ CHECKSUM = re.compile(r"(?:sha\d*|md5|digest|checksum|commit|revision)\W{1,4}$",
 ALLOWED = get_allowlist_regexes(comment_tuple=("#", ""), nextline=False)
 # Some detectors take minutes for a line of 500,000 characters, so a long one is looked at in pieces that overlap.
 PIECE, OVERLAP = 2000, 500
-MIN_SHOWN = 6  # what a message has in common with a secret by chance is shorter
+MIN_COMMON = 6  # what a message has in common with a secret by chance is shorter
 RANDOM = "Random Text"
 PRIVATE_KEY = re.compile("|".join(pattern.pattern for pattern in PrivateKeyDetector.denylist))
 SHAPES: Tuple[Tuple[str, Pattern[str]], ...] = (
@@ -159,7 +159,7 @@ def hide(text: str, secret: str) -> str:
         match = difflib.SequenceMatcher(None, text, secret, autojunk=False).find_longest_match(
             0, len(text), 0, len(secret)
         )
-        if match.size < MIN_SHOWN:
+        if match.size < MIN_COMMON:
             return text
         text = text[: match.a] + "*" * match.size + text[match.a + match.size :]
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 from tools.checkout import factory
-from tools.deploying.cloud import at_once, explained
+from tools.deploying.cloud import explain_errors, in_parallel
 from tools.deploying.upload_order import Refused
 
 BUCKET = "vm-data-provisioning-{}"
@@ -89,7 +89,7 @@ def display_key(key: str) -> str:
 def read(s3: Any, target: Target) -> Deployed:
     """Read all that the bucket has where we deploy to."""
     found: Dict[str, float] = {}
-    with explained(f"{target} cannot be read"):
+    with explain_errors(f"{target} cannot be read"):
         for prefix in [target.prefix] + [IGNORE, REQUIREMENTS] * (not target.is_sandbox):
             for page in s3.get_paginator("list_objects_v2").paginate(Bucket=target.bucket, Prefix=prefix):
                 now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
@@ -101,13 +101,13 @@ def read(s3: Any, target: Target) -> Deployed:
     ours = [key for key, name in names.items() if OURS.fullmatch(name)]
     others = sorted(set(keys) - {*odd, *ours})
     ours += [key for key in found if key in (IGNORE, REQUIREMENTS)]
-    contents = at_once([partial(content, s3, target, key) for key in ours], CONNECTIONS, "reading")
+    contents = in_parallel([partial(content, s3, target, key) for key in ours], CONNECTIONS, "reading")
     return Deployed(dict(zip(ours, contents)), others, odd, found)
 
 
 def content(s3: Any, target: Target, key: str) -> bytes:
     """Return the content of an object."""
-    with explained(f"s3://{target.bucket}/{key} cannot be read"):
+    with explain_errors(f"s3://{target.bucket}/{key} cannot be read"):
         body: bytes = s3.get_object(Bucket=target.bucket, Key=key)["Body"].read(MAX_BYTES)
         return body
 
@@ -119,7 +119,7 @@ def refuse_foreign(s3: Any, target: Target, deployed: Deployed) -> None:
     # All that a deploy writes says its commit; before the factory comes and after it has gone, the other files show it.
     factories = [key for key in deployed.files if key == target.prefix + "factory.py"]
     for key in factories or sorted(deployed.files)[:1]:
-        with explained(f"s3://{target.bucket}/{key} cannot be read"):
+        with explain_errors(f"s3://{target.bucket}/{key} cannot be read"):
             if "commit" in s3.head_object(Bucket=target.bucket, Key=key)["Metadata"]:
                 return
     raise Refused(
@@ -133,7 +133,9 @@ def write(s3: Any, target: Target, change: Change, commit: str) -> str:
 
     def put(key: str, content: Optional[bytes]) -> str:
         where = {"Bucket": target.bucket, "Key": key}
-        with explained(f"s3://{target.bucket}/{display_key(key)} cannot be written; once that is fixed, run it again"):
+        with explain_errors(
+            f"s3://{target.bucket}/{display_key(key)} cannot be written; once that is fixed, run it again"
+        ):
             if content is None:
                 s3.delete_object(**where)
                 return ""
@@ -145,7 +147,7 @@ def write(s3: Any, target: Target, change: Change, commit: str) -> str:
             print(f"waiting {change.waits[key]} s for MWAA to copy what is there", flush=True)
             time.sleep(change.waits[key])
         calls = [partial(put, *item) for item in step.items()]
-        versions.update(zip(step, at_once(calls, CONNECTIONS, "writing")))
+        versions.update(zip(step, in_parallel(calls, CONNECTIONS, "writing")))
     version = versions.get(REQUIREMENTS, "")
     return "" if version == "null" else version  # of a bucket whose versioning is suspended
 

@@ -4,7 +4,7 @@ import math
 from typing import Dict, Mapping, Sequence
 
 from tools.deploying.bucket import COMMIT, IGNORE, REQUIREMENTS, Change, Deployed, Target, display_key, stage, tree
-from tools.deploying.upload_order import Place, Refused, parsed, upload_order, written
+from tools.deploying.upload_order import Place, Refused, parse_tree, upload_order, write_tree
 from tools.views.comparison import DagChange, compare
 from tools.views.plan import print_text
 
@@ -37,7 +37,7 @@ def changes(target: Target, deployed: Deployed, after: Mapping[str, bytes], only
     place = Place(target.folder, target.environment)
     if any(map(is_definition, before)) and not any(map(is_definition, new)):
         raise Refused("there is no definition in dags/etl/pipelines, and all that are deployed would go")
-    was, will_be = parsed(before, place), parsed(new, place)
+    was, will_be = parse_tree(before, place), parse_tree(new, place)
     if was.error:
         print(f"The deployed DAGs cannot be read with their own factory: {was.error}\n")
     known = {path for path, _ in was.problems} if only else set()
@@ -80,11 +80,11 @@ def print_plan(target: Target, before: Mapping[str, bytes], after: Mapping[str, 
 
     ./etl plan reads both sides with today's factory. A DAG that only the deployed one reads goes too.
     """
-    with written(before, target.folder) as old, written(after, target.folder) as new:
+    with write_tree(before, target.folder) as old, write_tree(after, target.folder) as new:
         comparison = compare(str(target), old, new)
     dags = comparison.environments.get(target.environment, [])
     place = Place(target.folder, target.environment)
-    there, stays = parsed(before, place).dags, parsed(after, place).dags
+    there, stays = parse_tree(before, place).dags, parse_tree(after, place).dags
     unseen = {dag_id: there[dag_id] for dag_id in sorted({*there} - {*stays, *(dag.dag_id for dag in dags)})}
     files = {dag_id: path.split("/", 2)[-1] for dag_id, path in unseen.items()}  # below our folder
     kept = [dag_id for dag_id, file in files.items() if before.get(file) == after.get(file)]

@@ -30,7 +30,7 @@ def client(service: str, region: str) -> Any:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
+def explain_errors(what: str) -> Iterator[None]:
     """Turn what AWS and boto3 raise into a CloudError that begins with what was tried."""
     try:
         yield
@@ -38,7 +38,7 @@ def explained(what: str) -> Iterator[None]:
         raise CloudError(f"{what}: {error}") from error
 
 
-def at_once(calls: Sequence[Callable[[], T]], number: int, doing: str) -> List[T]:
+def in_parallel(calls: Sequence[Callable[[], T]], number: int, doing: str) -> List[T]:
     """Return the results of calls, made that many at a time; when one fails, those not begun are not made."""
     futures: List[Future[T]] = []
     with ThreadPoolExecutor(number) as pool:

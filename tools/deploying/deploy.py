@@ -27,7 +27,7 @@ from tools.deploying.bucket import (
 )
 from tools.deploying.changes import after_deploy, changes, print_change
 from tools.deploying.sources import choose_key, commit_of, refuse_hiding, refuse_problems, sources
-from tools.deploying.upload_order import Place, Refused, parsed
+from tools.deploying.upload_order import Place, Refused, parse_tree
 from tools.terminal import confirm, count
 
 
@@ -112,7 +112,7 @@ def remove(s3: Any, target: Target, options: argparse.Namespace) -> int:
         print(f"there is nothing at {target}")
         return 0
     before = tree(target, deployed.files)
-    dags = list(parsed(before, Place(target.folder, target.environment)).dags)
+    dags = list(parse_tree(before, Place(target.folder, target.environment)).dags)
     print("\n".join([f"{target}: {count(len(keys), 'object')}, {count(len(dags), 'DAG')}", *dags]))
     if options.dry_run:
         print("\nnothing was removed: this is a dry run")

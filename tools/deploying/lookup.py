@@ -26,7 +26,7 @@ PERMISSIONS = {
     "ListTopics": "sns:ListTopics",
     "SimulatePrincipalPolicy": "iam:SimulatePrincipalPolicy",
 }
-AT_ONCE = 4  # calls; ECS takes 20 a second of DescribeTaskDefinition, after the first 100
+CALLS_IN_PARALLEL = 4  # calls; ECS takes 20 a second of DescribeTaskDefinition, after the first 100
 # Codes of the errors by which the services refuse to look, and by which they say that there is no such thing.
 REFUSED = re.compile(r"AccessDenied|UnauthorizedOperation|AuthorizationError|^403$")
 NOT_THERE = re.compile(r"NotFound|NoSuch|InvalidParameter|ValidationError|^ClientException$|^404$")
@@ -160,7 +160,7 @@ def look(kind: str, client: Any, names: List[str]) -> Dict[Thing, Any]:
     """Ask one question of AWS; raise CloudError where it has no answer."""
     found: Dict[str, Any] = {}
     denied = None
-    with cloud.explained(f"asking for the {kind} {names[0]}"), suppress(ParamValidationError):
+    with cloud.explain_errors(f"asking for the {kind} {names[0]}"), suppress(ParamValidationError):
         try:
             found = KINDS[kind].find(client, names)
         except ClientError as error:
@@ -178,7 +178,7 @@ def look(kind: str, client: Any, names: List[str]) -> Dict[Thing, Any]:
 
 def hint_for(kind: str, client: Any, name: str) -> str:
     """Return what could be meant by a name that is not there; nothing where the credentials may not list what is."""
-    with cloud.explained(f"asking for what could be meant by the {kind} {name}"):
+    with cloud.explain_errors(f"asking for what could be meant by the {kind} {name}"):
         try:
             return KINDS[kind].hint(client, name)
         except ClientError as error:
@@ -195,7 +195,7 @@ def code_of(error: ClientError) -> str:
 def answers_of(calls: Sequence[Callable[[], Dict[Any, Any]]]) -> Dict[Any, Any]:
     """Return what the calls answer, as one."""
     first = [call() for call in calls[:1]]  # alone: where AWS cannot be reached, each call takes half a minute
-    rest = cloud.at_once(calls[1:], AT_ONCE, "asking")
+    rest = cloud.in_parallel(calls[1:], CALLS_IN_PARALLEL, "asking")
     return {asked: answer for answers in [*first, *rest] for asked, answer in answers.items()}
 
 

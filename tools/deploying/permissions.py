@@ -12,7 +12,7 @@ from tools.deploying.lookup import PERMISSIONS, REFUSED, Denied, Missing, answer
 from tools.deploying.named import Place, Thing, Use, delivery, names_of_definitions, names_of_uses
 
 Problem = factory.Problem
-TOGETHER = 50  # resources in one question to IAM
+MAX_RESOURCES = 50  # resources in one question to IAM
 TASKS = "ecs-tasks.amazonaws.com"  # what a role of a task has to trust
 SOME_ID = "0" * 32  # of an ECS task
 
@@ -97,7 +97,7 @@ def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple
     calls = [
         partial(simulate, iam, role, action, chunk, entries)
         for (action, entries), resources in groups.items()
-        for chunk in chunks(resources, TOGETHER)
+        for chunk in chunks(resources, MAX_RESOURCES)
     ]
     decisions = answers_of(calls)
     if Denied(PERMISSIONS["SimulatePrincipalPolicy"]) in decisions.values():
@@ -126,7 +126,7 @@ def simulate(
     ]
     decisions: Dict[str, Any] = {}
     decision: Any = None
-    with cloud.explained(f"asking what {role} may do"):
+    with cloud.explain_errors(f"asking what {role} may do"):
         try:
             for page in iam.get_paginator("simulate_principal_policy").paginate(
                 PolicySourceArn=role, ActionNames=[action], ResourceArns=resources, ContextEntries=entries

@@ -31,7 +31,7 @@ from tools.deploying.permissions import (
 from tools.terminal import print_status
 
 Problem = factory.Problem
-SHOWN = 5  # names that a template stands for
+MAX_NAMES = 5  # names that a template stands for
 
 
 def preflight(etl: Path, environment: str, role: Optional[str] = None) -> List[Problem]:
@@ -103,8 +103,8 @@ def missing(named: Mapping[Thing, List[Place]], answers: Mapping[Thing, Any]) ->
             yield from (place.problem(f"ECS cannot take the role '{name}'", hint) for place in places)
     yield from refused.values()
     for (kind, where, problem), names in absent.items():
-        more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-        yield problem._replace(message=f"there is no {kind} {', '.join(sorted(names)[:SHOWN])}{more}{where}")
+        more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
+        yield problem._replace(message=f"there is no {kind} {', '.join(sorted(names)[:MAX_NAMES])}{more}{where}")
 
 
 def check_cluster(use: Use, region: str, answers: Mapping[Thing, Any]) -> Iterator[Problem]:

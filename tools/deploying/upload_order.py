@@ -124,7 +124,7 @@ def harm_of(steps: Sequence[Step], before: Tree, after: Tree, place: Place) -> H
     for path in (path for step in steps for path in paths_of(step, before, after)):
         tree.pop(path, None)
         tree.update({path: after[path]} if path in after else {})
-    old, now, new = parsed(before, place), parsed(tree, place), parsed(after, place)
+    old, now, new = parse_tree(before, place), parse_tree(tree, place), parse_tree(after, place)
     paths_before = {path for path, _ in old.problems}
     away = sorted(set(old.dags) & set(new.dags) - set(now.dags))
     texts = [text for path, text in now.problems if path not in paths_before] + [now.error] * bool(now.error)
@@ -135,18 +135,18 @@ def harm_of(steps: Sequence[Step], before: Tree, after: Tree, place: Place) -> H
 # -------------------------------------------------------------------------------------------------------- parsing
 
 
-def parsed(tree: Tree, place: Place) -> Parsed:
+def parse_tree(tree: Tree, place: Place) -> Parsed:
     """Read a tree with its own factory, in a process of its own; without a factory there is nothing to parse."""
-    return parsed_items(frozenset(tree.items()), place)
+    return parse_items(frozenset(tree.items()), place)
 
 
 @lru_cache(maxsize=None)
-def parsed_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
+def parse_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
     """Read a tree that is given as its items."""
     tree = dict(items)
     if "factory.py" not in tree:
         return Parsed({}, [])
-    with written(tree, place.folder) as etl:
+    with write_tree(tree, place.folder) as etl:
         if tree["factory.py"] == Path(factory.__file__).read_bytes():  # the one that is imported here, as is usual
             found = factory.load(etl, place.environment)
             dags = {definition.dag_id: definition.path for definition in found.definitions}
@@ -168,7 +168,7 @@ def parsed_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
 
 
 @contextmanager
-def written(tree: Tree, folder: str) -> Iterator[Path]:
+def write_tree(tree: Tree, folder: str) -> Iterator[Path]:
     """Return a folder that holds the tree for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="etl-") as above:
         etl = Path(above) / "dags" / folder

@@ -6,14 +6,14 @@
     By the family of a task definition, what becomes of the next RunTask calls, in turn: an exit code; the name of an
     error, and perhaps its message, such as ``ThrottlingException: Rate exceeded``; ``TaskFailedToStart``;
     ``AnswerLost``, which starts the task and drops the connection; or ``RESOURCE:MEMORY`` or any other reason, which
-    ECS tells as a failure. Afterwards all is as usual.
+    ECS reports as a failure. Afterwards all is as usual.
 ``seconds``
     By the family, how long its tasks run, those that run now included. 0 ends them.
 ``away``
     For how many seconds all of AWS drops its connections.
 ``denied``
     By the operation, such as ``DescribeClusters`` or ``HeadBucket``, the code of the error that answers it as long as
-    it is told so. The other operations are answered as usual.
+    this is set. The other operations are answered as usual.
 
 ``GET /_agent`` gives the ECS tasks that were ever started, a list of objects with arn, family, status and stop_code.
 """
@@ -70,19 +70,19 @@ class Faults:
         if environ["REQUEST_METHOD"] == "GET":
             return answer(start_response, "200 OK", self.list_tasks())
         try:
-            self._tell(json.loads(read_body(environ)))
+            self._set(json.loads(read_body(environ)))
         except (TypeError, ValueError, AttributeError) as error:
             return answer(start_response, "400 Bad Request", {"message": str(error)})
         return answer(start_response, "200 OK", {})
 
-    def _tell(self, told: dict[str, Any]) -> None:
-        unknown = set(told) - {"outcomes", "seconds", "away", "denied"}
+    def _set(self, values: dict[str, Any]) -> None:
+        unknown = set(values) - {"outcomes", "seconds", "away", "denied"}
         if unknown:
             raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
-        self._outcomes.update({family: list(outcomes) for family, outcomes in told.get("outcomes", {}).items()})
-        self.seconds.update({family: float(seconds) for family, seconds in told.get("seconds", {}).items()})
-        self._back = time.monotonic() + float(told["away"]) if "away" in told else self._back
-        self._denied = dict(told.get("denied", self._denied))
+        self._outcomes.update({family: list(outcomes) for family, outcomes in values.get("outcomes", {}).items()})
+        self.seconds.update({family: float(seconds) for family, seconds in values.get("seconds", {}).items()})
+        self._back = time.monotonic() + float(values["away"]) if "away" in values else self._back
+        self._denied = dict(values.get("denied", self._denied))
 
     def _run_task(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
         body = read_body(environ)
