@@ -7,12 +7,12 @@ from typing import Iterator, List, Tuple
 import pytest
 
 from tests.checkouts import checkout, run
-from tests.trees import REPOSITORY
+from tests.trees import COMPANY
 from tools import new
 from tools.definitions import factory
 from tools.environments import DEFINITIONS
 
-DEFINED = sorted(REPOSITORY.glob("dags/etl/pipelines/*/*.yaml"))
+DEFINED = sorted(COMPANY.glob("pipelines/*/*.yaml"))
 MINIMAL = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\n"
 
 
