@@ -36,6 +36,20 @@ PERMISSIONS = {
     "ListTopics": "sns:ListTopics",
     "SimulatePrincipalPolicy": "iam:SimulatePrincipalPolicy",
 }
+# What MWAA's execution role has to be allowed for the factory's operator, sensor and alerts; the policy for it is in
+# docs/operations.md. With what the definitions name is asked of IAM: see needs_of_uses and needs_of_definitions.
+ROLE_PERMISSIONS = {
+    "ecs:DescribeTasks",
+    "ecs:ListTasks",
+    "ecs:RunTask",
+    "ecs:StopTask",
+    "ecs:TagResource",
+    "iam:PassRole",
+    "logs:GetLogEvents",
+    "s3:GetObject",
+    "s3:ListBucket",
+    "sns:Publish",
+}
 AT_ONCE = 4  # calls; ECS takes 20 a second of DescribeTaskDefinition, after the first 100
 SHOWN = 5  # names that a template stands for
 TOGETHER = 50  # resources in one question to IAM
@@ -599,7 +613,8 @@ def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple
     problems: Dict[Tuple[str, str, int, int], Problem] = {}
     for need, decision in decisions.items():
         if decision != "allowed":
-            why = "a statement of its policies denies it" if decision == "explicitDeny" else "add it to its policy"
+            more = "add it to its policy; docs/operations.md has one, under Execution role of MWAA"
+            why = "a statement of its policies denies it" if decision == "explicitDeny" else more
             problem = places[need].problem(f"the role '{last(role)}' may not {need.action} on {need.resource}", why)
             problems.setdefault((need.action, problem.path, problem.line, problem.column), problem)
     return list(problems.values())

@@ -287,6 +287,10 @@ def expected(name: str) -> str:
     return (SOURCE / name).read_text(encoding="utf-8").rstrip()
 
 
+def test_the_policy_allows_just_what_is_known_to_be_needed() -> None:
+    assert set(POLICY) == preflight.ROLE_PERMISSIONS  # the tests below find none of it superfluous or missing
+
+
 def test_an_account_that_has_all_that_is_named_is_right(right: Asked) -> None:
     assert right.reports == [""]
     assert right.errors == ""
