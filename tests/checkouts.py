@@ -7,39 +7,71 @@ import sys
 from pathlib import Path
 from typing import Mapping, Optional
 
-from tests.trees import REPOSITORY
+from tests.trees import COMPANY, REPOSITORY
 from tools.setup.environments import Environment, ensure
 
-LEFT_OUT = {".git", ".local", "tests"}
+LEFT_OUT = {".git", ".local"}
+AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
 
 
 def checkout(folder: Path, *environments: Environment, add: Optional[Mapping[Path, str]] = None) -> Path:
     """Copy this checkout as the one commit of a new repository; its environments are the original's.
 
+    The copy has the definitions of ``tests/data/company`` in the place of those that are shipped, and no tests.
     ``add`` are files that the copy has beside, text by path.
     """
+    copy = files_of_the_checkout(folder, "tests")
+    define(copy, COMPANY)
+    for path, text in (add or {}).items():
+        (copy / path).write_text(text, encoding="utf-8")
+    begin(copy, *environments)
+    return copy
+
+
+def shipped_checkout(folder: Path, *environments: Environment) -> Path:
+    """Copy this checkout as it is, tests and shipped definitions too; else as ``checkout`` does."""
+    copy = files_of_the_checkout(folder)
+    begin(copy, *environments)
+    return copy
+
+
+def files_of_the_checkout(folder: Path, *left_out: str) -> Path:
+    """Copy the files to ``folder/checkout``, without what git or a tool keeps there."""
     copy = folder / "checkout"
     copy.mkdir()
     for path in REPOSITORY.iterdir():
-        if path.name in LEFT_OUT or path.name.endswith("_cache"):
+        if path.name in {*LEFT_OUT, *left_out} or path.name.endswith("_cache"):
             continue
         if path.is_dir():
             shutil.copytree(path, copy / path.name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(path, copy / path.name, follow_symlinks=False)
-    for path, text in (add or {}).items():
-        (copy / path).write_text(text, encoding="utf-8")
+    return copy
+
+
+def define(copy: Path, source: Path) -> None:
+    """Replace the definitions of a copy by the configs and pipelines of ``source``."""
+    for file in (copy / "configs").glob("*.yaml"):
+        file.unlink()
+    for file in (source / "configs").glob("*.yaml"):
+        shutil.copy(file, copy / "configs")
+    shutil.rmtree(copy / "dags" / "etl" / "pipelines")
+    shutil.copytree(source / "pipelines", copy / "dags" / "etl" / "pipelines")
+
+
+def begin(copy: Path, *environments: Environment) -> None:
+    """Make the files of a copy the first commit of a repository, with environments ready."""
     for environment in environments:
         lend(environment, copy)
-    author = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
-    for arguments in (
-        ("init", "--quiet"),
-        ("symbolic-ref", "HEAD", "refs/heads/main"),
-        ("add", "--all"),
-        (*author, "commit", "--quiet", "--message=Copy"),
-    ):
+    for arguments in (("init", "--quiet"), ("symbolic-ref", "HEAD", "refs/heads/main")):
         subprocess.run(["git", *arguments], cwd=copy, check=True)
-    return copy
+    commit(copy)
+
+
+def commit(copy: Path) -> None:
+    """Commit all that is in the working tree of a copy."""
+    subprocess.run(["git", "add", "--all"], cwd=copy, check=True)
+    subprocess.run(["git", *AUTHOR, "commit", "--quiet", "--message=Copy"], cwd=copy, check=True)
 
 
 def lend(environment: Environment, copy: Path) -> None:

@@ -9,6 +9,9 @@ from typing import Any, Dict, List, Optional
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 DATA = REPOSITORY / "tests" / "data"
+# Configs and pipelines as a company has them, of which the documentation speaks. A test that wants realistic ones takes
+# these, and not those that this repository ships: anybody may change them.
+COMPANY = DATA / "company"
 
 SMALL = """\
 start_date: 2022-01-01

@@ -1,5 +1,9 @@
-"""The definitions of this repository, as Airflow gets them in each environment."""
+"""The definitions of this repository, whichever they are: what must hold of any, as Airflow gets them everywhere.
 
+This is the only test of what is shipped. It names and counts nothing, so that an ordinary change passes.
+"""
+
+import html
 from pathlib import Path
 from typing import Any
 
@@ -7,12 +11,13 @@ import factory
 import pytest
 
 from tests.trees import REPOSITORY
+from tools import ETL
+from tools.checkout import environments
+from tools.views.rendering import render, render_request, template_names
+from tools.views.schedules import run_at
 
-ROOT = REPOSITORY / "dags" / "etl"
-ENVIRONMENTS = sorted(file.stem for file in (REPOSITORY / "configs").glob("*.yaml"))
 
-
-@pytest.fixture(scope="module", params=ENVIRONMENTS)
+@pytest.fixture(scope="module", params=environments())
 def bag(request: Any) -> Any:
     from airflow.models.dagbag import DagBag
 
@@ -23,24 +28,21 @@ def bag(request: Any) -> Any:
     return found
 
 
-def test_nothing_is_wrong(bag: Any) -> None:
+def test_every_environment_has_its_dags_and_no_problem(bag: Any) -> None:
+    found = factory.load(ETL, bag.environment)
+
+    assert found.problems == []
     assert bag.import_errors == {}
-    assert len(bag.dags) >= 10
+    assert set(bag.dags) == {definition.dag_id for definition in found.definitions}
 
 
-def test_the_first_providers_are_there(bag: Any) -> None:
-    assert {"cwr-big_dag_un", "cwr-big_dag_wcm", "testing-smoke_dag_smoke"} <= set(bag.dags)
+def test_every_task_is_one_of_ecs_or_waits_for_s3(bag: Any) -> None:
+    from airflow.providers.amazon.aws.operators.ecs import EcsOperator
+    from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
 
-
-def test_each_dag_is_that_of_its_path(bag: Any) -> None:
-    for dag_id, dag in bag.dags.items():
-        names = factory.parse_dag_id(dag_id)
-        assert names is not None
-        family, pipeline, provider = names
-        assert (ROOT / "pipelines" / family / f"{pipeline}.yaml").is_file()
-        assert {family, pipeline, provider, bag.environment} <= set(dag.tags)
-        assert len(set(dag.tags)) == len(dag.tags)
-        assert f"dags/etl/pipelines/{family}/{pipeline}.yaml" in dag.doc_md.replace("&#95;", "_")
+    for dag in bag.dags.values():
+        for task in dag.tasks:
+            assert isinstance(task, (EcsOperator, S3KeySensor)), f"{dag.dag_id} {task.task_id}"
 
 
 def test_airflow_can_store_and_show_each_dag(bag: Any) -> None:
@@ -51,40 +53,28 @@ def test_airflow_can_store_and_show_each_dag(bag: Any) -> None:
         stored = SerializedDAG.to_dict(dag)
         SerializedDAG.validate_schema(stored)
         assert SerializedDAG.from_dict(stored).task_ids == dag.task_ids
-        html = str(utils.wrapped_markdown(dag.doc_md))  # type: ignore[no-untyped-call]
+        page = html.unescape(str(utils.wrapped_markdown(dag.doc_md)))  # type: ignore[no-untyped-call]
         for task in dag.tasks:
-            if task.task_id == factory.WAIT_FOR:
-                assert "It waits for s3://" in html
+            assert task.task_id == factory.WAIT_FOR or f"<td>{task.task_id}</td>" in page
+
+
+def test_airflow_renders_every_template_of_which_all_is_known_before_a_run(bag: Any) -> None:
+    """What only a run knows, such as what an earlier task has answered, is left out."""
+    for definition in factory.load(ETL, bag.environment).definitions:
+        run = run_at(definition, None)
+        for task in bag.dags[definition.dag_id].tasks:
+            names = template_names(definition, task.task_id, run)
+            if task.task_id in definition.plan.tasks:
+                left = render_request(definition, task.task_id, run).left
             else:
-                assert f"<td>{task.task_id}</td>" in html
-                assert task.cluster in html
-
-
-def test_templates_have_all_they_name(bag: Any) -> None:
-    from types import SimpleNamespace
-
-    import pendulum
-
-    moment = pendulum.datetime(2022, 1, 5)
-    for dag in bag.dags.values():
-        for task in dag.tasks:
-            context = {
-                "ds": "2022-01-05",
-                "params": {name: param.value for name, param in dict.items(dag.params)},
-                "data_interval_start": moment,
-                "ti": SimpleNamespace(),
-            }
-            task.render_template_fields(context)
-            assert "{{" not in str([getattr(task, field) for field in task.template_fields])
-
-
-def test_schedules_are_off_where_the_environment_says_so(bag: Any) -> None:
-    scheduled = [dag.dag_id for dag in bag.dags.values() if dag.schedule_interval is not None]
-    assert (scheduled == []) == (bag.environment == "development")
+                left = render(task.bucket_key[0], names)[1]
+            assert [reason for reason in left.values() if reason.startswith("fails")] == []
+            if not left:
+                task.render_template_fields({name: names[name] for name in names if name not in ("env", "provider")})
 
 
 def test_what_is_deployed_is_what_is_tested() -> None:
-    assert (ROOT / "configs").resolve() == REPOSITORY / "configs"
+    assert (ETL / "configs").resolve() == REPOSITORY / "configs"
     ignored = REPOSITORY / "dags" / ".airflowignore"
     assert ignored.resolve() == REPOSITORY / ".airflowignore"
 
@@ -94,14 +84,3 @@ def test_the_scheduler_looks_at_the_factory_only() -> None:
 
     files = list_py_file_paths(str(REPOSITORY / "dags"), safe_mode=True, include_examples=False)
     assert [str(Path(file).relative_to(REPOSITORY)) for file in files] == ["dags/etl/factory.py"]
-
-
-def test_the_factory_knows_the_names_that_airflow_has(bag: Any) -> None:
-    from airflow.utils.dates import cron_presets
-    from airflow.utils.trigger_rule import TriggerRule
-
-    rules = TriggerRule.all_triggers()  # type: ignore[no-untyped-call]
-    deprecated = {"dummy", "none_failed_or_skipped"}
-    known = factory.Task.schema()["properties"]["trigger_rule"]["enum"]
-    assert set(known) == rules - deprecated
-    assert set(factory.Cron.presets) == {*cron_presets, "@once"}

@@ -8,8 +8,8 @@ from typing import Dict, NamedTuple
 
 import pytest
 
-from tests.dags.test_definitions import ENVIRONMENTS
-from tests.trees import DATA, REPOSITORY
+from tests.trees import COMPANY, DATA, REPOSITORY, folder_tree
+from tools.checkout import environments
 from tools.setup.environments import AIRFLOW, find_uv
 
 pytestmark = pytest.mark.slow
@@ -19,17 +19,17 @@ pytestmark = pytest.mark.slow
 LEFT_OUT = {"psycopg2", "pycurl"}
 TIMEOUT = 300  # seconds for a command; all of them together take 20
 BAG = """
-import json
+import json, sys
 from airflow.models.dagbag import DagBag
-bag = DagBag("dags", include_examples=False)
+bag = DagBag(sys.argv[1], include_examples=False)
 print(json.dumps([sorted(bag.dags), bag.import_errors]))
 """
 # A task that fails on ECS, and one look of a sensor.
 TRY = """
-import json
+import json, sys
 from unittest.mock import Mock
 from airflow.models.dagbag import DagBag
-bag = DagBag("dags", include_examples=False)
+bag = DagBag(sys.argv[1], include_examples=False)
 load = bag.dags["cwr-big_dag_un"].get_task("load")
 load.reattach, load.awslogs_group, load.hook = False, None, Mock()
 client = load.hook.get_conn.return_value
@@ -77,7 +77,12 @@ def pins(text: str) -> Dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def factory_py(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(folder_tree(tmp_path_factory.mktemp("company"), COMPANY) / "factory.py")
+
+
+@pytest.fixture(scope="module")
+def installed(factory_py: str, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("mwaa")
     image = pins((DATA / "mwaa-2.2.2.txt").read_text(encoding="utf-8"))
     base = [f"{name}=={version}" for name, version in image.items() if name not in LEFT_OUT]
@@ -91,7 +96,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     beside = str(folder / "pydantic")  # the one package that the factory misses in the image
     run(uv, "pip", "install", "--quiet", "--no-deps", "--python", python, "--target", beside, pydantic)
     environ = {"AIRFLOW__ETL__ENVIRONMENT": "staging", "AIRFLOW_HOME": str(folder / "home"), "PYTHONPATH": beside}
-    tried = run(python, "-W", "ignore", "-c", TRY, **environ)
+    tried = run(python, "-W", "ignore", "-c", TRY, factory_py, **environ)
     run(python, "-m", "pip", "install", "--retries", "1", "--requirement", "requirements.txt")
     return Installed(python, before, pins(run(python, "-m", "pip", "freeze", "--all")), tried)
 
@@ -111,13 +116,13 @@ def test_the_packages_fit_together(installed: Installed) -> None:
     assert run(installed.python, "-m", "pip", "check") == "No broken requirements found.\n"
 
 
-@pytest.mark.parametrize("environment", ENVIRONMENTS)
-def test_the_factory_parses_there(installed: Installed, environment: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("environment", environments(COMPANY))
+def test_the_factory_parses_there(installed: Installed, factory_py: str, environment: str, tmp_path: Path) -> None:
     environ = {"AIRFLOW__ETL__ENVIRONMENT": environment, "AIRFLOW_HOME": str(tmp_path)}
-    dags, errors = json.loads(run(installed.python, "-W", "ignore", "-c", BAG, **environ).splitlines()[-1])
+    dags, errors = json.loads(run(installed.python, "-W", "ignore", "-c", BAG, factory_py, **environ).splitlines()[-1])
     assert errors == {}
     assert len(dags) >= 10
-    told = run(installed.python, "dags/etl/factory.py", environment)  # says whether all is well by its exit status
+    told = run(installed.python, factory_py, environment)  # says whether all is well by its exit status
     assert [dag_id for dag_id in dags if f"{dag_id}  dags/etl/" not in told] == []
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Tuple
 
-from tests.trees import REPOSITORY, python
+import pytest
+
+from tests.trees import COMPANY, folder_tree, python
 
 PARSE = """
 import os, socket, subprocess, sys
@@ -34,27 +36,30 @@ print(len(bag.dags))
 """
 
 
-def parse(*probes: str) -> Tuple[int, str, str]:
-    file = REPOSITORY / "dags" / "etl" / "factory.py"
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return folder_tree(tmp_path_factory.mktemp("company"), COMPANY) / "factory.py"
+
+
+def parse(file: Path, *probes: str) -> Tuple[int, str, str]:
     done = python(PARSE, str(file), *probes, environment={"AIRFLOW__ETL__ENVIRONMENT": "staging"})
     return done.returncode, done.stdout, done.stderr
 
 
-def test_parsing_reaches_nothing_outside() -> None:
-    status, output, errors = parse()
+def test_parsing_reaches_nothing_outside(file: Path) -> None:
+    status, output, errors = parse(file)
 
     assert status == 0, errors
     assert int(output.splitlines()[-1]) >= 10
 
 
-def test_the_refusal_would_be_seen() -> None:
+def test_the_refusal_would_be_seen(file: Path) -> None:
     for probe in ("settings.Session()", "settings.engine.connect()", "socket.create_connection(('127.0.0.1', 9))"):
-        assert parse(probe)[0] == 3
+        assert parse(file, probe)[0] == 3
 
 
-def test_parsing_warns_of_nothing_of_ours(tmp_path: Path) -> None:
+def test_parsing_warns_of_nothing_of_ours(file: Path) -> None:
     code = "import sys; from airflow.models.dagbag import DagBag; DagBag(sys.argv[1], include_examples=False)"
-    file = REPOSITORY / "dags" / "etl" / "factory.py"
     done = python(
         "import warnings; warnings.resetwarnings(); warnings.simplefilter('always');" + code,
         str(file),

@@ -11,6 +11,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 import psutil
 import pytest
 
+from tests.trees import COMPANY, folder_tree
+
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "ECS_LOCAL_MARK"  # ./etl run hands variables of this prefix on to all that it starts
 TIMEOUT = 300  # seconds; a run takes some 20 s on two idle cores
@@ -97,6 +99,12 @@ def listening(processes: Iterable[psutil.Process]) -> List[Any]:
         for connection in psutil.net_connections("inet")
         if connection.pid in pids and connection.status == psutil.CONN_LISTEN
     ]
+
+
+@pytest.fixture(scope="session")
+def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A DAGs folder with realistic definitions."""
+    return folder_tree(tmp_path_factory.mktemp("company"), COMPANY).parent
 
 
 @pytest.fixture(scope="module")

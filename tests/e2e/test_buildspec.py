@@ -11,11 +11,12 @@ import yaml
 
 from tests.checkouts import checkout
 from tests.e2e.emulated import REGION, Emulated
-from tests.trees import REPOSITORY
+from tests.trees import COMPANY, REPOSITORY
 from tools.checkout import environments
 from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS
 
 BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(encoding="utf-8"))
+ENVIRONMENTS = environments(COMPANY)
 PHASES = ["install", "pre_build", "build", "post_build"]
 DEFINITION = Path("dags") / "etl" / "pipelines" / "testing" / "smoke.yaml"
 # In the place of this project's own tests, which include this one: what a build does with tests that pass or fail.
@@ -105,7 +106,7 @@ class Project:
 @pytest.fixture(scope="module")
 def emulated() -> Iterator[Emulated]:
     emulated = Emulated()
-    emulated.seed({"region": REGION, "buckets": [bucket(environment) for environment in environments()]})
+    emulated.seed({"region": REGION, "buckets": [bucket(environment) for environment in ENVIRONMENTS]})
     yield emulated
     emulated.end()
 
@@ -120,7 +121,7 @@ def project(repository: Project, emulated: Emulated) -> Project:
     """A project with the main branch checked out, and nothing deployed."""
     repository.git("checkout", "--quiet", "--force", "--detach", repository.first)
     s3 = emulated.client("s3")
-    for environment in environments():
+    for environment in ENVIRONMENTS:
         for key in keys(emulated, environment):
             s3.delete_object(Bucket=bucket(environment), Key=key)
     return repository
@@ -138,14 +139,14 @@ def keys(emulated: Emulated, environment: str) -> Set[str]:
 def deployed(emulated: Emulated) -> Dict[str, str]:
     """The commit in each environment that has one."""
     found = {}
-    for environment in environments():
+    for environment in ENVIRONMENTS:
         if keys(emulated, environment):
             key = {"Bucket": bucket(environment), "Key": "airflow/dags/etl/commit.txt"}
             found[environment] = emulated.client("s3").get_object(**key)["Body"].read().decode().split()[0]
     return found
 
 
-@pytest.mark.parametrize("branch", environments())
+@pytest.mark.parametrize("branch", ENVIRONMENTS)
 def test_a_push_to_the_branch_of_an_environment_is_deployed_to_it(
     project: Project, emulated: Emulated, branch: str
 ) -> None:

@@ -20,7 +20,7 @@ from tests.e2e.emulated import REGION, Emulated
 from tests.trees import DATA, folder_tree, tree
 from tools import ROOT
 from tools.checkout import factory
-from tools.deploying import cloud, lookup, preflight
+from tools.deploying import cloud, lookup, permissions, preflight
 from tools.setup.environments import DEFINITIONS
 
 SOURCE = DATA / "preflight"
@@ -286,6 +286,10 @@ def heads(report: str) -> List[str]:
 
 def expected(name: str) -> str:
     return (SOURCE / name).read_text(encoding="utf-8").rstrip()
+
+
+def test_the_policy_allows_just_what_is_known_to_be_needed() -> None:
+    assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find none of it superfluous or missing
 
 
 def test_an_account_that_has_all_that_is_named_is_right(right: Asked) -> None:

@@ -1,11 +1,14 @@
 """./etl run --trigger: one DAG run, told in text."""
 
 import signal
+from pathlib import Path
 from typing import Dict, List
 
+import factory
 import pytest
 
 from tests.e2e.conftest import Etl
+from tools import ETL
 
 DAG = "cwr-big_dag_un"
 
@@ -13,16 +16,17 @@ DAG = "cwr-big_dag_un"
 class Triggered:
     """Three runs side by side, as nothing of one may touch another."""
 
-    def __init__(self, etls: List[Etl]) -> None:
-        self.success = Etl("run", "--trigger", DAG, AWS_PROFILE="production", AIRFLOW__CORE__DAGS_FOLDER="/elsewhere")
-        self.failure = Etl("run", "--trigger", DAG, ECS_LOCAL_FAIL="cwr-parse:3")
-        self.unknown = Etl("run", "--trigger", "cwr-big_dag_u")
+    def __init__(self, etls: List[Etl], dags: str) -> None:
+        foreign = {"AWS_PROFILE": "production", "AIRFLOW__CORE__DAGS_FOLDER": "/elsewhere"}
+        self.success = Etl("run", "--trigger", DAG, "--dags", dags, **foreign)
+        self.failure = Etl("run", "--trigger", DAG, "--dags", dags, ECS_LOCAL_FAIL="cwr-parse:3")
+        self.unknown = Etl("run", "--trigger", "cwr-big_dag_u", "--dags", dags)
         etls += [self.success, self.failure, self.unknown]
 
 
 @pytest.fixture(scope="module")
-def triggered(etls: List[Etl]) -> Triggered:
-    return Triggered(etls)
+def triggered(etls: List[Etl], company: Path) -> Triggered:
+    return Triggered(etls, str(company))
 
 
 def test_a_run_that_succeeds_exits_with_0_and_tells_each_task(triggered: Triggered) -> None:
@@ -47,8 +51,20 @@ def test_an_unknown_dag_exits_with_2_and_names_the_nearest(triggered: Triggered)
     assert f"there is no DAG 'cwr-big_dag_u'; did you mean {DAG}?" in triggered.unknown.output
 
 
-def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl]) -> None:
-    etl = Etl("run", "--trigger", DAG, ECS_LOCAL_SECONDS="600")
+def test_a_dag_of_this_repository_runs(etls: List[Etl]) -> None:
+    found = factory.load(ETL, "development")  # where ./etl run is, unless told otherwise
+    dag_ids = [definition.dag_id for definition in found.definitions if not definition.settings.wait_for]
+    if not dag_ids:
+        pytest.skip("every DAG of this repository waits for a delivery")
+    etl = Etl("run", "--trigger", dag_ids[0])
+    etls.append(etl)
+
+    assert etl.wait() == 0, etl.output
+    assert f"\n{dag_ids[0]}: success" in etl.output
+
+
+def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl], company: Path) -> None:
+    etl = Etl("run", "--trigger", DAG, "--dags", str(company), ECS_LOCAL_SECONDS="600")
     etls.append(etl)
     etl.read_until("fetch: running")
     assert len(etl.processes()) > 5
@@ -71,9 +87,9 @@ def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl]) -
     ],
 )
 def test_a_setting_that_is_wrong_is_told(
-    arguments: List[str], environ: Dict[str, str], status: int, message: str
+    arguments: List[str], environ: Dict[str, str], status: int, message: str, company: Path
 ) -> None:
-    etl = Etl("run", "--trigger", DAG, *arguments, **environ)
+    etl = Etl("run", "--trigger", DAG, "--dags", str(company), *arguments, **environ)
     assert etl.wait() == status, etl.output
     assert message in etl.output
     assert "Traceback" not in etl.output

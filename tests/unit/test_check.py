@@ -9,7 +9,8 @@ from typing import Callable, Dict, List, NamedTuple
 
 import pytest
 
-from tests.trees import DATA, REPOSITORY, SMALL, python, tree
+from tests.checkouts import checkout as checkout_copy
+from tests.trees import COMPANY, DATA, REPOSITORY, SMALL, folder_tree, python, tree
 from tools import checkout, terminal
 from tools.checks import run_task
 from tools.checks.definitions import select_files
@@ -54,11 +55,12 @@ def problems(answer: Answer) -> List[Dict[str, object]]:
     return found
 
 
-def test_this_repository_is_right_and_airflow_is_not_imported() -> None:
+def test_right_definitions_are_counted_and_airflow_is_not_imported(tmp_path: Path) -> None:
     code = (
-        "import sys; from tools.commands import check; status = check.main([]); print('airflow' in sys.modules, status)"
+        "import pathlib, sys; from tools import checkout; from tools.commands import check;"
+        "checkout.ETL = pathlib.Path(sys.argv[1]); status = check.main([]); print('airflow' in sys.modules, status)"
     )
-    result = python(code, environment={"PYTHONPATH": str(REPOSITORY)})
+    result = python(code, str(folder_tree(tmp_path, COMPANY)), environment={"PYTHONPATH": str(REPOSITORY)})
 
     summary, imported = result.stdout.splitlines()
     assert summary.startswith("no problems in 8 files, 12 DAGs, 2 environments"), result.stdout + result.stderr
@@ -66,10 +68,11 @@ def test_this_repository_is_right_and_airflow_is_not_imported() -> None:
 
 
 def test_it_runs_from_any_folder(tmp_path: Path) -> None:
+    copy = checkout_copy(tmp_path)
     result = subprocess.run(
         [sys.executable, "-m", "tools.commands.check", "cwr/big.yaml"],
-        cwd=REPOSITORY,
-        env={**os.environ, "ETL_FOLDER": str(REPOSITORY / "dags" / "etl" / "pipelines")},
+        cwd=copy,
+        env={**os.environ, "ETL_FOLDER": str(copy / "dags" / "etl" / "pipelines")},
         capture_output=True,
         text=True,
     )
@@ -182,11 +185,12 @@ def test_a_request_that_botocore_would_refuse_is_told(checked: Checker, monkeypa
 
 
 @pytest.mark.parametrize("path", ["configs", "dags/etl/configs", "dags/etl/configs/../configs/staging.yaml"])
-def test_the_environments_are_found_by_their_link_too(path: str) -> None:
-    selected = select_files(checkout.ETL, [str(REPOSITORY / path)])
+def test_the_environments_are_found_by_their_link_too(path: str, tmp_path: Path) -> None:
+    copy = checkout_copy(tmp_path)
+    selected = select_files(copy / "dags" / "etl", [str(copy / path)])
 
     assert selected is not None
-    assert {file.parent for file in selected} == {checkout.ETL / "configs"}
+    assert {file.parent for file in selected} == {copy / "dags" / "etl" / "configs"}
 
 
 @pytest.mark.parametrize(
@@ -268,7 +272,7 @@ print((time.process_time() - read) / (read - start), int(re.search(r"VmHWM:\\s+(
 
 @pytest.mark.slow
 def test_a_thousand_dags_take_at_most_twice_as_long_as_reading_their_yaml(tmp_path: Path) -> None:
-    text = (REPOSITORY / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml").read_text()
+    text = (COMPANY / "pipelines" / "cwr" / "big.yaml").read_text()
     above, _, _ = text.partition("providers:")
     provider = (
         "  p{0}:\n    variables: {{territory: t{0}}}\n"
@@ -276,7 +280,7 @@ def test_a_thousand_dags_take_at_most_twice_as_long_as_reading_their_yaml(tmp_pa
     )
     providers = "providers:\n" + "".join(provider.format(number) for number in range(5))
     pipelines = {f"cwr/p{n}.yaml": above.replace("cwr-", f"cwr{n}-") + providers for n in range(200)}
-    root = tree(tmp_path, pipelines, configs=REPOSITORY / "configs")
+    root = tree(tmp_path, pipelines, configs=COMPANY / "configs")
 
     result = python(COST, str(root), environment={"PYTHONPATH": str(REPOSITORY)})
 

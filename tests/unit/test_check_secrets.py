@@ -8,7 +8,7 @@ from typing import List
 
 import pytest
 
-from tests.trees import DATA, REPOSITORY, tree
+from tests.trees import COMPANY, DATA, tree
 from tools import checkout
 from tools.checks.credentials import find_credentials, pieces
 from tools.commands import check
@@ -101,8 +101,8 @@ def test_ordinary_text_is_no_credential(text: str) -> None:
     assert find_credentials(f"      INPUT: {text}  # as it was") == []
 
 
-def test_no_definition_of_this_repository_has_one() -> None:
-    files = [*REPOSITORY.glob("dags/etl/pipelines/*/*.yaml"), *REPOSITORY.glob("configs/*.yaml")]
+def test_no_definition_of_a_company_has_one() -> None:
+    files = [*COMPANY.glob("pipelines/*/*.yaml"), *COMPANY.glob("configs/*.yaml")]
     examples = [file for file in DATA.glob("bad/*.yaml") if not file.stem.startswith("secret")]
 
     assert len(files) >= 8

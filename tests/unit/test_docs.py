@@ -8,7 +8,7 @@ import pytest
 
 from tests.checkouts import checkout, run
 from tests.documents import DOCS, Block, blocks
-from tests.trees import REPOSITORY, tree
+from tests.trees import COMPANY, REPOSITORY, tree
 from tools import ETL
 from tools.checkout import environments, factory
 from tools.generated import reference
@@ -20,9 +20,9 @@ EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
 
 
 def problems(folder: Path, text: str) -> List[factory.Problem]:
-    """What the factory finds wrong with a definition, in the environments of this checkout."""
-    root = tree(folder, {"cwr/example.yaml": text}, configs=REPOSITORY / "configs")
-    return sorted({problem for name in environments() for problem in factory.load(root, name).problems})
+    """What the factory finds wrong with a definition, in the environments that the documentation speaks of."""
+    root = tree(folder, {"cwr/example.yaml": text}, configs=COMPANY / "configs")
+    return sorted({problem for name in environments(root) for problem in factory.load(root, name).problems})
 
 
 def report_of(example: Block) -> str:

@@ -7,13 +7,13 @@ from typing import Iterator, List, Tuple
 import pytest
 
 from tests.checkouts import checkout, run
-from tests.trees import REPOSITORY
+from tests.trees import COMPANY
 from tools.checkout import factory
 from tools.commands import new
 from tools.generated import entries, files
 from tools.setup.environments import DEFINITIONS
 
-DEFINED = sorted(REPOSITORY.glob("dags/etl/pipelines/*/*.yaml"))
+DEFINED = sorted(COMPANY.glob("pipelines/*/*.yaml"))
 MINIMAL = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\n"
 
 

@@ -13,12 +13,12 @@ from typing import Any, Dict, List, Set
 import botocore.session
 import pytest
 
+from tests.checkouts import checkout
 from tests.documents import DOCS, blocks
-from tests.trees import REPOSITORY
-from tools import ETL
+from tests.trees import COMPANY
 from tools.checkout import environments, factory
 from tools.commands import deploy
-from tools.deploying import bucket, lookup, sources
+from tools.deploying import bucket, lookup, permissions, sources
 
 # What IAM knows beside the operations of the APIs.
 PERMISSIONS = {
@@ -30,6 +30,12 @@ PERMISSIONS = {
 }
 MWAA, CODEBUILD, PREFLIGHT = "Execution role of MWAA", "CodeBuild that deploys", "Preflight"
 BUCKET = "arn:aws:s3:::vm-data-provisioning-staging"
+
+
+@pytest.fixture(scope="module")
+def etl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkout with the definitions that the page speaks of."""
+    return checkout(tmp_path_factory.mktemp("company")) / "dags" / "etl"
 
 
 def statements(heading: str) -> List[Dict[str, Any]]:
@@ -68,13 +74,12 @@ def test_a_policy_allows_what_there_is(heading: str) -> None:
 
 
 def test_mwaa_may_do_what_the_operator_does() -> None:
-    """The preflight asks IAM for each of these."""
-    source = (REPOSITORY / "tools" / "deploying" / "permissions.py").read_text(encoding="utf-8")
-    assert actions(MWAA) == set(re.findall(r'Need\("(\w+:\w+)"', source))
+    """The preflight asks IAM for each of these, with what the definitions of an environment name."""
+    assert actions(MWAA) == permissions.ROLE_PERMISSIONS
 
 
-def test_mwaa_may_do_it_with_all_that_staging_names() -> None:
-    environment: Any = factory.read_context(ETL, "staging").environment
+def test_mwaa_may_do_it_with_all_that_staging_names(etl: Path) -> None:
+    environment: Any = factory.read_context(etl, "staging").environment
     region, account = environment.region, environment.variables["account"]
     ecs = f"arn:aws:ecs:{region}:{account}"
     conditions = [
@@ -88,7 +93,7 @@ def test_mwaa_may_do_it_with_all_that_staging_names() -> None:
         assert is_allowed(MWAA, "logs:GetLogEvents", f"arn:aws:logs:{region}:{account}:{stream}")
     assert is_allowed(MWAA, "ecs:RunTask", f"{ecs}:task-definition/cwr-fetch:1")
     assert is_allowed(MWAA, "sns:Publish", environment.alerts.sns_topic_arn)
-    for definition in factory.load(ETL, "staging").definitions:
+    for definition in factory.load(etl, "staging").definitions:
         wait_for: Any = definition.settings.wait_for
         if wait_for:
             key = wait_for.s3.split("}}/", 1)[1]
@@ -96,9 +101,9 @@ def test_mwaa_may_do_it_with_all_that_staging_names() -> None:
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
-def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str) -> None:
+def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str, etl: Path) -> None:
     target = bucket.Target("staging", "etl", "eu-west-1")
-    for key in sources.sources(ETL, target):
+    for key in sources.sources(etl, target):
         assert is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
     for key in ("airflow/dags/other_team/x.py", "airflow/dags/etl_2/x", "airflow/plugins/plugins.zip", "ddex/1.xml"):
         assert not is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
@@ -127,7 +132,7 @@ def test_the_commands_of_deploying_are_taken() -> None:
     commands = [shlex.split(re.sub(r"<.*?>", "x", line), comments=True) for line in lines if "./etl deploy" in line]
     assert len(commands) > 5
     for command in commands:
-        assert deploy.parse(command[2:]).environment in environments()
+        assert deploy.parse(command[2:]).environment in environments(COMPANY)
 
 
 def test_the_commands_for_mwaa_are_airflows() -> None:
@@ -140,7 +145,7 @@ def test_the_commands_for_mwaa_are_airflows() -> None:
         get_parser().parse_args(shlex.split(" ".join(command)))  # which exits where it takes exception
 
 
-def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(tmp_path: Path) -> None:
+def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(etl: Path, tmp_path: Path) -> None:
     answer = {key: base64.b64encode(text.encode()).decode() for key, text in (("stderr", ""), ("stdout", "Created"))}
     programs = {
         "aws": "printf 'host\\ttoken\\n'",
@@ -164,5 +169,5 @@ def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(tmp_path: Path) -
     conf = json.loads(typed[typed.index("--conf") + 1])
     (shown,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
     assert conf == json.loads(shown)
-    definitions = {definition.dag_id: definition for definition in factory.load(ETL, "staging").definitions}
+    definitions = {definition.dag_id: definition for definition in factory.load(etl, "staging").definitions}
     assert factory.check_typed(definitions[typed[2]].settings.the_params, conf) == conf

@@ -12,7 +12,7 @@ import pendulum
 import pytest
 import yaml
 
-from tests.trees import REPOSITORY, tree
+from tests.trees import COMPANY, REPOSITORY, folder_tree, tree
 from tools.checkout import factory
 from tools.commands import show
 from tools.views import effective, rendering, schedules
@@ -388,10 +388,12 @@ def test_a_wrong_date_is_wrong_use(etl: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_it_runs_anywhere_and_without_airflow(tmp_path: Path) -> None:
-    code = "import sys; from tools.commands import plan, show; show.main(['testing-smoke_dag_smoke'])"
-    code += "; print('airflow' in sys.modules)"
+    code = (
+        "import pathlib, sys; from tools.commands import plan, show;"
+        "show.main(['testing-smoke_dag_smoke'], pathlib.Path(sys.argv[1])); print('airflow' in sys.modules)"
+    )
     done = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code, str(folder_tree(tmp_path, COMPANY))],
         cwd=str(tmp_path),
         env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
         stdout=subprocess.PIPE,

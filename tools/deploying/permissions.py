@@ -12,6 +12,20 @@ from tools.deploying.lookup import PERMISSIONS, REFUSED, Denied, Missing, answer
 from tools.deploying.named import Place, Thing, Use, delivery, names_of_definitions, names_of_uses
 
 Problem = factory.Problem
+# What MWAA's execution role has to be allowed for the operator, the sensor and the alerts; docs/operations.md has the
+# policy. IAM is asked for it with what the definitions name: see needs_of_uses and needs_of_definitions.
+ROLE_PERMISSIONS = {
+    "ecs:DescribeTasks",
+    "ecs:ListTasks",
+    "ecs:RunTask",
+    "ecs:StopTask",
+    "ecs:TagResource",
+    "iam:PassRole",
+    "logs:GetLogEvents",
+    "s3:GetObject",
+    "s3:ListBucket",
+    "sns:Publish",
+}
 MAX_RESOURCES = 50  # resources in one question to IAM
 TASKS = "ecs-tasks.amazonaws.com"  # what a role of a task has to trust
 SOME_ID = "0" * 32  # of an ECS task
@@ -111,7 +125,8 @@ def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple
     problems: Dict[Tuple[str, str, int, int], Problem] = {}
     for need, decision in decisions.items():
         if decision != "allowed":
-            why = "a statement of its policies denies it" if decision == "explicitDeny" else "add it to its policy"
+            more = "add it to its policy; docs/operations.md has one, under Execution role of MWAA"
+            why = "a statement of its policies denies it" if decision == "explicitDeny" else more
             problem = places[need].problem(f"the role '{last(role)}' may not {need.action} on {need.resource}", why)
             problems.setdefault((need.action, problem.path, problem.line, problem.column), problem)
     return list(problems.values())

@@ -11,7 +11,7 @@ import psutil
 import yaml
 from hypothesis import HealthCheck, Verbosity, given, seed, settings
 
-from tools import ETL, ROOT
+from tools import ROOT
 from tools.fuzzing import mutations, properties, valid
 from tools.fuzzing.properties import Folder
 from tools.fuzzing.valid import World
@@ -54,8 +54,9 @@ PROPERTIES: Dict[str, Property] = {
 
 
 def corpus() -> List[bytes]:
-    """Return the texts that accidents happen to: the definitions of this checkout, and every known mistake."""
-    files = [*ETL.glob("pipelines/*/*.yaml"), *(ROOT / "tests" / "data").glob("*/*.yaml")]
+    """Return the texts that accidents happen to: realistic definitions, and every known mistake."""
+    data = ROOT / "tests" / "data"
+    files = [*data.glob("company/pipelines/*/*.yaml"), *data.glob("*/*.yaml")]
     return [file.read_bytes() for file in sorted(files)]
 
 

@@ -23,6 +23,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.e2e.conftest import Etl
+from tests.trees import COMPANY, folder_tree
 from tools import ROOT
 from tools.local import engine
 from tools.local.servers import free_port
@@ -146,10 +147,10 @@ class Site:
 
 @pytest.fixture(scope="package")
 def site() -> Iterator[Site]:
-    """Airflow with a copy of this checkout's DAGs folder, and a pipeline of the tests' own."""
+    """Airflow with realistic definitions, and a pipeline that is triggered in every way."""
     with tempfile.TemporaryDirectory(prefix="etl-") as folder:
-        dags = Path(folder) / "dags"
-        shutil.copytree(str(ROOT / "dags"), str(dags), ignore=shutil.ignore_patterns("__pycache__"))
+        dags = folder_tree(Path(folder), COMPANY).parent
+        shutil.copy(str(ROOT / ".airflowignore"), str(dags))
         (dags / "etl" / "pipelines" / "testing" / "typed.yaml").write_text(TYPED)
         arguments = ["--dags", str(dags), "--environment", ENVIRONMENT, "--port", str(free_port())]
         etl = Etl("run", *arguments, ECS_LOCAL_SECONDS="0.1")

@@ -1,0 +1,85 @@
+"""Whoever adds, changes or removes definitions as the documentation shows can deploy: the build's own tests pass."""
+
+import re
+from pathlib import Path
+from typing import Any, Dict, List, Set
+
+import pytest
+import yaml
+
+from tests.checkouts import commit, run, shipped_checkout
+from tests.trees import REPOSITORY
+from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS
+
+BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(encoding="utf-8"))
+# Those of docs/adding-a-provider.md.
+FAMILY, PIPELINE, PROVIDER, OTHER = "radio", "plays", "sony", "acme"
+
+
+def pipelines(copy: Path) -> List[Path]:
+    return sorted((copy / "dags" / "etl" / "pipelines").glob("*/*.yaml"))
+
+
+def free(name: str, taken: List[str]) -> str:
+    """Return the name, or one like it, as somebody may have done just this for good."""
+    return name if name not in taken else free(f"{name}_2", taken)
+
+
+def etl(copy: Path, *arguments: str) -> None:
+    done = run(copy, "./etl", *arguments)
+    assert done.returncode == 0, f"./etl {' '.join(arguments)}\n{done.stdout}"
+
+
+def add_provider(copy: Path, file: Path, name: str) -> None:
+    """Add a provider with the variables that every provider of the pipeline has, as its templates may want them."""
+    providers: Dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")).get("providers") or {}
+    given = [(provider or {}).get("variables") or {} for provider in providers.values()]
+    wanted: Set[str] = set(given[0]).intersection(*given) if given else set()
+    variables = [f"--variable={variable}={given[0][variable]}" for variable in sorted(wanted)]
+    etl(copy, "new", "provider", f"{file.parent.name}/{file.stem}", free(name, list(providers)), *variables)
+
+
+def remove_first_provider(file: Path) -> None:
+    """Delete the lines of a pipeline's first provider, if it has others."""
+    text = file.read_text(encoding="utf-8")
+    top = {key.value: value for key, value in yaml.compose(text).value}
+    first, *others = (key.start_mark.index for key, _ in top["providers"].value)
+    if others:
+        file.write_text(text[:first] + text[others[0] :], encoding="utf-8")
+
+
+def change_schedule(file: Path) -> None:
+    """Run a pipeline at another time, if it has one."""
+    text = file.read_text(encoding="utf-8")
+    file.write_text(re.sub('^schedule: ".*?"', 'schedule: "17 4 * * *"', text, flags=re.MULTILINE), encoding="utf-8")
+
+
+def selection() -> str:
+    """Return the command with which a build runs the tests."""
+    (command,) = (line for line in BUILDSPEC["phases"]["build"]["commands"] if line.startswith("./etl test"))
+    return str(command)
+
+
+@pytest.mark.slow
+def test_a_build_passes_after_an_ordinary_change(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    copy = shipped_checkout(tmp_path, DEFINITIONS, AIRFLOW, AWS)
+    shipped = pipelines(copy)
+
+    for file in shipped:
+        add_provider(copy, file, PROVIDER)
+        remove_first_provider(file)
+        change_schedule(file)
+    for file in shipped[-1:]:
+        file.unlink()
+    name = free(PIPELINE, [file.stem for file in shipped if file.parent.name == FAMILY])
+    etl(copy, "new", "pipeline", f"{FAMILY}/{name}")
+    for provider in (PROVIDER, OTHER):
+        etl(copy, "new", "provider", f"{FAMILY}/{name}", provider)
+    etl(copy, "check")
+    commit(copy)
+
+    # This test is none of those that a build runs; should it become one, it must not run itself.
+    done = run(copy, "sh", "-c", f"{selection()} --exitfirst --deselect {request.node.nodeid}")
+
+    assert done.returncode == 0, done.stdout
+    assert re.search(r"^=* ?\d+ passed", done.stdout, re.MULTILINE)
