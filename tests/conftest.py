@@ -7,6 +7,8 @@ from typing import List
 
 import pytest
 
+from tests.goldens import DATA, Golden, Goldens
+
 TESTS = Path(__file__).resolve().parent
 
 # Before anything imports Airflow, which reads these and writes to its home then.
@@ -19,6 +21,24 @@ os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(TESTS.parent / ".local" / "hypo
 # What runs in a shell's background ignores Ctrl-C, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that accepts new golden reports."""
+    words = "write the golden reports (tests/data/**.txt) anew that differ, after showing the diff of each"
+    parser.getgroup("etl").addoption("--accept", action="store_true", help=words)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the goldens of the run."""
+    config.pluginmanager.register(Goldens(DATA, config.getoption("--accept")), "goldens")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Golden:
+    """Return the golden report that the test is marked with."""
+    goldens: Goldens = request.config.pluginmanager.get_plugin("goldens")
+    return goldens.of(request.node)
 
 
 def pytest_collection_modifyitems(items: List[pytest.Item]) -> None:

@@ -2,7 +2,9 @@
 
 import os
 import shutil
+import signal
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator
@@ -118,8 +120,8 @@ def test_a_mistake_costs_no_more_than_its_file(case: Path, root: Path) -> None:
     bag = dag_bag(root)
 
     assert set(bag.dags) >= HEALTHY
-    report = case.with_suffix(".txt").read_text().rstrip("\n")
-    assert import_error(bag).partition("\n\n")[2].replace("\n\n", "\n") == report
+    _, *problems = import_error(bag).split("\n\n")
+    assert problems == [str(problem) for problem in factory.load(root, "development").problems] != []
 
 
 def test_a_bad_provider_costs_that_provider(root: Path) -> None:
@@ -133,32 +135,45 @@ def test_a_bad_provider_costs_that_provider(root: Path) -> None:
     assert import_error(bag).startswith("3 problems in the definitions:")
 
 
+def have_a_bug() -> None:
+    raise RuntimeError("a bug")
+
+
+@contextmanager
+def before_opening(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], Any]) -> Iterator[None]:
+    """Have something happen amidst the parse: when it opens the file of that name."""
+    real, acts = os.open, []
+
+    def opened(path: Any, *more: Any, **named: Any) -> int:
+        if os.path.basename(str(path)) == name:
+            acts.append(path)
+            act()
+        return real(path, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", opened)
+        yield
+    assert acts
+
+
 def test_an_error_of_the_factory_itself_costs_that_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = (root / "factory.py").read_text()
-    broken = source.replace(
-        "        document = read_document(root, file)\n        pipeline,",
-        "        if file.stem == 'case':\n            raise RuntimeError('a bug')\n"
-        "        document = read_document(root, file)\n        pipeline,",
-    )
-    assert broken != source
-    (root / "factory.py").write_text(broken)
     (root / "pipelines" / "cwr" / "case.yaml").write_text(SMALL)
 
-    bag = dag_bag(root)
+    with before_opening(monkeypatch, "case.yaml", have_a_bug):
+        bag = dag_bag(root)
 
     assert set(bag.dags) == HEALTHY
     assert "case.yaml:1:1: the factory failed: RuntimeError: a bug" in import_error(bag)
 
 
-def test_the_import_timeout_is_airflows_to_tell(root: Path) -> None:
-    source = (root / "factory.py").read_text()
-    # The alarm that Airflow sets comes here: by the clock it may come amidst a library that swallows every exception.
-    slow = "import signal\n    os.kill(os.getpid(), signal.SIGALRM)\n    time.sleep(5)"
-    late = source.replace("def read_document(", f"def read_document(*_):\n    {slow}\n\n\ndef _(", 1)
-    assert late != source
-    (root / "factory.py").write_text(late)
+def test_the_import_timeout_is_airflows_to_tell(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take_long() -> None:
+        # Airflow's alarm comes here: by the clock it may come amidst a library that swallows every exception.
+        os.kill(os.getpid(), signal.SIGALRM)
+        time.sleep(5)
 
-    bag = dag_bag(root)
+    with before_opening(monkeypatch, "works.yaml", take_long):
+        bag = dag_bag(root)
 
     assert not bag.dags
     assert "DagBag import timeout" in import_error(bag)
@@ -262,14 +277,8 @@ def test_an_error_before_anything_is_read_is_told(root: Path, monkeypatch: pytes
     assert "the factory failed: ZeroDivisionError: division by zero" in import_error(dag_bag(root))
 
 
-def test_an_error_outside_of_any_file_is_told_and_leaves_nothing(root: Path) -> None:
-    source = (root / "factory.py").read_text()
-    broken = source.replace(
-        "        context = read_context(", "        raise RuntimeError('a bug')\n        context = read_context("
-    )
-    assert broken != source
-    (root / "factory.py").write_text(broken)
-
-    error = import_error(dag_bag(root))
+def test_an_error_outside_of_any_file_is_told_and_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with before_opening(monkeypatch, "development.yaml", have_a_bug):
+        error = import_error(dag_bag(root))
 
     assert "the factory failed: RuntimeError: a bug" in error

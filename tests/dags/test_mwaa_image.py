@@ -84,7 +84,7 @@ def factory_py(tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def installed(factory_py: str, tmp_path_factory: pytest.TempPathFactory) -> Installed:
     folder = tmp_path_factory.mktemp("mwaa")
-    image = pins((DATA / "mwaa-2.2.2.txt").read_text(encoding="utf-8"))
+    image = pins((DATA / "mwaa-2.2.2.freeze").read_text(encoding="utf-8"))
     base = [f"{name}=={version}" for name, version in image.items() if name not in LEFT_OUT]
     python = str(folder / "bin" / "python")
     uv = find_uv()  # it takes 2 s for what takes pip a minute

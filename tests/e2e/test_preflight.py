@@ -14,9 +14,11 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests import goldens
 from tests.documents import blocks
 from tests.e2e.agent import Agent
 from tests.e2e.emulated import REGION, Emulated
+from tests.goldens import Golden
 from tests.trees import DATA, folder_tree, tree
 from tools import ROOT
 from tools.checkout import factory
@@ -284,10 +286,6 @@ def heads(report: str) -> List[str]:
     return [line for line in report.splitlines() if line.endswith("[preflight]")]
 
 
-def expected(name: str) -> str:
-    return (SOURCE / name).read_text(encoding="utf-8").rstrip()
-
-
 def test_the_policy_allows_just_what_is_known_to_be_needed() -> None:
     assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find none of it superfluous or missing
 
@@ -297,11 +295,13 @@ def test_an_account_that_has_all_that_is_named_is_right(right: Asked) -> None:
     assert right.errors == ""
 
 
-def test_what_is_missing_or_does_not_fit_is_told_once_where_it_is_named(wrong: Asked) -> None:
-    assert wrong.reports == [expected("wrong.txt")]
+@goldens.at("preflight/wrong.txt")
+def test_what_is_missing_or_does_not_fit_is_told_once_where_it_is_named(wrong: Asked, golden: Golden) -> None:
+    (report,) = wrong.reports
+    golden.check(f"{report}\n")
 
 
-def test_a_person_is_told_by_deploy(account: Account, tmp_path: Path) -> None:
+def test_a_person_is_told_by_deploy(account: Account, wrong: Asked, tmp_path: Path) -> None:
     done = account.deploy(tmp_path / "right", "right", "--role", AIRFLOW)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("no problems in ")
@@ -309,7 +309,7 @@ def test_a_person_is_told_by_deploy(account: Account, tmp_path: Path) -> None:
     done = account.deploy(tmp_path / "wrong", "wrong")
     report, _, summary = account.with_our_ids(done.stdout).rpartition("\n\n")
     assert done.returncode == 1
-    assert report == expected("wrong.txt")
+    assert [report] == wrong.reports
     assert summary.startswith(f"{len(heads(report))} problems in ")
 
 
@@ -343,13 +343,14 @@ def test_what_a_policy_denies_is_told_as_such(lacking: Dict[str, str]) -> None:
     assert lacking["denied"].endswith("= a statement of its policies denies it")
 
 
-def test_what_the_credentials_may_not_look_at_is_told_once(account: Account) -> None:
+@goldens.at("preflight/refused.txt")
+def test_what_the_credentials_may_not_look_at_is_told_once(account: Account, golden: Golden) -> None:
     with account.refusing(REFUSALS):
-        refused = account.ask("right", AIRFLOW)
-    assert refused.reports == [expected("refused.txt")]
+        (refused,) = account.ask("right", AIRFLOW).reports
+    golden.check(f"{refused}\n")
     with account.refusing({"GetRole": "AccessDenied"}):
         (report,) = account.ask("right", AIRFLOW).reports
-    assert heads(report) == heads(expected("refused.txt"))[-1:]
+    assert heads(report) == heads(refused)[-1:]
 
 
 def test_what_the_credentials_may_look_at_is_told_all_the_same(account: Account, wrong: Asked) -> None:
@@ -363,11 +364,11 @@ def test_what_the_credentials_may_look_at_is_told_all_the_same(account: Account,
     assert [head for head in there if head not in told] == [head for head in there if " cluster '" in head]
 
 
-def test_credentials_that_may_not_simulate_still_see_the_rest(account: Account) -> None:
+def test_credentials_that_may_not_simulate_still_see_the_rest(account: Account, wrong: Asked) -> None:
     with account.refusing({"SimulatePrincipalPolicy": "AccessDenied"}):
         (report,) = account.ask("wrong", AIRFLOW).reports
     message = "dags/etl/configs/wrong.yaml:2:1: what the role 'airflow' may do cannot be looked at [preflight]"
-    assert heads(report) == [message, *heads(expected("wrong.txt"))]
+    assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
 def test_credentials_that_may_not_list_cost_only_the_hints(account: Account, wrong: Asked) -> None:
@@ -406,12 +407,12 @@ def test_a_thousand_dags_are_asked_for_in_as_many_calls_as_one(account: Account,
     assert Counter(asked.calls) == Counter(right.calls)
 
 
-def test_a_role_that_is_not_there_is_told_beside_the_rest(account: Account) -> None:
+def test_a_role_that_is_not_there_is_told_beside_the_rest(account: Account, wrong: Asked) -> None:
     nobody = ROLE.format("nobody")
     (report,) = account.ask("wrong", nobody).reports
     told = "there is no role '{}', so that what Airflow may do was not looked at"
     message = f"dags/etl/configs/wrong.yaml:2:1: {told.format(nobody)} [preflight]"
-    assert heads(report) == [message, *heads(expected("wrong.txt"))]
+    assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
 def test_nothing_is_told_without_credentials(account: Account) -> None:
@@ -470,6 +471,6 @@ def test_what_is_wrong_with_the_definitions_is_told_without_asking(account: Acco
     assert preflight.preflight(etl, "right") == factory.load(etl, "right").problems != []
 
 
-def test_the_example_of_the_documentation_is_one() -> None:
+def test_the_example_of_the_documentation_is_one(wrong: Asked) -> None:
     (example,) = (block.text for block in blocks("rules.md", "text") if block.heading == "preflight")
-    assert example in expected("wrong.txt") + "\n"
+    assert example in wrong.reports[0] + "\n"

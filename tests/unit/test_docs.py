@@ -8,8 +8,7 @@ import pytest
 
 from tests.checkouts import checkout, run
 from tests.documents import DOCS, Block, blocks
-from tests.trees import COMPANY, REPOSITORY, tree
-from tools import ETL
+from tests.trees import COMPANY, DATA, REPOSITORY, tree
 from tools.checkout import environments, factory
 from tools.generated import reference
 from tools.setup.environments import DEFINITIONS
@@ -48,11 +47,12 @@ def test_the_smallest_pipeline_is_one(tmp_path: Path) -> None:
     assert problems(tmp_path, blocks("definitions.md", "yaml")[0].text) == []
 
 
-def test_there_is_a_rule_for_every_problem_with_a_bad_and_a_good_example() -> None:
+def test_there_is_a_rule_for_every_problem_with_a_bad_and_a_good_example(tmp_path: Path) -> None:
     shown = {(block.heading, block.word) for block in EXAMPLES}
     assert shown == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
-    named = re.findall(r'"(\w+)"', (ETL / "factory.py").read_text(encoding="utf-8"))
-    assert set(named) & RULES == RULES - {"removed"}
+    bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
+    told = {problem.rule for problem in factory.load(tree(tmp_path, bad), "development").problems}
+    assert told == RULES - {"removed"}
 
 
 @pytest.mark.parametrize(

@@ -5,18 +5,20 @@ from pathlib import Path
 import factory
 import pytest
 
-from tests.trees import DATA, SMALL, stem, tree
+from tests import goldens
+from tests.goldens import Golden
+from tests.trees import DATA, SMALL, tree
 
-BAD = sorted((DATA / "bad").glob("*.yaml"))
+BAD = goldens.cases("bad/*.yaml")
 
 
-@pytest.mark.parametrize("case", BAD, ids=stem)
-def test_a_mistake_is_reported_where_and_as_it_is(case: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("case", BAD)
+def test_a_mistake_is_reported_where_and_as_it_is(case: Path, golden: Golden, tmp_path: Path) -> None:
     root = tree(tmp_path, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
 
     found = factory.load(root, "development")
 
-    assert "\n".join(map(str, found.problems)) + "\n" == case.with_suffix(".txt").read_text(encoding="utf-8")
+    golden.check("\n".join(map(str, found.problems)) + "\n")
 
 
 def test_there_are_at_least_eighty_mistakes() -> None:

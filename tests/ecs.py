@@ -1,0 +1,96 @@
+"""An ECS that answers as a test needs it, and runs whose tasks are executed as by a worker."""
+
+import logging
+from typing import Any, Callable, Dict, List, Optional
+from unittest.mock import Mock
+
+import pendulum
+from botocore.exceptions import (
+    ClientError,
+)
+
+ARN = "arn:aws:ecs:eu-west-1:000000000000:task/etl/d8c67b3cac87"
+
+
+OTHER_ARN = "arn:aws:ecs:eu-west-1:000000000000:task/etl/0123456789ab"
+
+
+WELL = [{"name": "loader", "lastStatus": "STOPPED", "exitCode": 0}]
+
+
+BADLY = [{"name": "loader", "lastStatus": "STOPPED", "exitCode": 1}]
+
+
+def started(arn: str = ARN) -> Dict[str, Any]:
+    return {"tasks": [{"taskArn": arn}], "failures": []}
+
+
+def refused(reason: str) -> Dict[str, Any]:
+    return {"tasks": [], "failures": [{"arn": "container-instance", "reason": reason}]}
+
+
+def described(containers: Optional[List[Dict[str, Any]]] = None, **task: Any) -> Dict[str, Any]:
+    """An answer of DescribeTasks: a task that has stopped, unless told."""
+    stopped = {"lastStatus": "STOPPED", "desiredStatus": "STOPPED", "stopCode": "EssentialContainerExited"}
+    return {"tasks": [{**stopped, "containers": WELL if containers is None else containers, **task}], "failures": []}
+
+
+def client_error(code: str, operation: str = "RunTask", message: str = "no", status: int = 400) -> ClientError:
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(answer, operation)
+
+
+Operator = Callable[..., Any]
+
+
+PIPELINE = """\
+start_date: 2022-01-01
+params:
+  full: {type: boolean, default: false}
+  day: {type: string, format: date, default: "2022-01-01"}
+tasks:
+  load:
+    task_definition: loader
+    command: [load, "{{ params.full }}", "{{ params.day }}"]
+    cluster: default
+wait_for: {s3: "s3://bucket/{{ provider.name }}/*.xml", timeout: 2h}
+providers:
+  un: {}
+"""
+
+
+class Runs:
+    """DAG runs whose task ``load`` can be executed as by a worker, try by try."""
+
+    def __init__(self, dag: Any, client: Any, log: logging.Logger) -> None:
+        self.dag, self.client, self.log = dag, client, log
+        self.created = 0
+
+    def create(self, conf: Any = None, task_id: str = "load", start_date: Any = None) -> Any:
+        """Give a task instance of a new run."""
+        from airflow.models import TaskInstance
+        from airflow.utils.state import DagRunState
+        from airflow.utils.types import DagRunType
+
+        self.created += 1
+        moment = pendulum.now("UTC")
+        run = self.dag.create_dagrun(
+            run_id=f"manual__{moment.isoformat()}",
+            run_type=DagRunType.MANUAL,
+            execution_date=moment,
+            data_interval=(moment, moment),
+            state=DagRunState.RUNNING,
+            conf=conf,
+            start_date=start_date,
+        )
+        return TaskInstance(self.dag.get_task(task_id), run_id=run.run_id)
+
+    def attempt(self, instance: Any) -> Any:
+        """Execute the task as a new worker does: nothing but the database remembers."""
+        context = instance.get_template_context()
+        task = instance.task.prepare_for_execution()
+        task.awslogs_group, task._log, task.hook = None, self.log, Mock()
+        task.hook.get_conn.return_value = self.client
+        task.render_template_fields(context)
+        task.execute(context)
+        return task

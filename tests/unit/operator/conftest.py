@@ -1,0 +1,83 @@
+"""What the tests of the operators share: an ECS, an operator that talks to it, and runs in a database."""
+
+import logging
+from typing import Any, Iterator, List
+from unittest.mock import Mock
+
+import factory
+import pytest
+
+from tests.ecs import PIPELINE, Operator, Runs, described, started
+from tests.trees import tree
+
+
+@pytest.fixture
+def client() -> Any:
+    """An ECS that takes every task, which then ends well."""
+    client = Mock(name="ECS")
+    client.meta.region_name = "eu-west-1"
+    client.run_task.return_value = started()
+    client.describe_tasks.return_value = described()
+    return client
+
+
+@pytest.fixture
+def log(caplog: pytest.LogCaptureFixture) -> logging.Logger:
+    """A logger that pytest sees; Airflow's own do not propagate."""
+    caplog.set_level(logging.INFO)
+    return logging.getLogger("tests.operator")
+
+
+@pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> List[float]:
+    """The pauses between attempts, which take no time."""
+    pauses: List[float] = []
+    monkeypatch.setattr("tenacity.nap.time", Mock(sleep=pauses.append))
+    return pauses
+
+
+@pytest.fixture
+def operator(client: Any, log: logging.Logger) -> Operator:
+    """Make an operator of ours that talks to ``client``."""
+
+    def make(**arguments: Any) -> Any:
+        ecs_task = factory.ecs_operator()
+        given = {"cluster": "etl", "overrides": {}, **arguments}
+        made = ecs_task(task_id="load", task_definition="loader", owner="data-provisioning", **given)
+        made.hook, made._log = Mock(), log
+        made.hook.get_conn.return_value = client
+        made.places = {"cluster": "etl/big.yaml:5:7", "task_definition": "etl/big.yaml:4:7"}
+        return made
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def dag(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A DAG of the factory, in a database of its own."""
+    (definition,) = factory.load(tree(tmp_path_factory.mktemp("dag"), {"cwr/big.yaml": PIPELINE}), "development")[0]
+    return factory.build_dag(definition)
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Airflow's tables in SQLite, without the migrations that take 10 s to get there."""
+    from airflow import settings
+    from airflow.models.base import Base
+    from sqlalchemy import create_engine
+    from sqlalchemy.orm import scoped_session, sessionmaker
+
+    engine = create_engine(f"sqlite:///{tmp_path_factory.mktemp('database')}/airflow.db")
+    Base.metadata.create_all(engine)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(settings, "engine", engine)
+        session = scoped_session(sessionmaker(autocommit=False, autoflush=False, bind=engine, expire_on_commit=False))
+        patch.setattr(settings, "Session", session)
+        yield
+        session.remove()
+
+
+@pytest.fixture
+def runs(dag: Any, database: None, client: Any, log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")  # as on MWAA
+    return Runs(dag, client, log)

@@ -1,0 +1,53 @@
+"""The delivery sensor: what it takes for the delivery, and what it says of one that is late."""
+
+from typing import Any, List
+
+import factory
+import pytest
+from airflow.exceptions import AirflowSensorTimeout
+
+
+def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
+    """Give a sensor whose bucket has these keys."""
+    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    delivery_sensor = factory.delivery_sensor()
+    made = delivery_sensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
+    hook: Any = S3Hook(aws_conn_id=None)
+    hook.list_keys = lambda bucket, prefix, delimiter: [key for key in keys if key.startswith(prefix)]
+    hook.get_key = lambda key, bucket: (bucket, key)
+    made.hook = hook
+    return made
+
+
+@pytest.mark.parametrize(
+    ("pattern", "keys", "expected"),
+    [
+        ("un/catalogue.xml", ["un/catalogue.xml"], True),
+        ("un/catalogue.xml", ["un/catalogue.xml.part"], False),
+        ("un/*.xml", ["un/catalogue.xml"], True),
+        ("un/*.xml", ["un/catalogue.xml.part"], False),  # which the provider's sensor takes
+        ("un/*.xml", ["wcm/catalogue.xml"], False),
+        ("un/part-?.xml", ["un/part-1.xml"], True),
+        ("un/part-?.xml", ["un/part-10.xml"], False),
+        ("un/[1].xml", ["un/[1].xml"], True),
+        ("un/[1]*.xml", ["un/1.xml"], False),
+        ("un/*.xml", [], False),
+    ],
+)
+def test_wildcards_stand_for_what_they_say(pattern: str, keys: List[str], expected: bool) -> None:
+    assert sensor(keys, f"s3://bucket/{pattern}").poke({}) is expected
+
+
+def test_a_late_delivery_says_what_was_awaited(dag: Any) -> None:
+    late = sensor([], "s3://bucket/un/*.xml", timeout=0, poke_interval=1)
+
+    with pytest.raises(AirflowSensorTimeout, match=r"Not delivered within 0:00:00: s3://bucket/un/\*\.xml$"):
+        late.execute({})
+
+
+def test_the_delivery_is_awaited_before_the_roots_without_taking_a_worker(dag: Any) -> None:
+    awaited = dag.get_task("wait_for_delivery")
+
+    assert awaited.downstream_task_ids == {"load"}
+    assert (awaited.mode, awaited.timeout, awaited.poke_interval) == ("reschedule", 7200, 300)

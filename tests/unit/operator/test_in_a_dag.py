@@ -1,0 +1,52 @@
+"""The operators of a DAG: shared between providers, and rendered by Airflow."""
+
+from pathlib import Path
+
+import factory
+
+from tests.ecs import PIPELINE
+from tests.trees import tree
+
+
+def test_an_operator_that_providers_share_is_in_each_dag_as_if_made_there(tmp_path: Path) -> None:
+    from airflow.models.dag import DAG
+
+    found = factory.load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
+    un, wcm = factory.build(found)[0].values()
+    given = found.definitions[0].plan.tasks["load"].operator
+    other = DAG(un.dag_id, start_date=un.start_date, params=un.params)
+    made_there = factory.ecs_operator()(task_id="load", owner=un.owner, reattach=True, dag=other, **given)
+    task, twin = un.get_task("load"), wcm.get_task("load")
+
+    ours = {"places", "typed_params", "on_failure_callback"}
+    assert vars(task).keys() | ours == vars(made_there).keys() | ours
+    for name in vars(made_there).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
+        assert getattr(task, name) == getattr(made_there, name), name
+    assert (task.dag, task.upstream_task_ids) == (un, {factory.WAIT_FOR})
+    assert task.params.dump() == made_there.params.dump() == {"full": False, "day": "2022-01-01"}
+    same = {name for name, value in vars(task).items() if value is vars(twin)[name]}
+    assert {name for name in same - ours if isinstance(vars(task)[name], (dict, list, set))} <= set(given)
+
+
+def test_what_a_person_may_write_as_a_template_is_rendered(tmp_path: Path) -> None:
+    root = tree(
+        tmp_path,
+        {
+            "cwr/big.yaml": "start_date: 2022-01-01\n"
+            "tasks: {load: {task_definition: 'load-{{ env.x }}', container: main, tags: {of: '{{ provider.name }}'}}}\n"
+            "providers: {un: {}}\n"
+        },
+    )
+    (root / "configs" / "development.yaml").write_text(
+        "region: eu-west-1\nvariables: {x: a}\nclusters:\n"
+        "  default: {cluster: 'etl-{{ env.x }}', subnets: ['subnet-{{ env.x }}'],"
+        " security_groups: ['sg-{{ env.x }}']}\n"
+    )
+    (definition,) = factory.load(root, "development").definitions
+    task = factory.build_dag(definition).get_task("load")
+
+    task.render_template_fields({"params": {}})
+
+    network = {"subnets": ["subnet-a"], "securityGroups": ["sg-a"], "assignPublicIp": "DISABLED"}
+    assert (task.cluster, task.task_definition, task.tags) == ("etl-a", "load-a", {"of": "un"})
+    assert task.network_configuration == {"awsvpcConfiguration": network}

@@ -1,0 +1,91 @@
+"""Killing a task: what has been started is stopped, also where ECS has not answered yet."""
+
+from typing import Any, List
+from unittest.mock import Mock
+
+import pytest
+from airflow.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from botocore.exceptions import (
+    EndpointConnectionError,
+)
+
+from tests.ecs import ARN, Operator, client_error
+
+
+def test_on_kill_stops_the_task(client: Any, operator: Operator) -> None:
+    task = operator()
+    task.execute({})
+    client.stop_task.assert_not_called()
+
+    task.on_kill()
+
+    client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
+
+
+def test_on_kill_before_there_is_a_task_is_nothing_to_stop(client: Any, operator: Operator) -> None:
+    operator().on_kill()
+
+    client.stop_task.assert_not_called()
+
+
+def asking(operator: Operator) -> Any:
+    """An operator that is about to ask ECS for a task that it may take up later."""
+    task = operator(reattach=True)
+    task._try_reattach_task = task.note = Mock()
+    return task
+
+
+FIRST_TRY = {"run_id": "manual", "ti": Mock(try_number=1)}
+
+
+def test_a_task_is_stopped_that_ecs_has_started_but_not_told_of_yet(client: Any, operator: Operator) -> None:
+    task = asking(operator)
+    client.run_task.side_effect = AirflowTaskTimeout
+    client.list_tasks.return_value = {"taskArns": [ARN]}
+    with pytest.raises(AirflowTaskTimeout):
+        task.execute(FIRST_TRY)
+
+    task.on_kill()  # as Airflow does then
+
+    client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
+    asked = client.run_task.call_args[1]
+    client.list_tasks.assert_called_once_with(cluster="etl", startedBy=asked["startedBy"], desiredStatus="RUNNING")
+
+
+@pytest.mark.parametrize(
+    "refusal", [client_error("AccessDeniedException"), EndpointConnectionError(endpoint_url="https://ecs")]
+)
+def test_what_ecs_has_not_started_is_not_looked_for(
+    refusal: Any, client: Any, operator: Operator, pauses: List[float]
+) -> None:
+    task = asking(operator)
+    client.run_task.side_effect = refusal
+    with pytest.raises((AirflowFailException, EndpointConnectionError)):
+        task.execute(FIRST_TRY)
+
+    task.on_kill()
+
+    client.list_tasks.assert_not_called()
+    client.stop_task.assert_not_called()
+
+
+def test_a_task_that_is_killed_while_its_client_is_made_asks_for_nothing(client: Any, operator: Operator) -> None:
+    task = operator()
+
+    def get_conn() -> Any:
+        task.on_kill()  # after which the provider swallows what Airflow raises
+        return client
+
+    task.hook.get_conn = get_conn
+
+    with pytest.raises(AirflowException, match="before ECS was asked"):
+        task.execute({})
+    client.run_task.assert_not_called()
+
+
+def test_a_task_that_was_ended_says_so_although_the_signal_was_swallowed(client: Any, operator: Operator) -> None:
+    task = operator()
+    client.get_waiter.return_value.wait.side_effect = lambda **_: task.on_kill()
+
+    with pytest.raises(AirflowException, match="by SIGTERM"):
+        task.execute({})

@@ -1,0 +1,57 @@
+"""Waiting for an ECS task: it outlasts trouble with ECS, and ends with what Airflow raises."""
+
+from typing import Any, List
+
+import pytest
+from airflow.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from botocore.exceptions import (
+    HTTPClientError,
+    WaiterError,
+)
+
+from tests.ecs import ARN, Operator, client_error, described
+
+
+def test_it_waits_without_a_limit_of_its_own(client: Any, operator: Operator) -> None:
+    operator().execute({})
+
+    client.get_waiter.assert_called_once_with("tasks_stopped")
+    waiter = client.get_waiter.return_value
+    assert waiter.config.max_attempts > 10**9
+    waiter.wait.assert_called_once_with(cluster="etl", tasks=[ARN])
+
+
+def test_waiting_looking_and_stopping_outlast_trouble(client: Any, operator: Operator, pauses: List[float]) -> None:
+    throttled = client_error("ThrottlingException", "DescribeTasks")
+    client.get_waiter.return_value.wait.side_effect = [WaiterError("TasksStopped", str(throttled), {}), None]
+    client.describe_tasks.side_effect = [throttled, described(), throttled, described()]
+    client.stop_task.side_effect = [throttled, {}]
+    task = operator()
+
+    task.execute({})
+    task.on_kill()
+
+    assert client.run_task.call_count == 1
+    assert client.stop_task.call_count == 2
+    assert len(pauses) == 4
+
+
+def test_who_may_not_look_at_the_task_fails_at_once(client: Any, operator: Operator) -> None:
+    denied = client_error("AccessDeniedException", "DescribeTasks", "not authorized: ecs:DescribeTasks")
+    client.get_waiter.return_value.wait.side_effect = WaiterError("TasksStopped", str(denied), {})
+
+    with pytest.raises(AirflowFailException, match="ecs:DescribeTasks"):
+        operator().execute({})
+
+
+@pytest.mark.parametrize("raised", [AirflowTaskTimeout("too long"), AirflowException("Task received SIGTERM signal")])
+def test_what_airflow_raises_amidst_a_request_is_no_trouble_with_ecs(
+    raised: Exception, client: Any, operator: Operator, pauses: List[float]
+) -> None:
+    waiter = client.get_waiter.return_value
+    waiter.wait.side_effect = HTTPClientError(error=raised)  # as botocore has it
+
+    with pytest.raises(type(raised), match=str(raised)):
+        operator().execute({})
+
+    assert (waiter.wait.call_count, pauses) == (1, [])

@@ -1,0 +1,277 @@
+"""No field of the language is dead: each changes what is observed of the definitions that have it.
+
+The fields, and values for them, come from the models: a new field is asked about without a change here, a new kind of
+value needs an example in ``values``. A field is looked at in each place that its model has, so that a layer cannot be
+dead either.
+"""
+
+import json
+from copy import deepcopy
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
+from unittest.mock import Mock
+
+import factory
+import pytest
+import yaml
+from airflow.exceptions import AirflowFailException
+from airflow.serialization.serialized_objects import SerializedDAG
+from pydantic.fields import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField
+from pydantic.typing import all_literal_values, is_literal_type
+
+from tests.trees import tree
+from tools.checks.removed import removed_tasks
+from tools.checks.run_task import run_task_request
+
+KeyPath = Tuple[Any, ...]
+
+# What a definition holds beside the field that is looked at. There are a cluster, a task, a param and an
+# environment called 'other', and 'gone' is a task that the pipeline had before.
+BASE: Dict[str, Any] = {
+    "environment": {
+        "region": "eu-west-1",
+        "clusters": {"default": {"cluster": "etl", "subnets": ["subnet-1"]}, "other": {"cluster": "etl-other"}},
+        "defaults": {"task_definition": "loader"},
+        "alerts": {"sns_topic_arn": "alerts"},
+    },
+    "pipeline": {
+        "start_date": date(2022, 1, 1),
+        "schedule": "@daily",
+        "params": {"other": {"default": "2022-01-01"}},
+        "wait_for": {"s3": "s3://bucket/key"},
+        "tasks": {"load": {}, "other": {}},
+        "providers": {"un": {}},
+    },
+}
+TEXTS = ["other", "gone", "17 4 * * *", "s3://other/key", "7"]
+NUMBERS = [7, 1]
+ANY: List[Any] = ["2022-01-01", 7, -7]
+TYPED = ["", "word", "a longer text", 0, 100, True, None, [], {}, "2022-01-01"]  # for a param, at the trigger
+# Where the fields of a model are handed on; those of one that is not here, where its model is.
+WIRING: Dict[Any, List[Any]] = {
+    factory.Task: [factory.operator_arguments],
+    factory.Cluster: [factory.operator_arguments],
+    factory.CapacityProvider: [factory.operator_arguments],
+    factory.Logs: [factory.operator_arguments],
+    factory.Param: [factory.check_typed, factory.build_dag],
+    factory.WaitFor: [factory.build_dag],
+    factory.Provider: [factory.define, factory.build_dag],
+    factory.Pipeline: [factory.define, factory.build_dag],
+    factory.Environment: [factory.operator_arguments, factory.build_dag, factory.publish],
+    factory.Alerts: [factory.publish],
+}
+
+
+class Place(NamedTuple):
+    """A field in a place of its model: the path of what holds it, from "environment" or "pipeline" on."""
+
+    model: Any
+    field: ModelField
+    above: KeyPath
+
+    def __str__(self) -> str:
+        return ".".join(map(str, (*self.above, self.field.name)))
+
+
+def single(field: ModelField) -> ModelField:
+    """The field of the values in a list or mapping, or else the field itself."""
+    return field.sub_fields[0] if field.shape != SHAPE_SINGLETON and field.sub_fields else field
+
+
+def model_of(field: ModelField) -> Optional[Any]:
+    """The model that a field holds, alone, in a list or by names."""
+    kind = single(field).type_
+    return kind if isinstance(kind, type) and issubclass(kind, factory.Model) else None
+
+
+def places(model: Any, above: KeyPath) -> Iterator[Place]:
+    """Every field below a model."""
+    for field in model.__fields__.values():
+        yield Place(model, field, above)
+        if model_of(field):
+            yield from places(model_of(field), (*above, field.name, *step(field, value_at(BASE, (*above, field.name)))))
+
+
+def step(field: ModelField, value: Any) -> KeyPath:
+    """The way from a field to the first of the models that it holds."""
+    if field.shape == SHAPE_LIST:
+        return (0,)
+    return (next(iter(value or examples(field)[0])),) if field.shape == SHAPE_DICT else ()
+
+
+def value_at(data: Any, path: KeyPath) -> Any:
+    """The value at a path, None if there is none."""
+    for part in path:
+        try:
+            data = data[part]
+        except (LookupError, TypeError):
+            return None
+    return data
+
+
+def examples(field: ModelField) -> List[Any]:
+    """Values that a field takes, by its type."""
+    candidates = values(single(field))
+    if field.shape == SHAPE_LIST:
+        candidates = [[value] for value in candidates]
+    elif field.shape == SHAPE_DICT and field.key_field:
+        names = [name for name in TEXTS if fits(field.key_field, name)]
+        candidates = [{name: value} for name in names for value in candidates]
+    return [value for value in candidates if fits(field, value)]
+
+
+def fits(field: ModelField, value: Any) -> bool:
+    return not field.validate(value, {}, loc="value")[1]
+
+
+def values(field: ModelField) -> List[Any]:
+    """Values of a field that is neither a list nor a mapping."""
+    kind = field.type_
+    if model_of(field):
+        required = {item.name: examples(item)[0] for item in kind.__fields__.values() if item.required}
+        others = [item for item in kind.__fields__.values() if not item.required]
+        return [required, *({**required, item.name: value} for item in others for value in examples(item)[:1])]
+    if field.sub_fields:  # one of several types
+        return [value for part in field.sub_fields for value in examples(part)]
+    if kind is Any:
+        return ANY
+    if is_literal_type(kind):
+        return list(all_literal_values(kind))
+    if issubclass(kind, timedelta):
+        return ["7m"]
+    if issubclass(kind, datetime):
+        return [date(2030, 1, 1)]
+    # What is left takes texts, numbers or booleans: those that it accepts.
+    return [value for value in (*TEXTS, *NUMBERS, True, False) if fits(field, value)]
+
+
+def holding(place: Place, data: Dict[str, Any]) -> Any:
+    """What holds the field, made where the definitions have none."""
+    model: Any = {"environment": factory.Environment, "pipeline": factory.Pipeline}[place.above[0]]
+    at, below = data[place.above[0]], list(place.above[1:])
+    while below:
+        field = model.__fields__[below.pop(0)]
+        if at.get(field.name) is None:
+            at[field.name] = examples(field)[0]
+        at, model = at[field.name], model_of(field)
+        if field.shape != SHAPE_SINGLETON:
+            key = below.pop(0)
+            if field.shape == SHAPE_DICT and at.get(key) is None:
+                at[key] = values(single(field))[0]
+            at = at[key]
+    return at
+
+
+class Observer:
+    """Observes definitions by all that users have of them."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = tree(folder, {"cwr/big.yaml": ""})
+        (self.root / "configs" / "other.yaml").write_text("")
+        self.observed: Dict[str, Tuple[List[str], str]] = {}
+        self.hook = Mock()
+        monkeypatch.setattr("airflow.providers.amazon.aws.hooks.base_aws.AwsBaseHook", self.hook)
+
+    def observe(self, data: Dict[str, Any]) -> Tuple[List[str], str]:
+        """Return the problems, and what all else is; of the same definitions only once."""
+        return self.observed.get(repr(data)) or self.observed.setdefault(repr(data), self.look(data))
+
+    def look(self, data: Dict[str, Any]) -> Tuple[List[str], str]:
+        """Return the problems, and what all else is."""
+        text = yaml.safe_dump(data["pipeline"], sort_keys=False)
+        (self.root / "configs" / "development.yaml").write_text(yaml.safe_dump(data["environment"], sort_keys=False))
+        (self.root / "pipelines" / "cwr" / "big.yaml").write_text(text)
+        definitions, problems = factory.load(self.root, "development")
+        seen: List[Any] = [self.effects(definition) for definition in definitions]
+        if not problems:
+            before = deepcopy(data["pipeline"])
+            before["tasks"]["gone"] = {}
+            removed = removed_tasks(before, factory.Document("dags/etl/pipelines/cwr/big.yaml", text))
+            seen.append([problem.message for problem in removed])
+        return [problem.message for problem in problems], json.dumps(seen, default=repr, sort_keys=True)
+
+    def effects(self, definition: factory.Definition) -> List[Any]:
+        """Return what there is of a DAG."""
+        dag = factory.build_dag(definition)
+        serialized: Dict[str, Any] = SerializedDAG.to_dict(dag)
+        return [
+            serialized,
+            {name: vars(names) for name, names in (dag.user_defined_macros or {}).items()},
+            [run_task_request(definition, task_id) for task_id in definition.plan.tasks],
+            [attributes(task) for task in dag.tasks],
+            [self.typed(task, value) for task in dag.roots for value in TYPED],
+            [self.alerts(task) for task in dag.tasks],
+        ]
+
+    def typed(self, task: Any, value: Any) -> str:
+        """Return what a task says of a value that a person types."""
+        try:
+            task.render_template_fields({"dag_run": Mock(conf={"other": value})})
+        except AirflowFailException as error:
+            return str(error)
+        return "taken"
+
+    def alerts(self, task: Any) -> List[Any]:
+        """Return what is published when a task fails."""
+        self.hook.reset_mock()
+        if task.on_failure_callback:
+            instance = Mock(dag_id=task.dag_id, task_id=task.task_id, prev_attempted_tries=1, max_tries=0, log_url="")
+            task.on_failure_callback({"task_instance": instance, "run_id": "manual", "exception": "no"})
+        published = self.hook.return_value.get_conn.return_value.publish.call_args_list
+        return [repr(call[1]) for call in published] + [call[1]["region_name"] for call in self.hook.call_args_list]
+
+
+def attributes(task: Any) -> Dict[str, Any]:
+    """The values of an operator that are plain data: a model that is handed on whole shows no use of its fields.
+
+    Without ``places``, since a line more in a file moves those below it.
+    """
+    return {name: value for name, value in vars(task).items() if name != "places" and is_plain(value)}
+
+
+def is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(map(is_plain, value.values()))
+    if isinstance(value, (list, tuple)):
+        return all(map(is_plain, value))
+    return value is None or isinstance(value, (str, int, float, date, timedelta))
+
+
+def death(place: Place) -> str:
+    """Return what to say of a dead field."""
+    where = " or ".join(f"{function.__module__}.{function.__name__}" for function in WIRING.get(place.model, []))
+    return (
+        f"{place.model.__name__}.{place.field.name} is dead: as {place} it changes neither the RunTask request nor the"
+        " operator, the sensor, the DAG, its page, its alerts or any problem. Hand it on in"
+        f" {where or 'the function that has its model'}, or take it out of the model"
+    )
+
+
+@pytest.fixture(scope="module")
+def observer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observer]:
+    with pytest.MonkeyPatch.context() as patch:
+        yield Observer(tmp_path_factory.mktemp("fields"), patch)
+
+
+PLACES = [*places(factory.Environment, ("environment",)), *places(factory.Pipeline, ("pipeline",))]
+
+
+@pytest.mark.parametrize("place", PLACES, ids=str)
+def test_a_field_has_an_effect(place: Place, observer: Observer) -> None:
+    candidates = examples(place.field)
+    assert candidates, f"no value is known that {place} takes: add one of its type to values()"
+    data = deepcopy(BASE)
+    holder = holding(place, data)
+    before = observer.observe(data)
+    assert before[0] == []
+
+    rejected = []
+    for value in candidates:
+        holder[place.field.name] = value
+        after = observer.observe(data)
+        if after != before and not after[0]:
+            return
+        rejected += after[0]
+    # Only where each of the values is a mistake beside the others: that it is found is an effect.
+    assert len(rejected) >= len(candidates), death(place)
