@@ -15,6 +15,7 @@ from tools.environments import DEFINITIONS
 
 RULES = {"schema", "dependencies", "schedule", "template", "secret", "idempotency", "ecs", "removed"}
 EXAMPLES = blocks("rules.md", "yaml")
+DOCUMENTS = [*DOCS.glob("*.md"), *REPOSITORY.glob("*.md")]
 EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
 
 
@@ -98,9 +99,27 @@ def test_what_is_run_elsewhere_is_marked_as_such() -> None:
     assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked so
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("*.md")))
+def test_the_example_of_the_readme_gives_the_dags_that_it_names(tmp_path: Path) -> None:
+    (example,) = blocks("../README.md", "yaml")
+    root = tree(tmp_path, {"cwr/big.yaml": example.text}, configs=REPOSITORY / "configs")
+    for name in environments():
+        definitions, problems = factory.load(root, name)
+        assert problems == []
+        assert [definition.dag_id for definition in definitions] == re.findall("# DAG (.*)", example.text)
+
+
+def test_the_mistake_of_the_readme_is_reported_as_it_says(tmp_path: Path) -> None:
+    (example,), (report,) = blocks("../README.md", "yaml"), blocks("../README.md", "text")
+    task = "    task_definition: cwr-load\n"
+    text = example.text.replace(task, f"{task}    retrys: 3\n")
+    root = tree(tmp_path, {"cwr/big.yaml": text}, configs=REPOSITORY / "configs")
+    (problem,) = factory.load(root, "staging").problems
+    assert report.text == f"{problem}\n"
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(REPOSITORY)) for path in DOCUMENTS))
 def test_a_link_leads_somewhere(name: str) -> None:
-    document = DOCS / name
+    document = REPOSITORY / name
     text = document.read_text(encoding="utf-8")
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
         file = document.parent / target if target else document
