@@ -117,6 +117,21 @@ def test_the_mistake_of_the_readme_is_reported_as_it_says(tmp_path: Path) -> Non
     assert report.text == f"{problem}\n"
 
 
+def test_contributing_names_every_room_and_what_is_in_it() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    package = ETL / "orchestrator"
+    rows = dict(re.findall(r"^\| .* \| `(\w+\.py)` \|(.*)\|$", text, re.MULTILINE))
+    assert set(rows) == {path.name for path in package.glob("*.py")} - {"__init__.py", "compat.py"}
+    for module, names in rows.items():
+        source = (package / module).read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^(?:class |def )?{name}\b", source, re.MULTILINE), f"{module} has no {name}"
+
+    folders = "".join(re.findall(r"^\| (.*/`) \|", text.split("folder of `tools/`")[1], re.MULTILINE))
+    tools = {path.name for path in (REPOSITORY / "tools").iterdir() if (path / "__init__.py").exists()}
+    assert tools <= set(re.findall(r"`(\w+)/`", folders))
+
+
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(REPOSITORY)) for path in DOCUMENTS))
 def test_a_link_leads_somewhere(name: str) -> None:
     document = REPOSITORY / name
