@@ -128,7 +128,7 @@ def test_contributing_names_every_room_and_what_is_in_it() -> None:
 
     folders = "".join(re.findall(r"^\| (.*/`) \|", text.split("folder of `tools/`")[1], re.MULTILINE))
     tools = {path.name for path in (REPOSITORY / "tools").iterdir() if (path / "__init__.py").exists()}
-    assert tools <= set(re.findall(r"`(\w+)/`", folders))
+    assert tools == set(re.findall(r"`(\w+)/`", folders))
 
 
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(REPOSITORY)) for path in DOCUMENTS))
