@@ -15,6 +15,7 @@ from tools.setup.environments import DEFINITIONS
 
 RULES = {"schema", "dependencies", "schedule", "template", "secret", "idempotency", "ecs", "removed"}
 EXAMPLES = blocks("rules.md", "yaml")
+DOCUMENTS = [*DOCS.glob("*.md"), *REPOSITORY.glob("*.md")]
 EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
 
 
@@ -99,9 +100,41 @@ def test_what_is_run_elsewhere_is_marked_as_such() -> None:
     assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked so
 
 
-@pytest.mark.parametrize("name", sorted(path.name for path in DOCS.glob("*.md")))
+def test_the_example_of_the_readme_gives_the_dags_that_it_names(tmp_path: Path) -> None:
+    (example,) = blocks("../README.md", "yaml")
+    root = tree(tmp_path, {"cwr/big.yaml": example.text})
+    for name in ("development", "staging"):
+        definitions, problems = factory.load(root, name)
+        assert problems == []
+        assert [definition.dag_id for definition in definitions] == re.findall("# DAG (.*)", example.text)
+
+
+def test_the_mistake_of_the_readme_is_reported_as_it_says(tmp_path: Path) -> None:
+    (example,), (report,) = blocks("../README.md", "yaml"), blocks("../README.md", "text")
+    task = "    task_definition: cwr-load\n"
+    root = tree(tmp_path, {"cwr/big.yaml": example.text.replace(task, f"{task}    retrys: 3\n")})
+    (problem,) = factory.load(root, "staging").problems
+    assert report.text == f"{problem}\n"
+
+
+def test_contributing_names_every_room_and_what_is_in_it() -> None:
+    text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    package = ETL / "orchestrator"
+    rows = dict(re.findall(r"^\| .* \| `(\w+\.py)` \|(.*)\|$", text, re.MULTILINE))
+    assert set(rows) == {path.name for path in package.glob("*.py")} - {"__init__.py"}
+    for module, names in rows.items():
+        source = (package / module).read_text(encoding="utf-8")
+        for name in re.findall(r"`(\w+)`", names):
+            assert re.search(rf"^(?:class |def )?{name}\b", source, re.MULTILINE), f"{module} has no {name}"
+
+    folders = "".join(re.findall(r"^\| (.*/`) \|", text.split("folder of `tools/`")[1], re.MULTILINE))
+    tools = {path.name for path in (REPOSITORY / "tools").iterdir() if (path / "__init__.py").exists()}
+    assert tools == set(re.findall(r"`(\w+)/`", folders))
+
+
+@pytest.mark.parametrize("name", sorted(str(path.relative_to(REPOSITORY)) for path in DOCUMENTS))
 def test_a_link_leads_somewhere(name: str) -> None:
-    document = DOCS / name
+    document = REPOSITORY / name
     text = document.read_text(encoding="utf-8")
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
         file = document.parent / target if target else document
