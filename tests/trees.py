@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+ETL = REPOSITORY / "dags" / "etl"
 DATA = REPOSITORY / "tests" / "data"
 # Configs and pipelines as a company has them, of which the documentation speaks. A test that wants realistic ones takes
 # these, and not those that this repository ships: anybody may change them.
@@ -32,7 +33,8 @@ def tree(folder: Path, pipelines: Dict[str, str], name: str = "etl", configs: Pa
     """Make ``folder/dags/<name>`` with the factory, configs and pipelines (text by "family/name.yaml"); return it."""
     root = folder / "dags" / name
     (root / "pipelines").mkdir(parents=True)
-    shutil.copy(str(REPOSITORY / "dags" / "etl" / "factory.py"), str(root))
+    shutil.copy(str(ETL / "factory.py"), str(root))
+    shutil.copytree(str(ETL / "orchestrator"), str(root / "orchestrator"), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(str(configs), str(root / "configs"))
     for path, text in pipelines.items():
         file = root / "pipelines" / path

@@ -1,0 +1,152 @@
+"""The DAG factory: one Airflow DAG of ECS tasks for each pipeline, data provider and environment.
+
+The data goes through these modules::
+
+    documents  -> a YAML file: its data, and the place of each value
+    reading    -> data becomes a Pipeline or an Environment by the models; what is wrong becomes problems
+    planning   -> pipeline x provider x environment, by way of layers and rules, become definitions
+    loading    -> a folder of files: its definitions and problems
+    dags       -> definitions become DAGs, problems become what the web page shows
+
+Only ``dags`` and what it is made of (``generations``, ``operators``, ``sensors``, ``alerts``) import Airflow: tools
+read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
+"""
+
+from .credentials import CREDENTIAL, find_credentials, hide_credentials
+from .definitions import (
+    MAX_DAG_ID,
+    Context,
+    Definition,
+    Layer,
+    Layers,
+    LoadResult,
+    Plan,
+    PlannedTask,
+    format_dag_id,
+    parse_dag_id,
+)
+from .documents import MAX_FILE_BYTES, Document, Loader, display_path, has_value, read_document, value_at
+from .loading import load, pipeline_files, read_context, read_file
+from .models import (
+    SETTING_DEFAULTS,
+    Alerts,
+    CapacityProvider,
+    Cluster,
+    Environment,
+    Logs,
+    Model,
+    Param,
+    Pipeline,
+    Provider,
+    Settings,
+    Task,
+    WaitFor,
+)
+from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
+from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, closest, did_you_mean
+from .rules import FARGATE_MEMORY, misfits
+from .templates import TEMPLATE_NAMES, jinja_environment, read_template
+from .values import (
+    Count,
+    Cron,
+    DagTag,
+    Duration,
+    EcsTagKey,
+    EcsTagValue,
+    FamilyName,
+    FolderName,
+    Identifier,
+    Moment,
+    Owner,
+    PipelineName,
+    PlainText,
+    Positive,
+    ProviderName,
+    S3Address,
+    Scalar,
+    Shape,
+    TaskDefinition,
+    TaskId,
+    Text,
+    VariableName,
+    Weight,
+)
+
+__all__ = [
+    "AIRFLOW_ARGUMENTS",
+    "CREDENTIAL",
+    "FARGATE_MEMORY",
+    "MAX_DAG_ID",
+    "MAX_FILE_BYTES",
+    "SETTING_DEFAULTS",
+    "TEMPLATE_NAMES",
+    "WAIT_FOR",
+    "Alerts",
+    "AmbiguousInteger",
+    "CapacityProvider",
+    "Cluster",
+    "Context",
+    "Count",
+    "Cron",
+    "DagTag",
+    "Definition",
+    "Document",
+    "Duration",
+    "EcsTagKey",
+    "EcsTagValue",
+    "Environment",
+    "FamilyName",
+    "FolderName",
+    "Identifier",
+    "KeyPath",
+    "Layer",
+    "Layers",
+    "LoadResult",
+    "Loader",
+    "Location",
+    "Logs",
+    "Model",
+    "Moment",
+    "Owner",
+    "Param",
+    "Pipeline",
+    "PipelineName",
+    "PlainText",
+    "Plan",
+    "PlannedTask",
+    "Positive",
+    "Problem",
+    "Provider",
+    "ProviderName",
+    "Rejected",
+    "S3Address",
+    "Scalar",
+    "Settings",
+    "Shape",
+    "Task",
+    "TaskDefinition",
+    "TaskId",
+    "Text",
+    "VariableName",
+    "WaitFor",
+    "Weight",
+    "closest",
+    "did_you_mean",
+    "display_path",
+    "find_credentials",
+    "format_dag_id",
+    "has_value",
+    "hide_credentials",
+    "jinja_environment",
+    "load",
+    "misfits",
+    "parse_dag_id",
+    "pipeline_files",
+    "read_context",
+    "read_document",
+    "read_file",
+    "read_template",
+    "run_task_request",
+    "started_by",
+    "value_at",
+]

@@ -1,0 +1,71 @@
+"""Alerts: what is published to SNS when a task fails, a run times out or an SLA is missed."""
+
+import logging
+from typing import Any, Mapping
+
+from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+from botocore.config import Config
+from botocore.exceptions import ConnectionError as BotoConnectionError
+from botocore.exceptions import HTTPClientError
+
+from .models import Environment
+
+# https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
+MAX_SUBJECT = 99  # characters
+MAX_FIELD = 10_000  # characters; a reason holds lines of a container, and a message takes 256 KiB
+
+
+class Publisher:
+    """Publishes alerts to an environment's topic, for as long as the DAGs of a parse live."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.is_reachable = True
+
+    def publish(self, provider: str, subject: str, fields: Mapping[str, Any]) -> None:
+        """Publish an alert; log a failure to do so, which changes nothing of the run."""
+        lines = (f"{name}: {str(value)[:MAX_FIELD]}" for name, value in {"Provider": provider, **fields}.items())
+        message = "\n".join(lines)
+        topic = self.environment.alerts.sns_topic_arn if self.environment.alerts else ""
+        log = logging.getLogger(__name__)  # Airflow's own for tasks is silent in a parse, where lost workers are found
+        if not self.is_reachable:
+            log.error("The alert was not published, as %s could not be reached before:\n%s", topic, message)
+            return
+        # By default botocore tries for 5 minutes; Airflow ends a parse, which is that of all DAGs, after 50 s.
+        config = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1})
+        connection, region = self.environment.aws_conn_id, self.environment.region
+        try:
+            hook = AwsBaseHook(connection, client_type="sns", region_name=region, config=config)
+            hook.get_conn().publish(TopicArn=topic, Subject=subject[:MAX_SUBJECT], Message=message)
+        except Exception as error:
+            self.is_reachable = not isinstance(error, (BotoConnectionError, HTTPClientError))
+            log.exception("The alert could not be published to %s:\n%s", topic, message)
+
+
+# Airflow stores the source of a task's callback with each DAG: a change here changes every stored DAG.
+def alert_failure(tell: Any, context: Any) -> None:
+    """Tell of a task that has failed and has no retries left."""
+    ti = context["task_instance"]
+    fields = {
+        "Run": context["run_id"],
+        "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",
+        "Reason": context.get("exception") or "its process was killed on the worker, perhaps for want of memory",
+        "Log": ti.log_url,
+    }
+    tell(f"{ti.dag_id} {ti.task_id} failed", {"DAG": ti.dag_id, "Task": ti.task_id, **fields})
+
+
+def alert_timeout(publish: Any, context: Any) -> None:
+    """Report a run that has exceeded its dagrun_timeout: Airflow skips its tasks, so that none of them fails."""
+    if context["reason"] == "timed_out":
+        run, reason = context["dag_run"], f"it took longer than {context['dag'].dagrun_timeout}"
+        publish(f"{run.dag_id} timed out", {"DAG": run.dag_id, "Run": run.run_id, "Reason": reason})
+
+
+def alert_sla_miss(publish: Any, dag: Any, task_list: Any, blocking: Any, slas: Any, blocking_tis: Any) -> None:
+    """Report the tasks that have not succeeded in their time."""
+    for sla in slas:
+        if dag.has_task(sla.task_id):  # Airflow asks again and again for one that has been taken away
+            reason = f"it had not succeeded {dag.get_task(sla.task_id).sla} after the run's planned start"
+            fields = {"DAG": sla.dag_id, "Task": sla.task_id, "Run of": sla.execution_date, "Reason": reason}
+            publish(f"{sla.dag_id} {sla.task_id} missed its SLA", fields)

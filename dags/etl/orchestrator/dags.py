@@ -1,0 +1,286 @@
+"""Definitions -> DAGs, with their docs pages; problems -> what the web page shows; what factory.py calls."""
+
+import json
+import re
+from copy import copy, deepcopy
+from datetime import timedelta
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+
+from airflow.configuration import conf
+from airflow.exceptions import AirflowClusterPolicyViolation
+from airflow.models.baseoperator import BaseOperator
+from airflow.models.dag import DAG
+from airflow.models.param import Param as AirflowParam
+
+from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
+from .definitions import Definition, LoadResult, Plan
+from .documents import display_path
+from .generations import CHANGED_IN_PLACE, running_dag_id
+from .loading import load
+from .models import SETTING_DEFAULTS, Param
+from .operators import PipelineEcsOperator
+from .planning import WAIT_FOR
+from .problems import Problem, internal_error
+
+# ------------------------------------------------------------------------------------------ what factory.py calls
+
+
+def dags_of_folder(root: Path) -> Dict[str, DAG]:
+    """Return the DAGs that a folder has in this Airflow's environment, by the names that they are registered under.
+
+    In a process that runs a task, only the DAG of that task is read and built. Problems are one DAG more, which Airflow
+    cannot bag.
+    """
+    try:
+        environment, dag_id = conf.get("etl", "environment", fallback=None), running_dag_id()
+        dags, problems = build(load(root, environment, dag_id))
+        if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
+            dags, problems = build(load(root, environment))
+    except Exception as error:
+        dags, problems = {}, [internal_error(display_path(root, root), error)]
+    return {**dags, "etl_problems": problem_dag(problems)} if problems else dags
+
+
+def print_dags(root: Path, environment: str) -> int:
+    """Print what Airflow would get from a folder; return the exit status: 1 if there are problems."""
+    result = load(root, environment)
+    dags, problems = build(result)
+    print(f"environment {environment}\n")
+    providers: Dict[str, List[str]] = {}
+    for definition in result.definitions:
+        providers.setdefault(f"{definition.family}-{definition.pipeline}", []).append(definition.provider)
+    for pipeline, names in providers.items():
+        print(f"{pipeline}: {', '.join(names)}")
+    print()
+    for definition in result.definitions:
+        if definition.dag_id in dags:
+            print(f"{definition.dag_id}  {definition.path}")
+    for problem in problems:
+        print(f"\n{problem}")
+    return 1 if problems else 0
+
+
+def build(result: LoadResult) -> Tuple[Dict[str, DAG], List[Problem]]:
+    """Build the DAGs of definitions, by their ids, and return all problems."""
+    dags: Dict[str, DAG] = {}
+    problems = list(result.problems)
+    builder = Builder()
+    for definition in result.definitions:
+        try:
+            dags[definition.dag_id] = builder.build(definition)
+        except Exception as error:
+            problems.append(internal_error(definition.path, error))
+    return dags, problems
+
+
+# ---------------------------------------------------------------------------------------------------- the DAGs
+
+
+class Builder:
+    """Builds the DAGs of one parse. What providers share is made once: operators, a table of the tasks, a publisher."""
+
+    def __init__(self) -> None:
+        self._operators: Dict[Tuple[int, str], Dict[str, PipelineEcsOperator]] = {}  # by the plan's id and the owner
+        self._tables: Dict[int, str] = {}  # by the plan's id
+        self._publishers: Dict[int, Publisher] = {}  # by the environment's id
+
+    def build(self, definition: Definition) -> DAG:
+        """Return the Airflow DAG of a definition."""
+        settings, environment = definition.settings, definition.context.environment
+        optional: Dict[str, Any] = {}
+        if settings.max_active_tasks:
+            optional["max_active_tasks"] = settings.max_active_tasks
+        publish = self._publish(definition)
+        if publish:
+            optional["sla_miss_callback"] = partial(alert_sla_miss, publish)
+            optional["on_failure_callback"] = partial(alert_timeout, publish)
+        dag = DAG(
+            definition.dag_id,
+            description=definition.description,
+            schedule_interval=definition.schedule,
+            start_date=settings.start_date,
+            end_date=settings.end_date,
+            catchup=settings.catchup or SETTING_DEFAULTS["catchup"],
+            max_active_runs=settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"],
+            dagrun_timeout=settings.dagrun_timeout,
+            tags=tags_of(definition),
+            # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.
+            params={
+                name: AirflowParam(param.default, param.description or "")
+                for name, param in settings.effective_params.items()
+            },
+            user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
+            doc_md=doc_md(definition, self._table(definition.plan)),
+            **optional,
+        )
+        owner = settings.owner or SETTING_DEFAULTS["owner"]
+        tasks: Dict[str, Any] = {
+            task_id: join(dag, operator) for task_id, operator in self._shared(definition.plan, owner).items()
+        }
+        for task_id, planned in definition.plan.tasks.items():
+            if planned.task.depends_on:
+                tasks[task_id].set_upstream([tasks[other] for other in planned.task.depends_on])
+        if settings.wait_for is not None:
+            from .sensors import DeliverySensor  # see there
+
+            roots = [task for task in tasks.values() if not task.upstream_task_ids]
+            tasks[WAIT_FOR] = DeliverySensor(
+                task_id=WAIT_FOR,
+                dag=dag,
+                owner=owner,
+                bucket_key=[str(settings.wait_for.s3)],
+                aws_conn_id=environment.aws_conn_id,
+                mode="reschedule",  # a worker's slot is taken only for the moment of a look
+                poke_interval=(settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds(),
+                timeout=(settings.wait_for.timeout or timedelta(hours=12)).total_seconds(),
+                retries=3,  # of a look that failed; a delivery that is too late is not tried again
+            )
+            tasks[WAIT_FOR].set_downstream(roots)
+        for task in tasks.values():
+            if settings.effective_params:
+                task.typed_params = settings.effective_params
+            if publish:
+                task.on_failure_callback = partial(alert_failure, publish)
+        return dag
+
+    def _publish(self, definition: Definition) -> Any:
+        """Return what publishes an alert of a definition's provider; None where nobody wants to know."""
+        environment = definition.context.environment
+        if not environment.alerts:
+            return None
+        publisher = self._publishers.setdefault(id(environment), Publisher(environment))
+        return partial(publisher.publish, definition.provider)
+
+    def _shared(self, plan: Plan, owner: str) -> Dict[str, PipelineEcsOperator]:
+        """Return the operators of a plan, by their task ids; they belong to no DAG."""
+        key = id(plan), owner
+        if key not in self._operators:
+            self._operators[key] = {
+                task_id: PipelineEcsOperator(task_id=task_id, owner=owner, reattach=True, **planned.operator)
+                for task_id, planned in plan.tasks.items()
+            }
+            for task_id, operator in self._operators[key].items():
+                operator.places = plan.tasks[task_id].places
+        return self._operators[key]
+
+    def _table(self, plan: Plan) -> str:
+        if id(plan) not in self._tables:
+            self._tables[id(plan)] = task_table(plan)
+        return self._tables[id(plan)]
+
+
+def tags_of(definition: Definition) -> List[str]:
+    """Return the tags of a DAG."""
+    names = definition.family, definition.pipeline, definition.provider, definition.context.name
+    sandbox = {definition.context.folder} - {"etl"}
+    return sorted({*names, *sandbox, *(definition.settings.tags or ())})
+
+
+def join(dag: Any, operator: BaseOperator) -> Any:
+    """Put a copy of an operator into a DAG: making one takes 0.2 ms, five times as long."""
+    own: Any = object.__new__(type(operator))
+    for name, value in vars(operator).items():  # one by one: instances then share their keys, which saves 4 KB each
+        object.__setattr__(own, name, copy(value) if name in CHANGED_IN_PLACE else value)
+    own.params = deepcopy(dag.params)
+    dag.task_group.add(own)
+    dag.add_task(own)
+    return own
+
+
+# -------------------------------------------------------------------------------------------------- docs pages
+
+
+def doc_md(definition: Definition, table: str) -> str:
+    """Return the page of a DAG: where it comes from and what its tasks run.
+
+    Args:
+        definition: The DAG's.
+        table: What :func:`task_table` returns for its plan.
+    """
+    schedule = definition.schedule or "only when triggered"
+    if definition.settings.schedule and not definition.schedule:
+        schedule = f"only when triggered ({definition.settings.schedule} is off here)"
+    params = definition.settings.effective_params
+    commits = definition.context.commits
+    commit = commits.get(definition.path.split("/", 2)[-1], commits.get(""))
+    paragraphs = [
+        markdown(definition.description),
+        f"Provider **{definition.provider}** of {markdown(definition.path)}"
+        f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
+        + (f" Commit **{commit}**." if commit else ""),
+        *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
+        table,
+        # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.
+        *(["What is typed at the trigger reaches the tasks:", param_table(params)] if params else []),
+    ]
+    return "\n\n".join(paragraphs)
+
+
+def task_table(plan: Plan) -> str:
+    """Return a table of what the tasks run."""
+    rows = []
+    for task_id, planned in plan.tasks.items():
+        task = planned.task
+        size = f"{task.cpu or '-'} / {task.memory or '-'}"
+        after, command = ", ".join(task.depends_on or ()), " ".join(task.command or ())
+        rows.append((task_id, after, task.task_definition or "", planned.operator["cluster"], size, command))
+    return html_table(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), rows)
+
+
+def param_table(params: Mapping[str, Param]) -> str:
+    """Return a table of what a person may type at the trigger."""
+    rows = []
+    for name, param in params.items():
+        kind = " or ".join(param.type) if isinstance(param.type, list) else param.type or "any"
+        rows.append((name, kind, json.dumps(param.default), param.description or param.title or ""))
+    return html_table(("Param", "Type", "Default", "Description"), rows)
+
+
+def html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Return a table in the page's own style; one of Airflow's Markdown has no space between its columns."""
+
+    def line(cells: Iterable[str], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{markdown(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    return "\n".join(
+        ['<table class="table table-condensed">', line(head, "th"), *(line(row, "td") for row in rows), "</table>"]
+    )
+
+
+def markdown(text: str) -> str:
+    """Escape text for Markdown and HTML: the web page shows a DAG's docs as they come."""
+    return re.sub(r"[^A-Za-z0-9 ,.:/=-]", lambda match: f"&#{ord(match.group())};", text)
+
+
+# ---------------------------------------------------------------------------------------------------- problems
+
+MAX_SHOWN = 100  # problems of a file in the banner
+
+
+def problem_dag(problems: List[Problem]) -> DAG:
+    """Return a DAG that Airflow cannot bag: its error becomes the file's import error, beside the healthy DAGs.
+
+    AirflowClusterPolicyViolation is the one exception that Airflow 2.2.2 shows word for word
+    (``models/dagbag.py``, ``_process_modules``).
+    """
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    text = "\n\n".join([f"{count} in the definitions:", *excerpt(problems)])
+
+    class ProblemDag(DAG):
+        def resolve_template_files(self) -> None:
+            raise AirflowClusterPolicyViolation(text)
+
+    return ProblemDag("etl_problems", schedule_interval=None)
+
+
+def excerpt(problems: Iterable[Problem]) -> Iterator[str]:
+    """Yield the texts of problems, of each file only the first ones: nobody reads a banner of megabytes."""
+    for path, group in groupby(problems, key=lambda problem: problem.location.path):
+        of_file = list(group)
+        yield from map(str, of_file[:MAX_SHOWN])
+        if len(of_file) > MAX_SHOWN:
+            yield f"{path}: {len(of_file) - MAX_SHOWN} more; ./etl check lists all"

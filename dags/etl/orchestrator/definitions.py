@@ -1,0 +1,155 @@
+"""Definitions: one record for each DAG to be, the layers that it comes from, and its id."""
+
+import re
+from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+
+from .documents import Document, has_value
+from .models import Environment, Settings, Task
+from .problems import KeyPath, Location, Problem
+
+# ------------------------------------------------------------------------------------------------------ layers
+
+
+class Layer(NamedTuple):
+    """A mapping of a document that one layer of settings is."""
+
+    document: Document
+    path: KeyPath
+
+
+class Layers(NamedTuple):
+    """Layers that are merged into one value, which remembers where each part of it comes from."""
+
+    home: Layer  # where a problem is reported whose value no layer holds
+    stack: Tuple[Layer, ...]  # from the lowest to the highest
+
+    @classmethod
+    def of(cls, *stack: Layer) -> "Layers":
+        """Return layers whose lowest one is also their home."""
+        return cls(stack[0], stack)
+
+    def origin(self, path: KeyPath) -> Optional[Layer]:
+        """Return where the value at a path of the merged value comes from: the highest layer that holds it."""
+        for document, above in reversed(self.stack):
+            if has_value(document.data, above + path):
+                return Layer(document, above + path)
+        return None
+
+    def location(self, path: KeyPath) -> Location:
+        """Return the place of a merged value, or of the nearest one above it that a layer holds."""
+        (document, place), at_key = self._nearest(path)
+        return document.location(place, at_key)
+
+    def problem(
+        self,
+        path: KeyPath,
+        message: str,
+        hint: str = "",
+        rule: str = "schema",
+        within: str = "",
+        names: Iterable[str] = (),
+    ) -> Problem:
+        """Return the problem of a merged value, at the line that supplied it; see :meth:`Document.problem`."""
+        (document, place), at_key = self._nearest(path)
+        return document.problem(place, message, hint, rule, at_key, within, names)
+
+    def did_you_mean(self, name: Any, known: Iterable[str]) -> str:
+        """Return the hint for an unknown name; see :meth:`Document.did_you_mean`."""
+        return self.home.document.did_you_mean(name, known)
+
+    def _nearest(self, path: KeyPath) -> Tuple[Layer, bool]:
+        for length in range(len(path), 0, -1):
+            layer = self.origin(path[:length])
+            if layer:
+                return layer, False
+        return self.home, True
+
+
+def merge(layers: Iterable[Mapping[str, Any]]) -> Dict[str, Any]:
+    """Merge mappings, the lowest first: mappings merge by key, all else is replaced, None takes a value away."""
+    merged: Dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            if value is None:
+                merged.pop(key, None)
+            elif isinstance(value, dict):
+                below = merged.get(key)
+                merged[key] = merge([below, value] if isinstance(below, dict) else [value])
+            else:
+                merged[key] = value
+    return merged
+
+
+# ----------------------------------------------------------------------------------------------------- records
+
+
+class Context(NamedTuple):
+    """What every pipeline of a folder is laid over."""
+
+    name: str  # of the environment
+    environment: Environment
+    document: Document  # the environment's
+    environments: List[str]  # the names of all
+    folder: str  # "etl", or the sandbox's
+    commits: Mapping[str, str]  # that are deployed: by the path of a file that was deployed alone, "" for all else
+
+
+class PlannedTask(NamedTuple):
+    """A task after all layers."""
+
+    task: Task
+    layers: Layers
+    operator: Dict[str, Any]  # arguments of the ECS operator, but for owner and DAG
+    references: List[Tuple[KeyPath, str, str]]  # place in the task, env | provider | params, member
+    places: Dict[str, str]  # path:line:column of its cluster and task definition, for who reads the task's log
+
+
+class Plan(NamedTuple):
+    """The tasks of a pipeline, shared by all providers that do not override them."""
+
+    tasks: Dict[str, PlannedTask]
+    problems: List[Problem]
+
+
+class Definition(NamedTuple):
+    """One DAG to be: a pipeline for a data provider in an environment, after all layers."""
+
+    dag_id: str
+    path: str  # of the pipeline's file
+    family: str
+    pipeline: str
+    provider: str
+    context: Context
+    description: str
+    schedule: Optional[str]  # None where nothing is scheduled
+    settings: Settings
+    layers: Layers  # of the settings
+    variables: Dict[str, Dict[str, Any]]  # what templates find in env and provider
+    plan: Plan
+
+
+class LoadResult(NamedTuple):
+    """What files hold, for one environment."""
+
+    definitions: List[Definition]
+    problems: List[Problem]
+
+
+# ----------------------------------------------------------------------------------------------------- DAG ids
+
+# https://github.com/apache/airflow/blob/2.2.2/airflow/models/base.py: ID_LEN, of the columns called dag_id
+MAX_DAG_ID = 250
+
+
+def format_dag_id(family: str, pipeline: str, provider: str, folder: str = "etl") -> str:
+    """Return the id of a DAG; a sandbox's begins with its folder."""
+    return ("" if folder == "etl" else f"{folder}.") + f"{family}-{pipeline}_dag_{provider}"
+
+
+def parse_dag_id(dag_id: str, folder: str = "etl") -> Optional[Tuple[str, str, str]]:
+    """Return (family, pipeline, provider) of a DAG id, or None if it is none of this folder's."""
+    match = re.search(r"([a-z0-9_]+)-([a-z0-9_-]+?)_dag_([a-z0-9_]+)$", dag_id)
+    if not match:
+        return None
+    family, pipeline, provider = match.groups()
+    return (family, pipeline, provider) if format_dag_id(family, pipeline, provider, folder) == dag_id else None

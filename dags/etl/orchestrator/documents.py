@@ -1,0 +1,339 @@
+"""A YAML file -> its data, and the place of each value in the file."""
+
+import os
+import re
+import stat
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+
+import yaml
+from yaml.composer import Composer, ComposerError
+from yaml.constructor import ConstructorError, SafeConstructor
+from yaml.cyaml import CParser  # type: ignore[attr-defined]
+from yaml.resolver import Resolver
+
+from . import credentials
+from .problems import (
+    MAX_SUGGESTIONS,
+    AmbiguousInteger,
+    KeyPath,
+    Location,
+    Problem,
+    Rejected,
+    describe,
+    did_you_mean,
+    non_text_key,
+)
+
+# libyaml reads about 0.5 MB/s, and a file is read every 30 s: 512 KiB are some 10,000 providers.
+MAX_FILE_BYTES = 512 * 1024
+
+# ------------------------------------------------------------------------------------------------- text -> data
+
+MAX_DEPTH = 50
+MAX_VALUES = 50_000  # keys and values as they are written: 10,000 providers of 3 tasks fit
+MAX_NUMBER = 100  # characters: reading a number takes the square of them
+NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+
+
+class Loader(Composer, CParser, SafeConstructor, Resolver):
+    """Plain data of one YAML document, from libyaml's events.
+
+    Not ``yaml.CSafeLoader``: its composer recurses in C, and 50,000 brackets end the process with a segmentation
+    fault (measured with libyaml 0.2.5). This one also finds duplicate keys, and takes 1.5 times as long: 25 ms instead
+    of 17 for 1,000 providers.
+    """
+
+    def __init__(self, text: str) -> None:
+        CParser.__init__(self, text)
+        Composer.__init__(self)
+        SafeConstructor.__init__(self)
+        Resolver.__init__(self)
+        self.depth = self.values = 0
+        self.duplicates: List[yaml.Node] = []
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Compose a node, but neither an alias nor one beyond the limits."""
+        event: Any = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):  # 9 lines of them can stand for a billion values
+            raise ComposerError(None, None, "aliases (*) are not part of the language", event.start_mark)
+        if self.depth == MAX_DEPTH:
+            raise ComposerError(None, None, f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
+        if self.values == MAX_VALUES:
+            raise ComposerError(None, None, f"more than {MAX_VALUES} keys and values", event.start_mark)
+        self.depth += 1
+        self.values += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        """Construct a value; one that cannot be, such as the date 2022-13-45, is an error of YAML."""
+        if len(node.value) > MAX_NUMBER and node.tag in NUMBERS:
+            raise ConstructorError(None, None, f"a number of more than {MAX_NUMBER} characters", node.start_mark)
+        try:
+            return super().construct_object(node, deep)  # type: ignore[no-untyped-call]
+        except (ValueError, OverflowError) as error:
+            raise ConstructorError(None, None, str(error), node.start_mark) from error
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Dict[Any, Any]:
+        """Construct a mapping and remember the keys that stand twice."""
+        mapping = super().construct_mapping(node, deep)
+        if len(mapping) < len(node.value):
+            seen = set()
+            for key, _ in node.value:
+                if (key.tag, key.value) in seen:
+                    self.duplicates.append(key)
+                seen.add((key.tag, key.value))
+        return mapping
+
+    def construct_yaml_int(self, node: Any) -> Any:
+        """Construct an int, or an AmbiguousInteger if people read it otherwise than YAML 1.1."""
+        value = super().construct_yaml_int(node)
+        return value if re.fullmatch(r"-?(0|[1-9][0-9]*)", node.value) else AmbiguousInteger(value)
+
+
+Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)  # type: ignore[type-var]
+
+
+# --------------------------------------------------------------------------------------------- data and places
+
+
+class Document:
+    """A YAML file that was read: path, text and data. It computes the place of a value only when asked.
+
+    Attributes:
+        path: From the DAGs folder's name on, as people know the file.
+        text: The file's content.
+        data: What YAML reads there, a mapping whose keys at the top are text.
+        problems: The keys that stand twice.
+        credentials: The problem of each credential that is written down, by the path of its value.
+    """
+
+    def __init__(self, path: str, text: str) -> None:
+        self.path, self.text = path, text
+        self.problems: List[Problem] = []
+        self.credentials: Dict[KeyPath, Problem] = {}
+        self._suggestions = MAX_SUGGESTIONS
+        self._lines: List[str] = []
+        self._root: Any = None
+        self._children: Dict[int, Dict[Any, Tuple[Any, Any]]] = {}
+        loader = Loader(text)
+        try:
+            self._root = loader.get_single_node()
+            self.data: Any = loader.construct_document(self._root) if self._root else None  # type: ignore[no-untyped-call]
+        except yaml.YAMLError as error:
+            raise Rejected(self._syntax_problem(error)) from error
+        if not isinstance(self.data, dict):
+            raise Rejected(self.problem((), f"expected a mapping, got {describe(self.data)}"))
+        odd = [key for key in self.data if not isinstance(key, str)]
+        if odd:
+            raise Rejected(*(self.problem((key,), *non_text_key(key), at_key=True) for key in odd))
+        if credentials.may_have_credentials(text):
+            self._hide_credentials()
+        for key in loader.duplicates:
+            message, hint = f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently"
+            self.problems.append(Problem(self._location_of(key), message, hint))
+
+    @property
+    def lines(self) -> List[str]:
+        """The lines as problems show them: without credentials."""
+        if not self._lines:
+            self._lines = credentials.hide_credentials(self.text).splitlines() or [""]
+        return self._lines
+
+    def did_you_mean(self, name: Any, known: Iterable[str]) -> str:
+        """Return the hint for an unknown name, for the first 100 of the file; after these ""."""
+        self._suggestions -= 1
+        return did_you_mean(name, known) if self._suggestions >= 0 else ""
+
+    def location(self, path: KeyPath, at_key: bool = False, within: str = "", in_template: bool = False) -> Location:
+        """Return the place of a value, or of the nearest one above it if there is none.
+
+        Args:
+            path: Leads to the value.
+            at_key: Return the place of its key instead.
+            within: Return the place of this text in the value instead, if it is there.
+            in_template: Look for ``within`` inside of templates first: it may also be a word beside one.
+        """
+        key, value = None, self._root
+        for part in path:
+            pair = self._child(value, part)
+            if pair is None:
+                at_key = True
+                break
+            key, value = pair
+        is_text = isinstance(value, yaml.ScalarNode) and value.value
+        node = key if key is not None and (at_key or not is_text) else value
+        if within and node is value and is_text:
+            mark = self._find(node, within, find_in_template) if in_template else None
+            mark = mark or self._find(node, within, str.find)
+            if mark:
+                return self._location(mark, len(within))
+        return self._location_of(node)
+
+    def problem(
+        self,
+        path: KeyPath,
+        message: str,
+        hint: str = "",
+        rule: str = "schema",
+        at_key: bool = False,
+        within: str = "",
+        names: Iterable[str] = (),
+    ) -> Problem:
+        """Return the problem of a value; see :meth:`location`. ``{source}`` in the hint becomes the text marked."""
+        location = self.location(path, at_key, within, in_template=rule == "template")
+        message = credentials.CREDENTIAL.sub("***", message)
+        return Problem(location, message, hint.replace("{source}", location.marked[:60]), rule, tuple(names))
+
+    def _find(self, node: Any, text: str, find: Callable[[str, str, int, int], int]) -> Any:
+        """Return the mark of the first line of a node in which ``find`` finds a text, or None."""
+        for line, start, end in self._spans(node):
+            column = find(self.lines[line], text, start, end)
+            if column >= 0:
+                return SimpleNamespace(line=line, column=column)
+        return None
+
+    def _spans(self, node: Any) -> Iterator[Tuple[int, int, int]]:
+        """Yield the lines of a node, each with the column where the node begins in it and the one before which it ends.
+
+        Lines and columns count from 0.
+        """
+        first, last = node.start_mark, node.end_mark
+        for line in range(first.line, min(last.line + 1, len(self.lines))):
+            start = first.column if line == first.line else 0
+            yield line, start, last.column if line == last.line else len(self.lines[line])
+
+    def _location_of(self, node: Any) -> Location:
+        """Return the place of a node, or of the file's start for None."""
+        if isinstance(node, yaml.ScalarNode) and node.end_mark.line == node.start_mark.line:
+            return self._location(node.start_mark, node.end_mark.column - node.start_mark.column)
+        return self._location(node and node.start_mark)
+
+    def _location(self, mark: Any, width: int = 1) -> Location:
+        """Return the place of a mark of YAML's, whose line and column count from 0."""
+        line = min(mark.line, len(self.lines) - 1) if mark else 0
+        column = min(mark.column, len(self.lines[line])) if mark else 0
+        return Location(self.path, line + 1, column + 1, self.lines[line], width)
+
+    def _hide_credentials(self) -> None:
+        """Find the credentials, and hide them in the lines that problems show."""
+        found = list(credentials.find_credentials(self._root))
+        for credential in found:
+            for number, start, end in self._spans(credential.node):
+                line = self.lines[number]
+                self.lines[number] = line[:start] + "*" * (end - start) + line[end:]
+        for path, node, message in found:
+            message = credentials.CREDENTIAL.sub("***", message)
+            self.credentials[path] = Problem(self._location_of(node), message, credentials.HINT, "secret")
+
+    def _child(self, node: Any, part: Any) -> Optional[Tuple[Any, Any]]:
+        """Return the nodes of key and value below a node; a list's item has None for a key."""
+        if isinstance(node, yaml.MappingNode):
+            if id(node) not in self._children:  # a mapping of thousands may have thousands of problems
+                loader, pairs = Loader(""), [pair for pair in node.value if isinstance(pair[0], yaml.ScalarNode)]
+                self._children[id(node)] = {loader.construct_object(key): (key, value) for key, value in pairs}
+            return self._children[id(node)].get(part)
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            return None, node.value[part]
+        return None
+
+    def _syntax_problem(self, error: yaml.YAMLError) -> Problem:
+        mark, hint = getattr(error, "problem_mark", None), ""
+        message = ", ".join(
+            part for part in (getattr(error, "context", ""), getattr(error, "problem", str(error))) if part
+        )
+        if isinstance(error, yaml.reader.ReaderError):  # its position counts bytes
+            before = self.text.encode()[: error.position].decode(errors="replace")
+            line, column = end_of(before)
+            message, mark = error.reason, SimpleNamespace(line=line - 1, column=column - 1)
+        elif "unhashable" in message:
+            hint = 'a template is quoted: "{{ ds }}"'
+        elif "tab character" in message or "cannot start any token" in message:
+            hint = "indent with spaces, and quote text that starts with %, @, ` or a tab"
+        message = credentials.CREDENTIAL.sub("***", f"not YAML: {message}")
+        return Problem(self._location(mark), message, hint)
+
+
+TOKENS = re.compile(r"\{[{%]|[%}]\}|\w+|\S")  # of a template
+
+
+def find_in_template(line: str, name: str, start: int, end: int) -> int:
+    """Return the column of a name inside of a template of a line; -1 if there is none."""
+    is_inside = False
+    for match in TOKENS.finditer(line, start, end):
+        token, after = match.group(), match.start() + len(name)
+        if is_inside and line.startswith(name, match.start()) and not re.match(r"\w", line[after : after + 1]):
+            return match.start()
+        is_inside = token in ("{{", "{%") or (is_inside and token not in ("}}", "%}"))
+    return -1
+
+
+def end_of(text: str) -> Tuple[int, int]:
+    """Return line and column, from 1, of what comes after a text; YAML knows more line ends than LF."""
+    lines = f"{text}|".splitlines()
+    return len(lines), len(lines[-1])
+
+
+def value_at(data: Any, path: KeyPath) -> Any:
+    """Return the value at a path of plain data.
+
+    Raises:
+        LookupError, TypeError: There is none.
+    """
+    for part in path:
+        data = data[part]
+    return data
+
+
+def has_value(data: Any, path: KeyPath) -> bool:
+    """Return whether there is a value at a path of plain data."""
+    try:
+        value_at(data, path)
+    except (LookupError, TypeError):
+        return False
+    return True
+
+
+# ------------------------------------------------------------------------------------------------ file -> text
+
+
+def display_path(root: Path, file: Path) -> str:
+    """Return the path by which people know a file: from the DAGs folder's name on."""
+    return os.fsencode(str(file.relative_to(root.parent.parent))).decode(errors="replace")
+
+
+def open_regular(path: str, flags: int) -> int:
+    """Open as an opener of open(): no link, which may lead anywhere, and a pipe without waiting for its writer."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOFOLLOW)
+
+
+def read_document(root: Path, file: Path) -> Document:
+    """Read a definition: a regular file (no link, pipe or device) of UTF-8, at most 512 KiB.
+
+    Raises:
+        Rejected: There is no such file, or it holds no mapping.
+    """
+    path = display_path(root, file)
+
+    def rejected(message: str, hint: str) -> Rejected:
+        return Rejected(Problem(Location(path), message, hint))
+
+    if os.path.islink(file):
+        raise rejected("is a link", "put the definition itself here")
+    try:
+        with open(str(file), "rb", opener=open_regular) as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise rejected("is not a regular file", "a definition is a file that ends in .yaml")
+            content = stream.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise rejected(f"cannot be read: {error.strerror}", "a definition is a file that ends in .yaml") from error
+    if len(content) > MAX_FILE_BYTES:
+        raise rejected(f"is larger than {MAX_FILE_BYTES // 1024} KiB", "split it into several pipelines")
+    try:
+        return Document(path, content.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        line, column = end_of(error.object[: error.start].decode())  # which has no byte order mark, as content may
+        raise Rejected(Problem(Location(path, line, column), "is not UTF-8", "save the file as UTF-8")) from error

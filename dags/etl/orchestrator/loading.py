@@ -1,0 +1,131 @@
+"""A folder of files -> definitions and problems."""
+
+import os
+import re
+from pathlib import Path
+from typing import Dict, List, Optional, Tuple, Type
+
+from .definitions import Context, Definition, LoadResult, parse_dag_id
+from .documents import MAX_FILE_BYTES, display_path, open_regular, read_document
+from .planning import define, further_problems
+from .problems import Location, Problem, Rejected, internal_error
+from .reading import read_environment, read_pipeline
+from .rules import check_cluster
+from .values import FamilyName, FolderName, PipelineName, Text
+
+
+def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -> LoadResult:
+    """Read all definitions of a folder for an environment, or only the one that a DAG id names.
+
+    Args:
+        root: A folder such as ``dags/etl``, which holds ``configs`` and ``pipelines``.
+        environment: The name of a file in ``configs``.
+        dag_id: Read nothing that another DAG is made of.
+
+    Returns:
+        Definitions in the order of files; problems in the order of files and places, each once.
+    """
+    try:
+        context = read_context(root, environment)
+    except Rejected as rejected:
+        return LoadResult([], list(rejected.args))
+    names = parse_dag_id(dag_id, context.folder) if dag_id else None
+    if names:
+        return read_file(root, root / "pipelines" / names[0] / f"{names[1]}.yaml", context, names[2])
+    definitions: List[Definition] = []
+    files, problems = pipeline_files(root)
+    for file in files:
+        result = read_file(root, file, context)
+        definitions += result.definitions
+        problems += result.problems
+    return LoadResult(definitions, sorted(set(problems)))
+
+
+def read_context(root: Path, environment: Optional[str]) -> Context:
+    """Read the environment that the Airflow option [etl] environment names.
+
+    Raises:
+        Rejected: There is no such environment, or something is wrong with it.
+    """
+    names = sorted(file.stem for file in root.glob("configs/*.yaml"))
+    configs = Location(display_path(root, root / "configs"))
+    if not FolderName.pattern.fullmatch(root.name):
+        message = f"{root.name!r} is not {FolderName.what()}"
+        raise Rejected(Problem(Location(display_path(root, root)), message, "rename the folder"))
+    if not names:
+        hint = "one is configs/<name>.yaml; configs is deployed with the folder"
+        raise Rejected(Problem(configs, "there is no environment", hint))
+    if environment not in names:
+        message = f"unknown environment '{environment}'" if environment else "no environment is chosen"
+        hint = f"set the Airflow option [etl] environment (AIRFLOW__ETL__ENVIRONMENT) to one of: {', '.join(names)}"
+        raise Rejected(Problem(configs, message, hint))
+    document = read_document(root, root / "configs" / f"{environment}.yaml")
+    model = read_environment(document)
+    problems = [*document.problems, *document.credentials.values()]
+    for name, cluster in model.clusters.items():
+        problems += check_cluster(document, ("clusters", name), cluster)
+    if problems:
+        raise Rejected(*problems)
+    return Context(str(environment), model, document, names, root.name, read_commits(root))
+
+
+def read_commits(root: Path) -> Dict[str, str]:
+    """Read which commits ``./etl deploy`` says are here, by path below ``root`` or "" for all; shortened.
+
+    A line is ``<commit>[ with uncommitted changes][ <path>]``. They are only shown: whatever else the file holds, and
+    that there is none, is no problem.
+    """
+    try:
+        with open(str(root / "commit.txt"), encoding="ascii", errors="replace", opener=open_regular) as file:
+            text = file.read(MAX_FILE_BYTES)
+    except OSError:
+        return {}
+    line = r"^([0-9a-f]{12})[0-9a-f]{28}( with uncommitted changes)?(?: ([\w./-]+))?$"
+    return {path: commit + dirty for commit, dirty, path in re.findall(line, text, re.MULTILINE)}
+
+
+def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
+    """Return whatever stands where a definition stands or is called like one, and the folders that cannot be read.
+
+    Hidden files are not meant, nor are those that an editor or a copy has not finished with.
+    """
+    problems: List[Problem] = []
+
+    def entries(folder: Path) -> List[Path]:
+        try:
+            return [path for path in folder.iterdir() if not path.name.startswith(".")]
+        except OSError as error:
+            message, hint = f"cannot be read: {error.strerror}", "it is the folder of the definitions"
+            problems.append(Problem(Location(display_path(root, folder)), message, hint))
+            return []
+
+    files = []
+    for path in entries(root / "pipelines"):
+        if os.path.isdir(path) and not os.path.islink(path):  # pathlib's raise where looking is not permitted
+            files += entries(path)
+        else:
+            files.append(path)
+    return sorted(path for path in files if path.suffix in (".yaml", ".yml") or os.path.islink(path)), problems
+
+
+def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> LoadResult:
+    """Read the definitions of one file, or of one of its providers."""
+    path, hint = display_path(root, file), "a definition is pipelines/<family>/<name>.yaml"
+    try:
+        if file.suffix != ".yaml" or file.parent.parent != root / "pipelines" or os.path.islink(file.parent):
+            raise Rejected(Problem(Location(path), "is not called or placed like a definition", hint))
+        kinds: List[Tuple[str, Type[Text]]] = [(file.parent.name, FamilyName), (file.stem, PipelineName)]
+        for text, kind in kinds:
+            if not kind.pattern.fullmatch(text):
+                raise Rejected(Problem(Location(path), f"{text!r} is not {kind.what()}", hint))
+        document = read_document(root, file)
+        pipeline, schema_problems = read_pipeline(document, provider)
+        definitions, problems = define(document, pipeline, context) if pipeline else LoadResult([], [])
+        if schema_problems or document.problems:
+            further = further_problems(document, schema_problems, context)
+            problems += [*document.problems, *schema_problems.values(), *further]
+        return LoadResult(definitions, problems)
+    except Rejected as rejected:
+        return LoadResult([], list(rejected.args))
+    except Exception as error:
+        return LoadResult([], [internal_error(path, error)])

@@ -1,0 +1,261 @@
+"""The language: what a pipeline, a provider, a task and an environment may say.
+
+docs/definitions.md and configs/schema/ are generated from here. A new field needs its room in planning.py (the
+operator's arguments, the RunTask request) or in dags.py (the DAG); CONTRIBUTING.md leads the way.
+"""
+
+from typing import Any, Dict, List, Optional, Union
+
+from typing_extensions import Literal
+
+from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictBool, validator
+from .problems import non_text_key
+from .values import (
+    Count,
+    Cron,
+    DagTag,
+    Duration,
+    EcsTagKey,
+    EcsTagValue,
+    Identifier,
+    InvalidValue,
+    Moment,
+    Owner,
+    PlainText,
+    Positive,
+    ProviderName,
+    S3Address,
+    Scalar,
+    TaskDefinition,
+    TaskId,
+    Text,
+    VariableName,
+    Weight,
+)
+
+
+class Model(BaseModel):
+    """A mapping with known keys."""
+
+    class Config:
+        extra = "forbid"
+        allow_mutation = False
+
+    def explicit(self) -> Dict[str, Any]:
+        """Return what the definition says, without defaults."""
+        return self.dict(exclude_unset=True)
+
+    @classmethod
+    def validate(cls, value: Any) -> Any:
+        if not isinstance(value, (dict, cls)):  # pydantic would make a mapping of a list of pairs
+            raise DictError()
+        for key in value if isinstance(value, dict) else ():
+            if not isinstance(key, str):
+                raise InvalidValue(*non_text_key(key), key=key, within=True)
+        return super().validate(value)
+
+    @validator("*", pre=True, allow_reuse=True)
+    def mapping_is_mapping(cls, value: Any, field: ModelField) -> Any:
+        if field.shape == SHAPE_DICT and not isinstance(value, dict) and not (value is None and field.allow_none):
+            raise DictError()
+        return value
+
+
+TriggerRule = Literal[
+    "all_success",
+    "all_failed",
+    "all_done",
+    "one_success",
+    "one_failed",
+    "none_failed",
+    "none_failed_min_one_success",
+    "none_skipped",
+    "always",
+]
+
+
+class Task(Model):
+    """A task of a pipeline, or one layer of it: nothing is required until the layers are merged."""
+
+    task_definition: Optional[TaskDefinition] = Field(
+        None, description="ECS task definition: family, family:revision or ARN. Templated."
+    )
+    container: Optional[Text] = Field(
+        None, description="Container to override; default: the task definition's family. Templated."
+    )
+    cluster: Optional[Text] = Field(None, description="A name under `clusters` of the environment; default: `default`.")
+    command: Optional[List[Text]] = Field(None, description="The container's command, one text an argument. Templated.")
+    environment: Optional[Dict[Text, Optional[Text]]] = Field(
+        None, description="The container's environment variables. Templated. Secrets belong in the task definition."
+    )
+    cpu: Optional[Positive] = Field(None, description="CPU units of the ECS task; 1024 are one vCPU.")
+    memory: Optional[Positive] = Field(None, description="Memory of the ECS task in MiB.")
+    ephemeral_storage: Optional[Positive] = Field(None, description="Fargate's ephemeral storage in GiB, 21 to 200.")
+    task_role_arn: Optional[Text] = Field(None, description="IAM role of the containers. Templated.")
+    execution_role_arn: Optional[Text] = Field(None, description="IAM role that ECS starts the task with. Templated.")
+    tags: Optional[Dict[EcsTagKey, Optional[EcsTagValue]]] = Field(None, description="Tags of the ECS task. Templated.")
+    depends_on: Optional[List[Text]] = Field(None, description="Tasks of this pipeline that come before.")
+    retries: Optional[Count] = Field(None, description="How often a failed task is tried again.")
+    retry_delay: Optional[Duration] = Field(None, description="Pause before the next try.")
+    retry_exponential_backoff: Optional[StrictBool] = Field(None, description="Double the pause with every try.")
+    max_retry_delay: Optional[Duration] = Field(None, description="The longest pause between tries.")
+    execution_timeout: Optional[Duration] = Field(
+        None, description="A try that takes longer is stopped and has failed."
+    )
+    sla: Optional[Duration] = Field(
+        None, description="When the task should have succeeded, from the run's planned start."
+    )
+    pool: Optional[PlainText] = Field(None, description="Airflow pool that the task takes a slot of.")
+    priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
+    trigger_rule: Optional[TriggerRule] = Field(
+        None, description="When the task runs, by the states of those before it."
+    )
+    depends_on_past: Optional[StrictBool] = Field(None, description="Wait for this task's success in the run before.")
+
+
+JsonType = Literal["string", "number", "integer", "boolean", "array", "object", "null"]
+
+
+class Param(Model):
+    """What a person may set when triggering by hand, as JSON Schema."""
+
+    # No pattern, items or $ref: a parse would wait for a regular expression for ever, or reach the network by a $ref.
+
+    type: Union[JsonType, List[JsonType], None] = Field(None, description="JSON Schema type, or a list of them.")
+    default: Any = Field(None, description="The value unless a person types another. Required, but for type null.")
+    description: Optional[Text] = Field(None, description="What it is for; the DAG's page shows it.")
+    title: Optional[Text] = Field(None, description="A short name for people.")
+    enum: Optional[List[Any]] = Field(None, description="The values allowed.")
+    minimum: Any = Field(None, description="The smallest number allowed.")
+    maximum: Any = Field(None, description="The largest number allowed.")
+    minLength: Optional[Count] = Field(None, description="The fewest characters.")  # noqa: N815 (JSON Schema's name)
+    maxLength: Optional[Count] = Field(None, description="The most characters.")  # noqa: N815
+    format: Optional[Literal["date", "date-time", "time", "email", "ipv4", "ipv6"]] = Field(
+        None, description="What the text has to look like."
+    )
+
+    @property
+    def json_schema(self) -> Dict[str, Any]:
+        """What a value must be, as JSON Schema."""
+        return self.dict(exclude_unset=True, exclude={"default", "description"})
+
+
+class WaitFor(Model):
+    """The provider's delivery, awaited before anything runs."""
+
+    s3: Optional[S3Address] = Field(None, description="s3://bucket/key, with * and ? as wildcards. Templated.")
+    timeout: Optional[Duration] = Field(None, description="How long to wait.")
+    poke_interval: Optional[Duration] = Field(None, description="Pause between looks.")
+
+
+# What holds where no layer says anything else.
+SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
+
+
+class Settings(Model):
+    """What a pipeline says of its DAGs and a provider may override."""
+
+    owner: Optional[Owner] = Field(None, description="Owner of the DAG; startedBy of its ECS tasks begins with it.")
+    schedule: Optional[Cron] = Field(
+        None, description="Cron expression, preset such as @daily, or null: only triggered."
+    )
+    start_date: Optional[Moment] = Field(None, description="First day, UTC unless it says otherwise.")
+    end_date: Optional[Moment] = Field(None, description="No runs are scheduled after it.")
+    catchup: Optional[StrictBool] = Field(
+        None, description="Run the intervals missed since start_date; default: false."
+    )
+    max_active_runs: Optional[Positive] = Field(None, description="Runs at the same time; default: 1.")
+    max_active_tasks: Optional[Positive] = Field(None, description="Tasks at the same time over all runs.")
+    dagrun_timeout: Optional[Duration] = Field(None, description="A scheduled run that takes longer has failed.")
+    tags: Optional[List[DagTag]] = Field(
+        None, description="Tags of the DAG, beside family, pipeline, provider, environment."
+    )
+    params: Optional[Dict[Identifier, Optional[Param]]] = Field(
+        None, description="What a person may set when triggering."
+    )
+    wait_for: Optional[WaitFor] = None
+    environments: Optional[List[Text]] = Field(None, description="Where it exists; default: everywhere.")
+
+    @property
+    def effective_params(self) -> Dict[str, Param]:
+        """The params that no layer takes away."""
+        return {name: param for name, param in (self.params or {}).items() if param is not None}
+
+
+class Provider(Settings):
+    """A data provider: what differs from the pipeline for it."""
+
+    variables: Dict[VariableName, Scalar] = Field({}, description="`{{ provider.x }}` in templates.")
+    defaults: Optional[Task] = Field(None, description="Every task of this provider starts from these.")
+    tasks: Dict[TaskId, Optional[Task]] = Field(
+        {}, description="What differs for a task; null: this provider has none."
+    )
+
+
+class Pipeline(Settings):
+    """The definition of a pipeline: its tasks, and the data providers that each get a DAG of them."""
+
+    description: Optional[Text] = Field(None, description="What the DAGs are for; the web page shows it.")
+    defaults: Optional[Task] = Field(None, description="Every task starts from these.")
+    tasks: Dict[TaskId, Task] = Field(..., description="The tasks by their name.", minProperties=1)
+    providers: Dict[ProviderName, Optional[Provider]] = Field(..., description="The data providers by their name.")
+    retired_tasks: List[TaskId] = Field([], description="Tasks that were taken away although that hides their history.")
+
+
+class CapacityProvider(Model):
+    """One part of a capacity provider strategy, as ECS has it."""
+
+    capacity_provider: PlainText = Field(..., description="Its name, or FARGATE or FARGATE_SPOT.")
+    weight: Optional[Count] = Field(None, description="Its share of the tasks beyond every base.")
+    base: Optional[Count] = Field(None, description="How many tasks it takes before weights count.")
+
+
+class Logs(Model):
+    """Where the containers' awslogs driver writes: streams are called prefix/container/task id."""
+
+    group: PlainText = Field(..., description="CloudWatch log group: awslogs-group of the task definition.")
+    prefix: PlainText = Field(..., description="Start of the streams: awslogs-stream-prefix of the task definition.")
+    region: Optional[PlainText] = Field(None, description="Default: the environment's.")
+
+
+class Cluster(Model):
+    """Where and how an ECS task runs."""
+
+    cluster: Text = Field(..., description="Name or ARN of the ECS cluster. Templated.")
+    launch_type: Optional[Literal["FARGATE", "EC2", "EXTERNAL"]] = Field(
+        None, description="What the tasks run on; default: the cluster's own capacity provider strategy."
+    )
+    capacity_provider_strategy: Optional[List[CapacityProvider]] = Field(None, description="Instead of launch_type.")
+    platform_version: Optional[PlainText] = Field(None, description="Fargate's, such as 1.4.0; default: the latest.")
+    subnets: Optional[List[Text]] = Field(
+        None, description="1 to 16 subnets of the awsvpc network. Templated.", maxItems=16
+    )
+    security_groups: Optional[List[Text]] = Field(
+        None, description="At most 5 security groups of the awsvpc network. Templated.", maxItems=5
+    )
+    assign_public_ip: Optional[StrictBool] = Field(None, description="Give the tasks a public address; default: false.")
+    logs: Optional[Logs] = None
+
+    @property
+    def is_fargate(self) -> bool:
+        """Whether its tasks run on Fargate, whose sizes are fixed."""
+        strategy = self.capacity_provider_strategy or []
+        return self.launch_type == "FARGATE" or any(s.capacity_provider.startswith("FARGATE") for s in strategy)
+
+
+class Alerts(Model):
+    """Who is told of a failed run."""
+
+    sns_topic_arn: PlainText = Field(..., description="The SNS topic that is told.")
+
+
+class Environment(Model):
+    """One environment of the company: where its tasks run."""
+
+    region: PlainText = Field(..., description="AWS region of the clusters, such as eu-west-1.")
+    aws_conn_id: PlainText = Field("aws_default", description="Airflow connection for AWS.")
+    variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
+    schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
+    clusters: Dict[PlainText, Cluster] = Field(..., description="Names that a task's `cluster` may say.")
+    alerts: Optional[Alerts] = None
+    defaults: Optional[Task] = Field(None, description="Every task of every pipeline starts from these.")

@@ -1,0 +1,295 @@
+"""Layers -> tasks -> definitions; what a task asks of ECS."""
+
+import hashlib
+import re
+from copy import copy, deepcopy
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Dict, List, Mapping, Optional, Tuple
+
+from .compat import ValidationError
+from .definitions import (
+    Context,
+    Definition,
+    Layer,
+    Layers,
+    LoadResult,
+    Plan,
+    PlannedTask,
+    format_dag_id,
+    merge,
+)
+from .documents import Document, has_value, value_at
+from .models import SETTING_DEFAULTS, Cluster, Environment, Pipeline, Provider, Settings, Task
+from .problems import MAX_SUGGESTIONS, KeyPath, Problem
+from .rules import (
+    check_dag_id,
+    check_dependencies,
+    check_fargate,
+    check_overrides,
+    check_references,
+    check_settings,
+    templated_texts,
+    text_problems,
+)
+from .templates import read_template
+from .values import PlainText, ProviderName
+
+WAIT_FOR = "wait_for_delivery"  # task id of the sensor
+
+# ---------------------------------------------------------------------------------------------- what ECS is asked
+
+AIRFLOW_ARGUMENTS = (
+    "retries retry_delay retry_exponential_backoff max_retry_delay execution_timeout sla pool priority_weight"
+    " trigger_rule depends_on_past"
+).split()
+
+
+def operator_arguments(task: Task, container: str, cluster: Cluster, environment: Environment) -> Dict[str, Any]:
+    """Return the ECS operator's arguments for a task, but for owner and DAG.
+
+    A size is the ECS task's, not the container's: on Fargate that is what is paid for, and what a container
+    without limits of its own gets.
+    """
+    override: Dict[str, Any] = {"name": container}
+    if task.command is not None:
+        override["command"] = task.command
+    if task.environment is not None:
+        override["environment"] = [{"name": name, "value": value} for name, value in task.environment.items()]
+    overrides = {
+        "containerOverrides": [override],
+        "cpu": task.cpu and str(task.cpu),
+        "memory": task.memory and str(task.memory),
+        "ephemeralStorage": task.ephemeral_storage and {"sizeInGiB": task.ephemeral_storage},
+        "taskRoleArn": task.task_role_arn,
+        "executionRoleArn": task.execution_role_arn,
+    }
+    arguments: Dict[str, Any] = {
+        "task_definition": task.task_definition,
+        "cluster": cluster.cluster,
+        "overrides": {key: value for key, value in overrides.items() if value is not None},
+        "aws_conn_id": environment.aws_conn_id,
+        "region_name": environment.region,
+        "launch_type": cluster.launch_type,  # None: the cluster's own strategy; the operator's default is EC2
+        "platform_version": cluster.platform_version,
+        "tags": task.tags,
+    }
+    if cluster.capacity_provider_strategy:
+        arguments["capacity_provider_strategy"] = [
+            {"capacityProvider" if key == "capacity_provider" else key: value for key, value in item.explicit().items()}
+            for item in cluster.capacity_provider_strategy
+        ]
+    if cluster.subnets:
+        public = "ENABLED" if cluster.assign_public_ip else "DISABLED"
+        network = {
+            "subnets": cluster.subnets,
+            "securityGroups": cluster.security_groups or [],
+            "assignPublicIp": public,
+        }
+        arguments["network_configuration"] = {"awsvpcConfiguration": network}
+    if cluster.logs:
+        arguments["awslogs_group"] = cluster.logs.group
+        arguments["awslogs_region"] = cluster.logs.region
+        arguments["awslogs_stream_prefix"] = f"{cluster.logs.prefix}/{container}"  # the operator adds the task's id
+        # The fetcher sleeps this out before a task ends; the operator's default is 30 s.
+        arguments["awslogs_fetch_interval"] = timedelta(seconds=5)
+    arguments.update({key: getattr(task, key) for key in AIRFLOW_ARGUMENTS if getattr(task, key) is not None})
+    return arguments
+
+
+def run_task_request(definition: Definition, task_id: str, run_id: str = "") -> Dict[str, Any]:
+    """Return the parameters of ``ecs.run_task`` for a task's first attempt, with its templates as they are written.
+
+    It is what ``EcsOperator._start_task`` of the amazon provider 3.4.0 sends for the arguments that it is given.
+    """
+    operator = definition.plan.tasks[task_id].operator
+    owner = definition.settings.owner or SETTING_DEFAULTS["owner"]
+    request: Dict[str, Any] = {
+        "cluster": operator["cluster"],
+        "taskDefinition": operator["task_definition"],
+        "overrides": operator["overrides"],
+        "startedBy": started_by(owner, definition.dag_id, task_id, run_id, "1.1"),
+    }
+    if operator.get("capacity_provider_strategy"):
+        request["capacityProviderStrategy"] = operator["capacity_provider_strategy"]
+    elif operator["launch_type"]:
+        request["launchType"] = operator["launch_type"]
+    if operator["platform_version"] is not None:
+        request["platformVersion"] = operator["platform_version"]
+    if "network_configuration" in operator:
+        request["networkConfiguration"] = operator["network_configuration"]
+    if operator["tags"] is not None:
+        request["tags"] = [{"key": key, "value": value} for key, value in operator["tags"].items()]
+    return request
+
+
+def started_by(owner: str, dag_id: str, task_id: str, run_id: str, attempt: str) -> str:
+    """Return what ECS shows as startedBy: the owner, and what no other attempt of any task has.
+
+    At most 36 characters of ``[A-Za-z0-9_-]``, as the image's botocore has it.
+    """
+    attempt_of = "/".join((dag_id, task_id, run_id, attempt))
+    return f"{owner[:25]}-{hashlib.sha1(attempt_of.encode()).hexdigest()[:10]}"
+
+
+# ------------------------------------------------------------------------------------------------------- tasks
+
+
+def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], context: Context) -> Plan:
+    """Lay environment, pipeline and, if one is named, provider over one another for every task."""
+    override = (provider and pipeline.providers[ProviderName(provider)]) or Provider()
+    above: KeyPath = ("providers", provider)
+    problems = []
+    for name in (name for name in override.tasks if name not in pipeline.tasks):
+        path, hint = (*above, "tasks", name), document.did_you_mean(name, pipeline.tasks)
+        message = f"unknown task '{name}'"
+        problems.append(document.problem(path, message, hint, "dependencies", at_key=True, names=(name,)))
+    tasks: Dict[str, PlannedTask] = {}
+    for task_id, task in pipeline.tasks.items():
+        own = override.tasks.get(task_id)
+        if own is None and task_id in override.tasks:
+            continue
+        home = Layer(document, ("tasks", task_id))
+        stack = (
+            Layer(context.document, ("defaults",)),
+            Layer(document, ("defaults",)),
+            home,
+            Layer(document, (*above, "defaults")),
+            Layer(document, (*above, "tasks", task_id)),
+        )
+        models = [context.environment.defaults, pipeline.defaults, task, override.defaults, own]
+        merged = Task.parse_obj(merge(model.explicit() for model in models if model is not None))
+        tasks[task_id], task_problems = plan_task(task_id, merged, Layers(home, stack), context.environment)
+        problems += task_problems
+    if not tasks:
+        path = (*above, "tasks") if provider else ("tasks",)
+        problems.append(document.problem(path, "there is no task", "a DAG has at least one", at_key=True))
+    problems += check_dependencies(tasks)
+    return Plan(tasks, problems)
+
+
+def plan_task(task_id: str, task: Task, layers: Layers, environment: Environment) -> Tuple[PlannedTask, List[Problem]]:
+    """Check a merged task and turn it into the operator's arguments."""
+    problems: List[Problem] = []
+    references: List[Tuple[KeyPath, str, str]] = []
+    for path, text in templated_texts(task):
+        problems += text_problems(text, layers, path)
+        references += [(path, *member) for member in read_template(text).members]
+
+    container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
+    if task.task_definition is None:
+        message, hint = f"task '{task_id}' has no task_definition", "add 'task_definition: <family>'"
+        problems.append(layers.problem((), message, hint, names=(task_id, "task_definition")))
+    elif task.container is None and "{" in container:
+        message, hint = "a templated task definition needs a container", "add 'container: <name>'"
+        problems.append(layers.problem(("task_definition",), message, hint, names=("container",)))
+    cluster = environment.clusters.get(PlainText(task.cluster or "default"))
+    if cluster is None:
+        message = f"unknown cluster '{task.cluster}'" if task.cluster else f"task '{task_id}' has no cluster"
+        hint = layers.did_you_mean(task.cluster, environment.clusters)
+        problems.append(layers.problem(("cluster",), message, hint, names=(task.cluster or task_id, "cluster")))
+    elif cluster.is_fargate:
+        problems += check_fargate(task, layers)
+    operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
+    problems += check_overrides(task, layers, operator["overrides"])
+    places = {key: str(layers.location((key,))) for key in ("cluster", "task_definition")}
+    return PlannedTask(task, layers, operator, references, places), problems
+
+
+# ------------------------------------------------------------------------------------------------- definitions
+
+
+def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResult:
+    """Return the definitions of a pipeline in an environment, and the problems of its providers.
+
+    What a provider does not override is merged and checked once for all such providers.
+    """
+    definitions: List[Definition] = []
+    problems: List[Problem] = []
+    family, name = document.path.split("/")[-2], Path(document.path).stem
+    env = {**context.environment.explicit().get("variables", {}), "name": context.name}
+    settings_of: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
+    plans: Dict[Optional[str], Plan] = {}
+    for provider, override in pipeline.providers.items():
+        override = override or Provider()
+        own = override.__fields_set__ & set(Settings.__fields__)
+        who = provider if own else None
+        layers = Layers.of(Layer(document, ()), Layer(document, ("providers", who)))
+        if who not in settings_of:
+            below = pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)
+            settings = Settings.parse_obj(merge([below, override.dict(include=own, exclude_unset=True)]))
+            settings_of[who] = settings, list(check_settings(settings, layers, context))
+        settings, settings_problems = settings_of[who]
+        if not settings_problems and settings.environments is not None and context.name not in settings.environments:
+            continue
+        who = provider if override.__fields_set__ & {"defaults", "tasks"} else None
+        if who not in plans:
+            plans[who] = plan_tasks(document, pipeline, who, context)
+        plan = plans[who]
+        definition = Definition(
+            dag_id=format_dag_id(family, name, provider, context.folder),
+            path=document.path,
+            family=family,
+            pipeline=name,
+            provider=provider,
+            context=context,
+            description=pipeline.description or "",
+            schedule=settings.schedule if context.environment.schedules and context.folder == "etl" else None,
+            settings=settings,
+            layers=layers,
+            variables={"env": env, "provider": {**override.explicit().get("variables", {}), "name": provider}},
+            plan=plan,
+        )
+        own_problems = [*settings_problems, *plan.problems, *check_references(definition)]
+        if settings.wait_for is not None and WAIT_FOR in plan.tasks:
+            message = f"a task cannot be called '{WAIT_FOR}' beside wait_for"
+            names = (WAIT_FOR, "wait_for")
+            own_problems.append(document.problem(("tasks", WAIT_FOR), message, "rename it", at_key=True, names=names))
+        own_problems += check_dag_id(definition)
+        problems += own_problems
+        if not own_problems:
+            definitions.append(definition)
+    return LoadResult(definitions, problems)
+
+
+# --------------------------------------------------------------------- problems beside those that pydantic reports
+
+# Without one of these, what else a pipeline says cannot be judged.
+DECISIVE = {"cluster", "defaults", "environments", "params", "providers", "tasks", "variables"}
+PLACEHOLDER = "left-out"  # stands in a list for a value that is wrong
+
+
+def further_problems(document: Document, problems: Mapping[KeyPath, Problem], context: Context) -> List[Problem]:
+    """Return the problems that a pipeline has without the values that are wrong by themselves.
+
+    Left out are possible consequences of such a value: problems about its key, or about the key that was meant.
+
+    Args:
+        document: The pipeline's file.
+        problems: Those of its values, by path.
+        context: What it is laid over.
+    """
+    if len(problems) > MAX_SUGGESTIONS:
+        return []
+    rest = copy(document)
+    rest.data = deepcopy(document.data)
+    names = {PLACEHOLDER, *(take_out(rest.data, path) for path in problems)}
+    names.update(name for problem in problems.values() for name in problem.names)
+    if names & DECISIVE or not rest.data.get("tasks"):
+        return []
+    try:
+        pipeline = Pipeline.parse_obj(rest.data)
+    except ValidationError:  # as where a key is missing
+        return []
+    return [problem for problem in define(rest, pipeline, context).problems if not names & set(problem.names)]
+
+
+def take_out(data: Any, path: KeyPath) -> str:
+    """Take a value out of plain data, if it is there, and return its key; in a list, a placeholder takes its place."""
+    above = value_at(data, path[:-1]) if has_value(data, path) else None
+    if isinstance(above, list):
+        above[path[-1]] = PLACEHOLDER
+        return str(path[-2])
+    if isinstance(above, dict):
+        del above[path[-1]]
+    return str(path[-1])

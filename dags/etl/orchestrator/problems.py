@@ -1,0 +1,131 @@
+"""Problems: what is wrong in a definition, where, and what to write instead."""
+
+import difflib
+import logging
+import textwrap
+from datetime import date
+from typing import Any, Iterable, NamedTuple, Optional, Tuple
+
+KeyPath = Tuple[Any, ...]  # keys and list indexes that lead from the top of a file to a value
+
+# A close name takes 10 us for every name that it is compared with, and a banner holds some hundred problems.
+MAX_SUGGESTIONS = 100  # of a file
+MAX_COMPARED = 1000  # names
+MAX_LISTED = 20  # names in "known: ..."
+
+
+class Location(NamedTuple):
+    """A place in a file.
+
+    ``path`` starts at the DAGs folder; ``line`` and ``column`` count from 1, in characters; ``source`` is the text
+    of that line and ``width`` the number of characters to mark in it.
+    """
+
+    path: str
+    line: int = 1
+    column: int = 1
+    source: str = ""
+    width: int = 1
+
+    @property
+    def marked(self) -> str:
+        """The text that is marked."""
+        return self.source[self.column - 1 : self.column - 1 + self.width]
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}:{self.column}"  # as editors open it
+
+
+class Problem(NamedTuple):
+    """A mistake in a definition, for the person who made it.
+
+    ``names`` are the keys and names that the problem is about: without them there would be no such problem.
+    """
+
+    location: Location
+    message: str
+    hint: str = ""
+    rule: str = "schema"
+    names: Tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        _, line, column, source, width = self.location
+        lines = [f"{self.location}: {self.message} [{self.rule}]"]
+        if source:
+            start = max(0, column - 80)
+            excerpt = source[start : start + 120]
+            caret = "^" * max(1, min(width, start + len(excerpt) - column + 1))
+            lines.append(f"   {line:>4} | {excerpt}")
+            lines.append(f"        | {' ' * (column - 1 - start)}{caret}")
+        if self.hint:
+            # The web page's banner cuts a line that is longer than the page is wide.
+            lines += textwrap.wrap(self.hint, 110, initial_indent="        = ", subsequent_indent="          ")
+        # PostgreSQL stores neither NUL nor half a surrogate pair; one of them would keep every DAG of the file out.
+        return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
+
+
+class Rejected(Exception):
+    """A file that gives no definition at all; the arguments are its problems."""
+
+
+class AmbiguousInteger:
+    """An integer that YAML 1.1 reads otherwise than people do: ``010`` is 8, ``1:30`` is 90, ``1_000`` is 1000."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:  # it may be a key, which is looked up
+        return isinstance(other, AmbiguousInteger) and other.value == self.value
+
+    def __hash__(self) -> int:
+        return hash(("AmbiguousInteger", self.value))
+
+
+def describe(value: Any) -> str:
+    """Return how a message names a value that YAML has read."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, AmbiguousInteger):
+        return f"what YAML 1.1 reads as the number {value.value}"
+    if isinstance(value, bool):
+        return f"the boolean {str(value).lower()}"
+    if isinstance(value, (int, float)):
+        return f"the number {str(value)[:40]}"
+    if isinstance(value, date):
+        return f"the date {value}"
+    if isinstance(value, str):
+        return f"the text {value[:40]!r}"
+    return {"dict": "a mapping", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
+
+
+def closest(name: Any, known: Iterable[str]) -> Optional[str]:
+    """Return the known name that was probably meant, or None if none is close."""
+    return next(iter(difflib.get_close_matches(str(name), sorted(known)[:MAX_COMPARED], n=1)), None)
+
+
+def did_you_mean(name: Any, known: Iterable[str]) -> str:
+    """Return a hint: the known name that was probably meant, or else the known names; "" if there are none."""
+    names = sorted(known)
+    meant = closest(name, names)
+    if meant is not None:
+        return f"did you mean '{meant}'?"
+    return f"known: {', '.join(names[:MAX_LISTED])}" if names else ""
+
+
+def non_text_key(key: Any) -> Tuple[str, str]:
+    """Return message and hint for a key that is not text."""
+    return f"expected text as a key, got {describe(key)}", "quote it, or leave it out"
+
+
+def internal_error(path: str, error: Exception) -> Problem:
+    """Return the problem for an exception of our own code, which must not disable other DAGs; log its traceback.
+
+    Raises:
+        Exception: ``error`` itself, if it is Airflow's import timeout: its alarm comes only once, and half the DAGs
+            of a parse must not pass for all of them.
+    """
+    if type(error).__name__ == "AirflowTaskTimeout":  # by name: nothing here imports Airflow
+        raise error
+    logging.getLogger(__name__).exception("The factory failed on %s", path)
+    message = f"the factory failed: {type(error).__name__}: {error}"
+    return Problem(Location(path), message, "this is an error of the factory; the log has its traceback", "factory")

@@ -1,0 +1,154 @@
+"""Document -> Pipeline or Environment; what pydantic finds wrong, in words and places."""
+
+import re
+from typing import Dict, Iterable, Optional, Tuple, Type
+
+from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
+from .documents import Document, has_value, value_at
+from .models import Environment, Pipeline, Task
+from .problems import AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
+
+# What bounds the work that a file can ask for.
+MAX_TASKS = 30_000  # of all DAGs of a file: 10,000 providers of 3 tasks fit
+MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
+
+
+def read_environment(document: Document) -> Environment:
+    """Return the environment of a document.
+
+    Raises:
+        Rejected: Its keys or values are not what the models take.
+    """
+    try:
+        return Environment.parse_obj(document.data)
+    except ValidationError as error:
+        problems = {**schema_problems(document, Environment, error), **document.credentials}
+        raise Rejected(*document.problems, *problems.values()) from error
+
+
+def read_pipeline(
+    document: Document, provider: Optional[str] = None
+) -> Tuple[Optional[Pipeline], Dict[KeyPath, Problem]]:
+    """Return the pipeline of a document without the providers that are wrong, and the problems by path.
+
+    Args:
+        document: The pipeline's file.
+        provider: The only one to read; None for all.
+
+    Returns:
+        None for a pipeline in which more is wrong than providers.
+
+    Raises:
+        Rejected: It asks for too much work.
+    """
+    data = document.data
+    if isinstance(data.get("providers"), dict):
+        check_extent(document, len(data["providers"]))
+    if isinstance(data.get("providers"), dict) and provider in data["providers"]:
+        data = {**data, "providers": {provider: data["providers"][provider]}}
+    problems: Dict[KeyPath, Problem] = {}
+    pipeline = None
+    try:
+        pipeline = Pipeline.parse_obj(data)
+    except ValidationError as error:
+        problems = schema_problems(document, Pipeline, error)
+    problems.update(
+        (path, problem)
+        for path, problem in document.credentials.items()
+        if path[0] != "providers" or path[1:2] == (provider,) or provider is None
+    )
+    if document.problems or any(path[:1] != ("providers",) or len(path) < 2 for path in problems):
+        return None, problems
+    if problems:
+        bad = {path[1] for path in problems}
+        good = {name: value for name, value in data["providers"].items() if name not in bad}
+        pipeline = Pipeline.parse_obj({**data, "providers": good})
+    return pipeline, problems
+
+
+def check_extent(document: Document, providers: int) -> None:
+    """Check that what all providers of a file hold together can be built in time.
+
+    Raises:
+        Rejected: It cannot.
+    """
+    shared = {key: value for key, value in document.data.items() if key != "providers"}
+    tasks = len(shared["tasks"]) if isinstance(shared.get("tasks"), dict) else 0
+    if tasks * providers > MAX_TASKS:
+        message = (
+            f"{providers} providers of {tasks} tasks are {tasks * providers} tasks; a file has at most {MAX_TASKS}"
+        )
+    elif len(repr(shared)) * providers > MAX_CHARACTERS:
+        message = f"the pipeline is too long for {providers} providers"
+    else:
+        return
+    raise Rejected(document.problem(("providers",), message, "split it into several pipelines", at_key=True))
+
+
+EXPECTED = {
+    "type_error.dict": ("a mapping", "write it as lines of 'key: value'"),
+    "type_error.list": ("a list", "write it as [one, two]"),
+    "type_error.integer": ("a whole number", ""),
+    "type_error.none.not_allowed": ("a value", ""),
+    "value_error.strictbool": ("true or false", ""),
+}
+
+
+def schema_problems(document: Document, model: Type[BaseModel], error: ValidationError) -> Dict[KeyPath, Problem]:
+    """Return pydantic's errors in words and places, by the path of the value that is wrong."""
+    problems: Dict[KeyPath, Problem] = {}
+    for entry in error.errors():
+        path: KeyPath = tuple(entry["loc"])
+        kind, message, context = entry["type"], entry["msg"], entry.get("ctx", {})
+        hint, rule, at_key = context.get("hint", ""), context.get("rule", "schema"), False
+        names: Tuple[str, ...] = ()
+        if path[-1] == "__key__" and not has_value(document.data, path):  # or else a person's key is called so
+            path, at_key = (*path[:-1], context.get("key")), True
+            if kind == "type_error.none.not_allowed":
+                message = f"expected text, got {describe(None)}"
+        elif context.get("within"):
+            path, at_key = (*path, context["key"]), True
+        elif kind == "value_error.extra":
+            message, hint, names = unknown_key(document, model, path)
+            at_key = True
+        elif kind == "value_error.missing":
+            message = f"missing key '{path[-1]}'"
+        elif kind == "value_error.const":
+            message = f"unknown value {context['given']!r}"
+            hint = document.did_you_mean(context["given"], context["permitted"])
+        elif kind.startswith("value_error.number"):
+            bound = "at most" if kind.endswith("le") else "at least"
+            message = f"expected a whole number, {bound} {context['limit_value']}"
+        elif kind in EXPECTED:
+            (expected, hint), value = EXPECTED[kind], value_at(document.data, path)
+            message = f"expected {expected}, got {describe(value)}"
+            if isinstance(value, AmbiguousInteger):
+                hint = f"write {value.value}"
+            elif not hint and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
+                hint = f"leave out the quotes: {value}"
+        problems.setdefault(path, document.problem(path, message, hint, rule, at_key, names=names))
+    return problems
+
+
+def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tuple[str, str, Tuple[str, ...]]:
+    """Return message, hint and names for a key that the language does not have at ``path``."""
+    key, known = path[-1], keys_at(model, path[:-1])
+    message = f"unknown key '{key}'"
+    if key in Task.__fields__ and model is Pipeline:
+        return message, "it is a task's: put it under the task or, for all of them, under 'defaults:'", (key,)
+    hint = document.did_you_mean(key, known)
+    meant = closest(key, known) if hint else None
+    return message, hint, (key, meant) if meant else (key,)
+
+
+def keys_at(model: Type[BaseModel], path: KeyPath) -> Iterable[str]:
+    """Return the keys that the language has at ``path``."""
+    in_container = False
+    for part in path:
+        if in_container or part not in model.__fields__:
+            in_container = False
+            continue
+        field = model.__fields__[part]
+        in_container = field.shape != SHAPE_SINGLETON
+        model = field.sub_fields[0].type_ if field.sub_fields else field.type_
+    return model.__fields__

@@ -1,0 +1,241 @@
+"""What the models cannot say alone: how values of one definition, and of its layers, go together.
+
+Each rule yields problems; docs/rules.md has an example of each.
+"""
+
+import json
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+
+from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
+from jsonschema.exceptions import SchemaError
+
+from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask
+from .documents import Document
+from .models import Cluster, Param, Settings, Task
+from .problems import KeyPath, Problem, describe
+from .templates import MAX_OVERRIDES, read_template, repeated_work
+from .values import Text
+
+# ------------------------------------------------------------------------------------------------------- texts
+
+
+def text_problems(text: str, layers: Layers, path: KeyPath) -> Iterator[Problem]:
+    """Yield the mistakes in a templated text at a path of merged layers."""
+    for fault in read_template(text).faults:
+        hint = fault.hint or layers.did_you_mean(fault.within, fault.known)
+        # A member is named as in "a template cannot reach 'ti.x'"; the key that may be missing is the last part.
+        names = (fault.within.rpartition(".")[2],)
+        yield layers.problem(path, fault.message, hint, "template", fault.within, names)
+    for part in repeated_work(text):
+        message = f"'{part}' gives something else when the task runs again"
+        hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
+        yield layers.problem(path, message, hint, "idempotency", part)
+
+
+def templated_texts(task: Task) -> Iterator[Tuple[KeyPath, str]]:
+    """Yield the templated texts of a task, each with its path in the task."""
+    for key in ("task_definition", "container", "task_role_arn", "execution_role_arn"):
+        yield (key,), getattr(task, key) or ""
+    for index, text in enumerate(task.command or ()):
+        yield ("command", index), text
+    for key in ("environment", "tags"):
+        for name, text in (getattr(task, key) or {}).items():
+            yield (key, name), text
+
+
+def check_references(definition: Definition) -> Iterator[Problem]:
+    """Check that env, provider and params have what the templates of a DAG name of them."""
+    known: Dict[str, Iterable[str]] = {**definition.variables, "params": definition.settings.effective_params}
+    references = [
+        (planned.layers, *reference) for planned in definition.plan.tasks.values() for reference in planned.references
+    ]
+    if definition.settings.wait_for is not None:
+        members = read_template(definition.settings.wait_for.s3 or "").members
+        references += [(definition.layers, ("wait_for", "s3"), root, member) for root, member in members]
+    for layers, path, root, member in references:
+        if member and member not in known[root]:
+            message = f"unknown name '{root}.{member}' in the template, for provider '{definition.provider}'"
+            hint = layers.did_you_mean(member, known[root])
+            names = (member, definition.provider)
+            yield layers.problem(path, message, hint, "template", f"{root}.{member}", names)
+
+
+# --------------------------------------------------------------------------------------------------------- ECS
+
+# https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
+MAX_ECS_TAGS = 50
+MAX_ADDRESSES = {"subnets": 16, "security_groups": 5}
+# https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html: CPU units -> MiB
+FARGATE_MEMORY: Dict[int, Tuple[int, ...]] = {
+    256: (512, 1024, 2048),
+    512: tuple(range(1024, 4096 + 1, 1024)),
+    1024: tuple(range(2048, 8192 + 1, 1024)),
+    2048: tuple(range(4096, 16384 + 1, 1024)),
+    4096: tuple(range(8192, 30720 + 1, 1024)),
+    8192: tuple(range(16384, 61440 + 1, 4096)),
+    16384: tuple(range(32768, 122880 + 1, 8192)),
+}
+FARGATE_STORAGE = (21, 200)  # GiB
+
+
+def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> Iterator[Problem]:
+    """Check what RunTask says of launch type and network."""
+
+    def problem(key: str, message: str, hint: str) -> Problem:
+        return document.problem((*path, key), message, hint, "ecs", at_key=True)
+
+    if cluster.launch_type and cluster.capacity_provider_strategy:
+        message = "launch_type and capacity_provider_strategy exclude each other"
+        yield problem("launch_type", message, "keep one of them")
+    if cluster.is_fargate and not cluster.subnets:
+        yield problem("subnets", "Fargate needs subnets", "add 'subnets: [subnet-...]'")
+    texts: List[Tuple[KeyPath, str]] = [(("cluster",), cluster.cluster)]
+    for key, limit in MAX_ADDRESSES.items():
+        addresses = getattr(cluster, key) or ()
+        if len(addresses) > limit:
+            yield problem(key, f"ECS takes at most {limit} {key}", "")
+        texts += [((key, index), text) for index, text in enumerate(addresses)]
+    layers = Layers.of(Layer(document, path))
+    for place, text in texts:
+        yield from text_problems(text, layers, place)
+
+
+def check_fargate(task: Task, layers: Layers) -> Iterator[Problem]:
+    """Check that Fargate has the size of a task: CPU units, MiB and GiB."""
+    cpus = ", ".join(map(str, FARGATE_MEMORY))
+    if task.cpu is not None and task.cpu not in FARGATE_MEMORY:
+        yield layers.problem(("cpu",), f"Fargate has no {task.cpu} CPU", f"it has {cpus}", "ecs", names=("cpu",))
+    elif task.cpu is None and task.memory is not None:
+        message, hint = "on Fargate, memory goes with cpu", f"add 'cpu:', one of {cpus}"
+        yield layers.problem(("memory",), message, hint, "ecs", names=("memory", "cpu"))
+    elif task.cpu is not None and task.memory not in FARGATE_MEMORY[task.cpu]:
+        sizes = FARGATE_MEMORY[task.cpu]
+        choice = f"{sizes[0]} to {sizes[-1]} MiB in steps of {sizes[-1] - sizes[-2]}"
+        if len(sizes) == 3:
+            choice = "512, 1024 or 2048 MiB"
+        message = f"Fargate has no {task.memory} MiB" if task.memory else "on Fargate, cpu goes with memory"
+        path = ("memory",) if task.memory else ("cpu",)
+        yield layers.problem(path, message, f"Fargate's {task.cpu} CPU takes {choice}", "ecs", names=("memory", "cpu"))
+    smallest, largest = FARGATE_STORAGE
+    if task.ephemeral_storage is not None and not smallest <= task.ephemeral_storage <= largest:
+        message = f"Fargate has no ephemeral storage of {task.ephemeral_storage} GiB"
+        names = ("ephemeral_storage",)
+        yield layers.problem(names, message, f"it takes {smallest} to {largest}", "ecs", names=names)
+
+
+def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) -> Iterator[Problem]:
+    """Check the limits of RunTask on tags and overrides."""
+    if len(task.tags or ()) > MAX_ECS_TAGS:
+        yield layers.problem(("tags",), f"ECS takes at most {MAX_ECS_TAGS} tags", "", "ecs", names=("tags",))
+    length = len(json.dumps(overrides))
+    if length > MAX_OVERRIDES:
+        message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
+        path = ("environment",) if task.environment else ("command",)
+        yield layers.problem(path, message, "put the data on S3", "ecs", names=("command", "environment"))
+
+
+# ------------------------------------------------------------------------------------------------ dependencies
+
+
+def check_dependencies(tasks: Mapping[str, PlannedTask]) -> Iterator[Problem]:
+    """Check that the tasks that others wait for are there, and do not wait for one another."""
+    before: Dict[str, List[str]] = {task_id: [] for task_id in tasks}
+    for task_id, planned in tasks.items():
+        for index, other in enumerate(planned.task.depends_on or ()):
+            if other in tasks and other != task_id:
+                before[task_id].append(other)
+                continue
+            if other == task_id:
+                message, hint = f"task '{task_id}' depends on itself", "leave it out"
+            else:
+                message = f"unknown task '{other}'"
+                hint = planned.layers.did_you_mean(other, (name for name in tasks if name != task_id))
+            yield planned.layers.problem(("depends_on", index), message, hint, "dependencies", names=(other,))
+    cycle = find_cycle(before)
+    if cycle:
+        first = tasks[cycle[0]]
+        excerpt = cycle if len(cycle) < 20 else [*cycle[:9], "...", *cycle[-9:]]
+        path = ("depends_on", list(first.task.depends_on or ()).index(Text(cycle[1])))
+        message, hint = f"a cycle: {' -> '.join(excerpt)}", "each task waits for the one after its arrow"
+        yield first.layers.problem(path, message, hint, "dependencies")
+
+
+def find_cycle(before: Mapping[str, List[str]]) -> List[str]:
+    """Return tasks that wait for one another, the first one again at the end; [] if there are none.
+
+    Args:
+        before: The tasks that each task waits for.
+    """
+    after: Dict[str, List[str]] = {task_id: [] for task_id in before}
+    for name, others in before.items():
+        for earlier in others:
+            after[earlier].append(name)
+    missing = {task_id: len(others) for task_id, others in before.items()}
+    ready = [task_id for task_id, number in missing.items() if not number]
+    for done in ready:
+        for later in after[done]:
+            missing[later] -= 1
+            if not missing[later]:
+                ready.append(later)
+    waiting = [task_id for task_id, number in missing.items() if number]
+    if not waiting:
+        return []
+    chain: Dict[str, int] = {}
+    at = waiting[0]
+    while at not in chain:
+        chain[at] = len(chain)
+        at = next(other for other in before[at] if missing[other])
+    return [*list(chain)[chain[at] :], at]
+
+
+# ---------------------------------------------------------------------------------------------------- settings
+
+
+def check_settings(settings: Settings, layers: Layers, context: Context) -> Iterator[Problem]:
+    """Check what a pipeline and a provider say of their DAG together."""
+    if settings.start_date is None:
+        hint = "add a static date such as 'start_date: 2022-01-01'"
+        yield layers.problem((), "missing key 'start_date'", hint, names=("start_date",))
+    elif settings.end_date is not None and settings.end_date < settings.start_date:
+        names = ("end_date", "start_date")
+        yield layers.problem(("end_date",), "end_date is before start_date", "", "schedule", names=names)
+    for index, name in enumerate(settings.environments or ()):
+        if name not in context.environments:
+            hint = layers.did_you_mean(name, context.environments)
+            yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
+    for param_name, param in settings.effective_params.items():
+        for message in param_problems(param):
+            yield layers.problem(("params", param_name), message, names=("default", "params"))
+    if settings.wait_for is not None:
+        if not settings.wait_for.s3:
+            names = ("s3", "wait_for")
+            yield layers.problem(("wait_for",), "missing key 's3'", "write 's3: s3://bucket/key'", names=names)
+        yield from text_problems(settings.wait_for.s3 or "", layers, ("wait_for", "s3"))
+
+
+def check_dag_id(definition: Definition) -> Iterator[Problem]:
+    """Check that Airflow's database can store the DAG's id."""
+    if len(definition.dag_id) > MAX_DAG_ID:
+        document = definition.layers.home.document
+        message = f"the DAG's id would have {len(definition.dag_id)} characters; Airflow takes {MAX_DAG_ID}"
+        yield document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
+
+
+def param_problems(param: Param) -> List[str]:
+    """Return what is wrong with a param's schema or its default."""
+    if param.default is None and "null" not in (param.type or ()):
+        return ["a param needs a 'default': a scheduled run has nobody to type a value"]
+    try:
+        json.dumps(param.default, allow_nan=False)
+    except (TypeError, ValueError):
+        return [f"the default is not JSON: {describe(param.default)}; quote it"]
+    try:
+        Draft7Validator.check_schema(param.json_schema)
+    except SchemaError as error:
+        return [f"not a JSON Schema: {error.message[:200]}"]
+    return [f"the default does not fit: {message[:200]}" for message in misfits(param.default, param.json_schema)]
+
+
+def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
+    """Return why a value is not what a JSON Schema asks for."""
+    return [error.message for error in Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(value)]

@@ -1,0 +1,272 @@
+"""Kinds of values: text, names, schedules, moments, durations, numbers; and what is reported of a wrong one.
+
+The first line of a kind's docstring says what a value should be, in messages and in the reference.
+"""
+
+import re
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+from typing import Any, Iterator, Optional, Tuple, Union
+
+import pendulum
+from croniter import croniter
+
+from .compat import ConstrainedInt, PydanticValueError
+from .problems import AmbiguousInteger, describe, did_you_mean
+
+
+class InvalidValue(PydanticValueError):
+    """What a validator reports.
+
+    Args:
+        message: What is wrong.
+        hint: What to write instead; ``{source}`` becomes the text as it stands in the file.
+        rule: A rule of docs/rules.md.
+        key: The key of a mapping that is wrong, which pydantic does not report.
+        within: Whether the value as a whole is that mapping.
+    """
+
+    code = "invalid"
+    msg_template = "{message}"
+
+    def __init__(
+        self, message: str, hint: str = "", rule: str = "schema", key: Any = None, within: bool = False
+    ) -> None:
+        super().__init__(message=message, hint=hint, rule=rule, key=key, within=within)
+
+
+class Shape:
+    """A kind of value, which pydantic checks with ``validate``."""
+
+    @classmethod
+    def __get_validators__(cls) -> Iterator[Any]:
+        yield cls.validate
+
+    @classmethod
+    def validate(cls, value: Any) -> Any:
+        raise NotImplementedError
+
+
+class Text(Shape, str):
+    """Text without control characters."""
+
+    pattern = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f]*")
+
+    @classmethod
+    def what(cls) -> str:
+        """Return what a value should be, for a message: the first line of the class's docstring."""
+        words = (cls.__doc__ or "").splitlines()[0].rstrip(".")
+        return words[0].lower() + words[1:]
+
+    @classmethod
+    def validate(cls, value: Any) -> str:
+        if not isinstance(value, str):
+            hint = "quote it: '{source}'" if isinstance(value, (bool, int, float, date, AmbiguousInteger)) else ""
+            raise InvalidValue(f"expected text, got {describe(value)}", hint, key=value)
+        if not cls.pattern.fullmatch(value):
+            raise InvalidValue(f"{value[:60]!r} is not {cls.what()}", key=value)
+        return value
+
+
+class PlainText(Text):
+    """Plain text on one line (a template does not work here)."""
+
+    pattern = re.compile(r"[^\x00-\x1f\x7f{}]+")
+
+
+class FolderName(Text):
+    """A name for a sandbox: at most 100 letters, digits, _, - and dots."""
+
+    pattern = re.compile(r"[\w.-]{1,100}")  # it begins DAG ids, and is a tag
+
+
+class FamilyName(Text):
+    """A family's name: lower-case letters, digits and _."""
+
+    pattern = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+class PipelineName(Text):
+    """A pipeline's name: lower-case letters, digits, _ and -, without '_dag_'."""
+
+    # Not '_dag_' in it, nor '_dag' at its end: the first '_dag_' of a DAG id is where the provider begins.
+    pattern = re.compile(r"(?!.*_dag(?:_|$))[a-z0-9][a-z0-9_-]*")
+
+
+class ProviderName(Text):
+    """A provider's name: lower-case letters, digits and _."""
+
+    pattern = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+
+class TaskId(Text):
+    """A task's name: lower-case letters, digits, _ and -."""
+
+    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,249}")
+
+
+class Identifier(Text):
+    """A name that templates can use: letters, digits and _."""
+
+    pattern = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+
+
+class VariableName(Text):
+    """A variable's name: letters, digits and _, and not 'name', which is there already."""
+
+    pattern = re.compile(r"(?!name$)[A-Za-z][A-Za-z0-9_]*")
+
+
+class Owner(Text):
+    """An owner: 1 to 36 letters, digits, _ and - (ECS takes it for startedBy)."""
+
+    pattern = re.compile(r"[A-Za-z0-9_-]{1,36}")
+
+
+class DagTag(Text):
+    """A tag of 1 to 100 characters."""
+
+    pattern = re.compile(r"[^\x00-\x1f\x7f]{1,100}")  # a column of Airflow's database
+
+
+class TaskDefinition(Text):
+    """A task definition: family, family:revision or ARN."""
+
+    pattern = re.compile(r"[A-Za-z0-9_-]{1,255}(:[0-9]+)?|arn:[^\s{}]+:task-definition/[^\s{}:]+(:[0-9]+)?|.*\{\{.*")
+
+
+class S3Address(Text):
+    """An address on S3: s3://bucket/key."""
+
+    pattern = re.compile(r"s3://[^/\x00-\x1f\x7f]+/[^\x00-\x1f\x7f]+")
+
+
+class EcsTagKey(Text):
+    """A tag's key: 1 to 128 characters, not starting with 'aws:'."""
+
+    pattern = re.compile(r"(?!aws:)[^\x00-\x1f\x7f]{1,128}")
+
+
+class EcsTagValue(Text):
+    """A tag's value: at most 256 characters."""
+
+    pattern = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
+
+
+class Cron(Text):
+    """A cron expression of five fields, or a preset."""
+
+    presets = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+    fields = ("minute", "hour", "day of month", "month", "day of week")
+
+    @classmethod
+    def validate(cls, value: Any) -> str:
+        text = super().validate(value)
+        mistake = cls.mistake_in(text)
+        if mistake:
+            raise InvalidValue(*mistake, rule="schedule")
+        return text
+
+    @classmethod
+    @lru_cache(maxsize=256)  # a thousand providers share a few schedules
+    def mistake_in(cls, text: str) -> Optional[Tuple[str, str]]:
+        """Return message and hint, or None. Airflow itself finds a bad expression only when it bags the DAG."""
+        if text.startswith("@"):
+            return None if text in cls.presets else (f"unknown schedule {text[:60]!r}", did_you_mean(text, cls.presets))
+        parts = text.split()
+        if len(parts) != len(cls.fields):
+            return f"a cron expression has five fields, this has {len(parts)}", f"they are: {', '.join(cls.fields)}"
+        for index, part in enumerate(parts):
+            probe = ["*"] * len(parts)
+            probe[index] = part
+            # croniter's R and H are random: another schedule at every parse.
+            random = re.search(r"[^0-9A-Za-z*,/#-]|\b[RHrh]\b", part)
+            # It takes day 0 and month 0 for 1.
+            zero = index in (2, 3) and re.search(r"(?:^|[,-])0+(?:$|[,/-])", part)
+            if random or zero or not croniter.is_valid(" ".join(probe)):
+                return f"{part[:60]!r} is not a cron field for the {cls.fields[index]}", "daily at 3 is '0 3 * * *'"
+        try:
+            croniter(text, datetime(2000, 1, 1)).get_next()
+            # Airflow computes the previous time as well, and croniter 1.0.15 cannot from 29 February.
+            croniter(text, datetime(2001, 1, 1)).get_prev()
+        except ValueError:
+            hint = "there is no such day in every year; a daily task can ask for the date itself"
+            return f"Airflow cannot compute the runs of the schedule {text!r}", hint
+        return None
+
+
+class Moment(Shape, datetime):
+    """A static date such as 2022-01-01, UTC midnight; with a time, 2022-01-01T03:00:00Z, it needs its time zone.
+
+    The value has pendulum's time zone, which Airflow insists on.
+    """
+
+    @classmethod
+    def validate(cls, value: Any) -> datetime:
+        hint = "a date is static, so that every parse gives the same DAG: write one such as 2022-01-01"
+        if isinstance(value, str):
+            try:
+                text = re.sub("Z$", "+00:00", value)  # Python 3.7 does not read the Z
+                value = datetime.fromisoformat(text) if len(text) > 10 else date.fromisoformat(text)
+            except ValueError:
+                raise InvalidValue(f"expected a date, got {describe(value)}", hint, "schedule") from None
+        if not isinstance(value, date):
+            raise InvalidValue(f"expected a date, got {describe(value)}", hint, "schedule")
+        if not 1970 <= value.year <= 2100:  # Airflow adds intervals to it, and a date has its end
+            raise InvalidValue("a date lies between 1970 and 2100", hint, "schedule")
+        if not isinstance(value, datetime):
+            return pendulum.datetime(value.year, value.month, value.day)
+        if value.tzinfo is None:
+            hint = f"write {value.isoformat()}Z for UTC, or an offset such as +01:00"
+            raise InvalidValue("a date with a time needs its time zone", hint, "schedule")
+        return pendulum.instance(value)
+
+
+class Duration(Shape, timedelta):
+    """A length of time: ``30m``, ``6h``, ``1d12h``, or seconds."""
+
+    pattern = re.compile(r"(?=.)(?:(\d{1,3})d)?(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?")
+
+    @classmethod
+    def validate(cls, value: Any) -> timedelta:
+        if isinstance(value, timedelta):
+            return value
+        match = cls.pattern.fullmatch(value) if isinstance(value, str) else None
+        if match:
+            days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        elif type(value) is int and abs(value) < 2**31:
+            days, hours, minutes, seconds = 0, 0, 0, value
+        else:
+            raise InvalidValue(
+                f"expected a duration, got {describe(value)}", "write it as 30m, 6h, 1d12h or in seconds"
+            )
+        length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
+        if length <= timedelta(0):  # Airflow would take it for no timeout
+            raise InvalidValue("a duration is longer than nothing")
+        return length
+
+
+class Scalar(Shape):
+    """What a variable may be: text, a number or a boolean."""
+
+    @classmethod
+    def validate(cls, value: Any) -> Union[str, int, float, bool]:
+        return value if isinstance(value, (bool, int, float)) else Text.validate(value)
+
+
+class Count(ConstrainedInt):
+    """A whole number from 0, in the 32 bits that Airflow's database and ECS keep."""
+
+    strict, ge, le = True, 0, 2**31 - 1
+
+
+class Positive(Count):
+    """A whole number from 1."""
+
+    ge = 1
+
+
+class Weight(Positive):
+    """A priority: Airflow adds up those of all tasks that come after, in 32 bits."""
+
+    le = 10_000

@@ -1,0 +1,107 @@
+"""factory.py loads the package beside it: each folder's own, as it is at the time of the parse."""
+
+import importlib
+import pickle
+import shutil
+import sys
+from pathlib import Path
+from typing import Any, Iterator, Set
+
+import pytest
+
+from tests.trees import REPOSITORY, SMALL, dag_bag, import_error, tree
+
+# A package as factory.py expects one: its module dags says which DAGs a folder has.
+DAGS = """\
+from airflow.models.dag import DAG
+from .names import {names}
+
+class Failed(Exception):
+    pass
+
+def dags_of_folder(root):
+    return {{name: DAG(name, schedule_interval=None) for name in NAMES}}
+"""
+
+
+def folder(above: Path, name: str, *dag_ids: str, names: str = "NAMES") -> Path:
+    """Make a folder of factory.py and a package of the test's own that gives these DAGs; return it."""
+    root = above / "dags" / name
+    (root / "orchestrator").mkdir(parents=True, exist_ok=True)
+    shutil.copy(str(REPOSITORY / "dags" / "etl" / "factory.py"), str(root))
+    (root / "orchestrator" / "__init__.py").write_text("")
+    (root / "orchestrator" / "names.py").write_text(f"NAMES = {list(dag_ids)}\n")
+    (root / "orchestrator" / "dags.py").write_text(DAGS.format(names=names))
+    return root
+
+
+def loaded() -> Set[str]:
+    return {name for name in sys.modules if name.startswith("orchestrator_")}
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = dict(sys.modules)
+    yield
+    for name in loaded() - set(before):
+        del sys.modules[name]
+
+
+def test_two_folders_in_one_process_run_their_own_code(tmp_path: Path) -> None:
+    etl, sandbox = folder(tmp_path, "etl", "real"), folder(tmp_path, "test_merge", "tried")
+
+    for _ in range(2):
+        assert set(dag_bag(etl).dags) == {"real"}
+        assert set(dag_bag(sandbox).dags) == {"tried"}
+
+
+def test_two_folders_of_the_same_name_do_too(tmp_path: Path) -> None:
+    one, other = folder(tmp_path / "one", "etl", "first"), folder(tmp_path / "other", "etl", "second")
+
+    for _ in range(2):
+        assert set(dag_bag(one).dags) == {"first"}
+        assert set(dag_bag(other).dags) == {"second"}
+
+
+def test_a_second_parse_gets_the_code_of_then(tmp_path: Path) -> None:
+    root = folder(tmp_path, "etl", "before")
+    assert set(dag_bag(root).dags) == {"before"}
+
+    folder(tmp_path, "etl", "after", "another")
+
+    assert set(dag_bag(root).dags) == {"after", "another"}
+
+
+def test_code_that_stays_keeps_its_classes(tmp_path: Path) -> None:
+    root = folder(tmp_path, "etl", "one")
+    dag_bag(root)
+    failed = importlib.import_module("orchestrator_etl.dags").Failed("of the first parse")  # type: ignore[attr-defined]
+
+    dag_bag(root)
+
+    again = pickle.loads(pickle.dumps(failed))
+    assert (type(again), str(again)) == (type(failed), "of the first parse")
+
+
+def test_a_failed_import_leaves_nothing_behind(tmp_path: Path) -> None:
+    before = loaded()
+    root = folder(tmp_path, "etl", "one", names="MISSING")
+
+    bag = dag_bag(root)
+
+    assert bag.dags == {}
+    assert "cannot import name 'MISSING'" in import_error(bag)
+    assert loaded() == before
+    folder(tmp_path, "etl", "one")
+    assert set(dag_bag(root).dags) == {"one"}
+
+
+def test_the_dags_are_those_of_factory_py(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
+        bag: Any = dag_bag(root)
+
+    assert {dag.fileloc for dag in bag.dags.values()} == {str(root / "factory.py")}
+    assert {type(task).__module__ for dag in bag.dags.values() for task in dag.tasks} == {"orchestrator_etl.operators"}
