@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
-import factory
+from orchestrator import LoadResult, load, parse_dag_id, pipeline_files
 
 from tools import ETL, ROOT
 
@@ -27,7 +27,7 @@ def environments(etl: Path = ETL) -> List[str]:
 
 def definition_files(etl: Path) -> List[Path]:
     """Return the files of all environments and pipelines."""
-    return [*sorted(etl.glob("configs/*.yaml")), *factory.pipeline_files(etl)[0]]
+    return [*sorted(etl.glob("configs/*.yaml")), *pipeline_files(etl)[0]]
 
 
 def real_path(path: Path) -> Path:
@@ -36,21 +36,21 @@ def real_path(path: Path) -> Path:
     return real if real.is_dir() else Path(os.path.realpath(str(path.parent))) / path.name
 
 
-def load_all(etl: Path = ETL) -> Dict[str, factory.Found]:
+def load_all(etl: Path = ETL) -> Dict[str, LoadResult]:
     """Return the definitions and problems of each environment."""
-    return {name: factory.load(etl, name) for name in environments(etl)}
+    return {name: load(etl, name) for name in environments(etl)}
 
 
-def load_dag(etl: Path, environment: str, dag_id: str) -> factory.Found:
+def load_dag(etl: Path, environment: str, dag_id: str) -> LoadResult:
     """Return the definition of a DAG id, or the problems that keep it out; neither if no file is meant to hold it."""
-    names = factory.parse_dag_id(dag_id)
+    names = parse_dag_id(dag_id)
     if names is None or not os.path.lexists(etl / "pipelines" / names[0] / f"{names[1]}.yaml"):
-        return factory.Found([], [])
-    found = factory.load(etl, environment, dag_id)
+        return LoadResult([], [])
+    found = load(etl, environment, dag_id)
     own = [definition for definition in found.definitions if definition.dag_id == dag_id]
     # The factory reads the file's other providers only where this one is not among them.
     is_another = bool(found.definitions) and not own
-    return factory.Found(own, [] if is_another else found.problems)
+    return LoadResult(own, [] if is_another else found.problems)
 
 
 def git(*arguments: str, root: Path = ROOT) -> bytes:

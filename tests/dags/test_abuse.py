@@ -9,8 +9,8 @@ import unicodedata
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
-import factory
 import pytest
+from orchestrator import load
 
 from tests.trees import SMALL, python, tree
 
@@ -25,6 +25,7 @@ PARSE = """
 import json, os, resource, sys, time
 from airflow.jobs import scheduler_job
 from airflow.models.dagbag import DagBag
+from orchestrator import load
 file, cases = sys.argv[1], json.loads(sys.argv[2])
 
 def cost():
@@ -198,7 +199,7 @@ def test_names_of_all_kinds_of_characters_are_told(root: Path) -> None:
         (root / "pipelines" / f"X{name}").mkdir()
         (root / "pipelines" / f"X{name}" / "case.yaml").write_text(SMALL)
 
-    found = factory.load(root, "development")
+    found = load(root, "development")
 
     assert [definition.dag_id for definition in found.definitions] == HEALTHY
     assert len(found.problems) == 2 * len(names)
@@ -228,7 +229,7 @@ def test_a_file_that_goes_or_grows_while_it_is_read_is_told(root: Path, monkeypa
             return real(path, *more)
 
         monkeypatch.setattr(os, "open", opened)
-        found = factory.load(root, "development")
+        found = load(root, "development")
         monkeypatch.setattr(os, "open", real)
 
         assert [definition.dag_id for definition in found.definitions] == HEALTHY

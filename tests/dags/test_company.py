@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import factory
 import pytest
+from orchestrator import WAIT_FOR, Cron, Task, parse_dag_id
 
 from tests.trees import COMPANY, dag_bag, folder_tree
 
@@ -47,7 +47,7 @@ def test_every_provider_has_its_dag(bag: Any) -> None:
 
 def test_each_dag_is_that_of_its_path(root: Path, bag: Any) -> None:
     for dag_id, dag in bag.dags.items():
-        names = factory.parse_dag_id(dag_id)
+        names = parse_dag_id(dag_id)
         assert names is not None
         family, pipeline, provider = names
         assert (root / "pipelines" / family / f"{pipeline}.yaml").is_file()
@@ -62,7 +62,7 @@ def test_the_docs_of_each_dag_say_what_its_tasks_run_where(bag: Any) -> None:
     for dag in bag.dags.values():
         html = str(utils.wrapped_markdown(dag.doc_md))  # type: ignore[no-untyped-call]
         for task in dag.tasks:
-            if task.task_id == factory.WAIT_FOR:
+            if task.task_id == WAIT_FOR:
                 assert "It waits for s3://" in html
             else:
                 assert f"<td>{task.task_id}</td>" in html
@@ -98,6 +98,6 @@ def test_the_factory_knows_the_names_that_airflow_has() -> None:
 
     rules = TriggerRule.all_triggers()  # type: ignore[no-untyped-call]
     deprecated = {"dummy", "none_failed_or_skipped"}
-    known = factory.Task.schema()["properties"]["trigger_rule"]["enum"]
+    known = Task.schema()["properties"]["trigger_rule"]["enum"]
     assert set(known) == rules - deprecated
-    assert set(factory.Cron.presets) == {*cron_presets, "@once"}
+    assert set(Cron.presets) == {*cron_presets, "@once"}

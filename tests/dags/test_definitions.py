@@ -7,8 +7,8 @@ import html
 from pathlib import Path
 from typing import Any
 
-import factory
 import pytest
+from orchestrator import WAIT_FOR, load
 
 from tests.trees import REPOSITORY
 from tools import ETL
@@ -29,7 +29,7 @@ def bag(request: Any) -> Any:
 
 
 def test_every_environment_has_its_dags_and_no_problem(bag: Any) -> None:
-    found = factory.load(ETL, bag.environment)
+    found = load(ETL, bag.environment)
 
     assert found.problems == []
     assert bag.import_errors == {}
@@ -55,12 +55,12 @@ def test_airflow_can_store_and_show_each_dag(bag: Any) -> None:
         assert SerializedDAG.from_dict(stored).task_ids == dag.task_ids
         page = html.unescape(str(utils.wrapped_markdown(dag.doc_md)))  # type: ignore[no-untyped-call]
         for task in dag.tasks:
-            assert task.task_id == factory.WAIT_FOR or f"<td>{task.task_id}</td>" in page
+            assert task.task_id == WAIT_FOR or f"<td>{task.task_id}</td>" in page
 
 
 def test_airflow_renders_every_template_of_which_all_is_known_before_a_run(bag: Any) -> None:
     """What only a run knows, such as what an earlier task has answered, is left out."""
-    for definition in factory.load(ETL, bag.environment).definitions:
+    for definition in load(ETL, bag.environment).definitions:
         run = run_at(definition, None)
         for task in bag.dags[definition.dag_id].tasks:
             names = template_names(definition, task.task_id, run)

@@ -5,11 +5,11 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Iterator, List
+from typing import Iterator, List
 
-import factory
 import pytest
 from hypothesis import strategies
+from orchestrator.definitions import merge
 
 from tests.trees import DATA, python, stem, tree
 from tools.fuzzing import trials
@@ -41,8 +41,8 @@ def test_hash_seeds_change_nothing(tmp_path: Path) -> None:
     bad = {f"bad{number}/{case.name}": case for number, case in enumerate((DATA / "bad").glob("*.yaml"))}
     root = tree(tmp_path, {path: case.read_bytes().decode(errors="replace") for path, case in bad.items()})
     code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import factory\n"
-        "found = factory.load(pathlib.Path(sys.argv[1]), 'development')\n"
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from orchestrator import load\n"
+        "found = load(pathlib.Path(sys.argv[1]), 'development')\n"
         "print([d.dag_id for d in found.definitions], *found.problems, sep='\\n')"
     )
     outputs: List[str] = [python(code, str(root), environment={"PYTHONHASHSEED": seed}).stdout for seed in "0123"]
@@ -75,12 +75,7 @@ def test_what_fails_is_told_and_kept_as_its_smallest_example(
 
 
 def test_a_mistake_in_the_layers_is_found(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan: Any = factory.plan_task
-
-    def upside_down(task_id: str, layers: Any, models: List[Any], *more: Any) -> Any:
-        return plan(task_id, layers, models[::-1], *more)
-
-    monkeypatch.setattr(factory, "plan_task", upside_down)
+    monkeypatch.setattr("orchestrator.planning.merge", lambda layers: merge(list(layers)[::-1]))
     example = trials.read_world((DATA / "fuzz" / "valid-layers.yaml").read_bytes())
 
     with pytest.raises(AssertionError, match=r"\(built, expected\)"):

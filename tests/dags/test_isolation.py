@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator
 
-import factory
 import pytest
+from orchestrator import load
 
 from tests.trees import DATA, SMALL, dag_bag, import_error, stem, tree
 
@@ -75,7 +75,7 @@ def test_what_is_no_file_leaves_nothing_open(root: Path) -> None:
     (root / "commit.txt").mkdir()
     before = os.listdir("/proc/self/fd")
 
-    found = factory.load(root, "development")
+    found = load(root, "development")
 
     assert len(found.problems) == 2
     assert os.listdir("/proc/self/fd") == before
@@ -98,15 +98,15 @@ def test_what_may_not_be_read_costs_no_other_file() -> None:
         os.chmod(folder, 0o755)
         root = tree(Path(folder), {"cwr/big.yaml": SMALL, "cwr/case.yaml": SMALL, "vi/works.yaml": SMALL})
         (root / "pipelines" / "vi" / "README.md").write_text("")
-        assert not factory.load(root, "development").problems  # imports what others may not
+        assert not load(root, "development").problems  # imports what others may not
         os.chmod(str(root / "pipelines" / "cwr" / "case.yaml"), 0)
         os.chmod(str(root / "pipelines" / "vi"), 0o644)  # its names may be read, and nothing behind them
         with unprivileged():
-            found = factory.load(root, "development")
+            found = load(root, "development")
         os.chmod(str(root / "pipelines" / "vi"), 0o755)
 
     assert {definition.pipeline for definition in found.definitions} == {"big"}
-    assert [f"{problem.place}: {problem.message}" for problem in found.problems] == [
+    assert [f"{problem.location!s}: {problem.message}" for problem in found.problems] == [
         "dags/etl/pipelines/cwr/case.yaml:1:1: cannot be read: Permission denied",
         "dags/etl/pipelines/vi/works.yaml:1:1: cannot be read: Permission denied",
     ]
@@ -121,7 +121,7 @@ def test_a_mistake_costs_no_more_than_its_file(case: Path, root: Path) -> None:
 
     assert set(bag.dags) >= HEALTHY
     _, *problems = import_error(bag).split("\n\n")
-    assert problems == [str(problem) for problem in factory.load(root, "development").problems] != []
+    assert problems == [str(problem) for problem in load(root, "development").problems] != []
 
 
 def test_a_bad_provider_costs_that_provider(root: Path) -> None:

@@ -75,7 +75,7 @@ def test_a_second_parse_gets_the_code_of_then(tmp_path: Path) -> None:
 def test_code_that_stays_keeps_its_classes(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "one")
     dag_bag(root)
-    failed = importlib.import_module("orchestrator_etl.dags").Failed("of the first parse")  # type: ignore[attr-defined]
+    failed = importlib.import_module("orchestrator_etl.dags").Failed("of the first parse")
 
     dag_bag(root)
 

@@ -6,6 +6,7 @@ What templates may name is in tests/data/bad/template_reaches_out.yaml, markup i
 from pathlib import Path
 
 import pytest
+from orchestrator import load
 
 from tests.trees import SMALL, dag_bag, import_error, tree
 
@@ -64,7 +65,6 @@ def test_a_text_that_is_called_like_a_file_stays_a_text(tmp_path: Path) -> None:
 
 
 def test_a_path_leads_nowhere_else(tmp_path: Path) -> None:
-    import factory
 
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     outside = tmp_path / "outside.yaml"
@@ -72,10 +72,10 @@ def test_a_path_leads_nowhere_else(tmp_path: Path) -> None:
     (root / "pipelines" / "cwr" / "link.yaml").symlink_to(outside)
     (root / "pipelines" / "linked").symlink_to(tmp_path)
     for dag_id in ("linked-outside_dag_un", "cwr-link_dag_un"):  # as a worker looks for one
-        assert factory.load(root, "development", dag_id).definitions == []
+        assert load(root, "development", dag_id).definitions == []
 
-    found = factory.load(root, "development")
+    found = load(root, "development")
 
     assert {definition.pipeline for definition in found.definitions} == {"big"}
     for environment in ("../../outside", str(outside.with_suffix("")), "development/../development"):
-        assert not factory.load(root, environment).definitions
+        assert not load(root, environment).definitions

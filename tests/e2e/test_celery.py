@@ -33,13 +33,12 @@ PIPELINE = "\n".join(
 )
 # Appended to the factory: each process that reads it writes a line with its title and what it has built.
 WITNESS = """
-if __name__ != "factory":
-    from airflow.models import DAG
-    from setproctitle import getproctitle
+from airflow.models import DAG
+from setproctitle import getproctitle
 
-    with open(__file__ + ".built", "a") as file:
-        dag_ids = [value.dag_id for value in globals().values() if isinstance(value, DAG)]
-        print(getproctitle(), *dag_ids, sep="|", file=file)
+with open(__file__ + ".built", "a") as file:
+    dag_ids = [value.dag_id for value in globals().values() if isinstance(value, DAG)]
+    print(getproctitle(), *dag_ids, sep="|", file=file)
 """
 SECONDS = "3600"  # that an ECS task takes unless it is told to end: all of them run at the same time
 

@@ -35,6 +35,7 @@ FOREIGN = {
     "airflow/plugins/plugins.zip": b"PK",
     "airflow/requirements.txt.bak": b"x",
 }
+MODELS, LOADING = (f"dags/etl/orchestrator/{name}.py" for name in ("models", "loading"))
 NICKNAME = ("    sla: Optional[Duration]", "    nickname: Optional[Text] = Field(None)\n    sla: Optional[Duration]")
 WRITES = re.compile(r"^  (upload|delete)  (\S+)", re.MULTILINE)
 Bag = Dict[str, Any]
@@ -137,7 +138,7 @@ class Place:
 
     def files(self, folder: str = "etl") -> Dict[str, bytes]:
         """What a deploy of the checkout puts into a bucket, without the commit."""
-        patterns = ("factory.py", "configs/*.yaml", "pipelines/*/*.yaml")
+        patterns = ("factory.py", "orchestrator/*.py", "configs/*.yaml", "pipelines/*/*.yaml")
         etl = self.root / "dags" / "etl"
         paths = [path for pattern in patterns for path in etl.glob(pattern)]
         found = {f"airflow/dags/{folder}/{path.relative_to(etl)}": path.read_bytes() for path in paths}
@@ -291,7 +292,7 @@ def test_a_dry_run_writes_nothing(place: Place) -> None:
 def test_what_mwaa_has_to_do_about_new_requirements_is_told(place: Place) -> None:
     place.deployed()
     place.edit("requirements.txt", ("# What MWAA", "# All that MWAA"))
-    place.edit("dags/etl/factory.py", ("The DAG factory:", "The factory of DAGs:"))
+    place.edit("dags/etl/orchestrator/__init__.py", ("The DAG factory:", "The factory of DAGs:"))
     place.commit()
 
     output = place.deploy("staging")
@@ -309,7 +310,7 @@ def test_what_mwaa_has_to_do_about_new_requirements_is_told(place: Place) -> Non
 
 def new_language(place: Place) -> None:
     """A factory that reads more, and definitions that make use of it; one that goes, and an environment's change."""
-    place.edit("dags/etl/factory.py", NICKNAME)
+    place.edit(MODELS, NICKNAME)
     place.edit(BIG, ("    task_definition: cwr-fetch", "    nickname: x\n    task_definition: cwr-fetch"))
     place.edit("configs/staging.yaml", ("variables:", "variables:\n  other: x"))
     (place.root / MORE).write_text((place.root / BIG).read_text())
@@ -330,10 +331,10 @@ def test_at_no_moment_of_a_deploy_or_of_its_rollback_is_a_dag_away(place: Place)
     # Both times in an order of its own, and as it was said.
     changes = [sorted(set(old.items()) ^ set(new.items())) for old, new in zip(states, states[1:])]
     assert [changed[0][0][len(ETL) :] for changed in changes] == [
-        *("factory.py", "configs/staging.yaml", "pipelines/cwr/big.yaml", "pipelines/vi/more.yaml"),
+        *("orchestrator/models.py", "configs/staging.yaml", "pipelines/cwr/big.yaml", "pipelines/vi/more.yaml"),
         *("pipelines/vi/works.yaml", "commit.txt"),
         *("pipelines/cwr/big.yaml", "pipelines/vi/works.yaml", "pipelines/vi/more.yaml", "configs/staging.yaml"),
-        *("factory.py", "commit.txt"),
+        *("orchestrator/models.py", "commit.txt"),
     ]
     # Today's factory does not read what goes; it is told nevertheless.
     assert "- vi-more_dag_un  (dags/etl/pipelines/vi/more.yaml)" in rollback
@@ -495,14 +496,14 @@ def test_a_change_for_which_no_order_is_harmless_is_refused(place: Place) -> Non
     place.edit(BIG, ("\ntasks:", "\nretired_tasks: [old]\ntasks:"))
     place.commit()
     before = place.deployed()
-    place.edit("dags/etl/factory.py", ("retired_tasks", "former_tasks"))
+    place.edit(MODELS, ("retired_tasks", "former_tasks"))
     place.edit(BIG, ("retired_tasks", "former_tasks"))
     place.commit()
 
     output = place.deploy("staging", status=1)
 
     assert "there is no harmless order of uploading this" in output
-    assert "after factory.py,\n  away would be: cwr-big_dag_un, cwr-big_dag_wcm\n" in output
+    assert "after orchestrator,\n  away would be: cwr-big_dag_un, cwr-big_dag_wcm\n" in output
     assert "unknown key 'retired_tasks'" in output
     assert "after pipelines,\n  away would be: cwr-big_dag_un, cwr-big_dag_wcm\n" in output
     assert "Deploy it in two steps" in output
@@ -511,7 +512,7 @@ def test_a_change_for_which_no_order_is_harmless_is_refused(place: Place) -> Non
 
 def test_a_factory_that_gives_less_is_refused(place: Place) -> None:
     before = place.deployed()
-    place.edit("dags/etl/factory.py", ("definitions += found.definitions\n", "definitions += found.definitions[1:]\n"))
+    place.edit(LOADING, ("definitions += result.definitions\n", "definitions += result.definitions[1:]\n"))
     place.commit()
 
     output = place.deploy("staging", status=1)

@@ -13,6 +13,7 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional
 import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from orchestrator import load
 
 from tests import goldens
 from tests.documents import blocks
@@ -21,7 +22,6 @@ from tests.e2e.emulated import REGION, Emulated
 from tests.goldens import Golden
 from tests.trees import DATA, folder_tree, tree
 from tools import ROOT
-from tools.checkout import factory
 from tools.deploying import cloud, lookup, permissions, preflight
 from tools.setup.environments import DEFINITIONS
 
@@ -89,8 +89,8 @@ CODE = """
 import json, sys
 from pathlib import Path
 import boto3
-from tools.checkout import factory
 from tools.deploying import cloud, preflight
+from orchestrator import load
 calls = []
 boto3.setup_default_session()
 boto3.DEFAULT_SESSION.events.register("before-call", lambda model, **_: calls.append(model.name))
@@ -468,7 +468,7 @@ def test_a_name_that_aws_does_not_take_costs_no_other_its_answer(code: str, answ
 
 def test_what_is_wrong_with_the_definitions_is_told_without_asking(account: Account, tmp_path: Path) -> None:
     etl = tree(tmp_path, {"cwr/broken.yaml": "tasks: 3"}, configs=account.etl / "configs")
-    assert preflight.preflight(etl, "right") == factory.load(etl, "right").problems != []
+    assert preflight.preflight(etl, "right") == load(etl, "right").problems != []
 
 
 def test_the_example_of_the_documentation_is_one(wrong: Asked) -> None:

@@ -4,8 +4,8 @@ import signal
 from pathlib import Path
 from typing import Dict, List
 
-import factory
 import pytest
+from orchestrator import load
 
 from tests.e2e.conftest import Etl
 from tools import ETL
@@ -52,7 +52,7 @@ def test_an_unknown_dag_exits_with_2_and_names_the_nearest(triggered: Triggered)
 
 
 def test_a_dag_of_this_repository_runs(etls: List[Etl]) -> None:
-    found = factory.load(ETL, "development")  # where ./etl run is, unless told otherwise
+    found = load(ETL, "development")  # where ./etl run is, unless told otherwise
     dag_ids = [definition.dag_id for definition in found.definitions if not definition.settings.wait_for]
     if not dag_ids:
         pytest.skip("every DAG of this repository waits for a delivery")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Callable, Dict, List, NamedTuple
 
 import pytest
+from orchestrator import Location, Problem, load
 
 from tests.checkouts import checkout as checkout_copy
 from tests.trees import COMPANY, DATA, REPOSITORY, SMALL, folder_tree, python, tree
@@ -83,7 +84,7 @@ def test_it_runs_from_any_folder(tmp_path: Path) -> None:
 def test_a_problem_is_told_as_the_factory_tells_it_and_counted(checked: Checker) -> None:
     status, out, _ = checked({"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL})
 
-    (problem,) = checkout.factory.load(checkout.ETL, "development").problems
+    (problem,) = load(checkout.ETL, "development").problems
     assert status == 1
     assert out == f"{problem}\n\n1 problem in 4 files, 2 DAGs, 2 environments\n"
 
@@ -95,7 +96,9 @@ def test_nothing_that_the_factory_tells_of_the_bad_examples_is_left_out(checked:
     told = {(problem["path"], problem["line"], problem["column"], problem["rule"]) for problem in problems(answer)}
     found = [problem for there in checkout.load_all(checkout.ETL).values() for problem in there.problems]
     assert found
-    assert {(problem.path, problem.line, problem.column, problem.rule) for problem in found} <= told
+    assert {
+        (problem.location.path, problem.location.line, problem.location.column, problem.rule) for problem in found
+    } <= told
 
 
 def test_json_is_a_list_of_objects(checked: Checker) -> None:
@@ -130,7 +133,7 @@ def test_github_gets_annotations(checked: Checker) -> None:
 
 
 def test_an_annotation_is_escaped_and_names_the_file_that_git_has() -> None:
-    problem = views.Problem("dags/etl/configs/a,b:c.yaml", 1, 2, "100%\r\nsure, it is: so", "", "schema")
+    problem = Problem(Location("dags/etl/configs/a,b:c.yaml", 1, 2), "100%\r\nsure, it is: so")
 
     assert views.annotation(problem) == (
         "::error file=configs/a%2Cb%3Ac.yaml,line=1,col=2,title=schema::100%25%0D%0Asure, it is: so"

@@ -42,7 +42,7 @@ def told(repository: Path) -> Told:
     def run(text: str) -> List[str]:
         (checkout.ETL / "pipelines" / "cwr" / "big.yaml").write_text(text)
         report = check_definitions(checkout.ETL)
-        return [f"{p.line}:{p.column}: {p.message} [{p.rule}]" for p in report.problems]
+        return [f"{p.location.line}:{p.location.column}: {p.message} [{p.rule}]" for p in report.problems]
 
     return run
 
@@ -70,7 +70,7 @@ def test_a_renamed_task_is_told_with_what_to_do(told: Told) -> None:
     (problem,) = check_definitions(checkout.ETL).problems
     assert "give the changed pipeline a new name" in problem.hint
     assert "'retired_tasks: [load]'" in problem.hint
-    assert problem.source == "tasks:"
+    assert problem.location.source == "tasks:"
 
 
 def test_a_task_that_a_provider_takes_away_is_told_there(told: Told) -> None:

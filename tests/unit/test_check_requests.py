@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Dict, List
 from unittest.mock import Mock
 
-import factory
 import pytest
+from orchestrator import Definition, load
+from orchestrator.dags import Builder
 
 from tests.trees import tree
 from tools import checkout
@@ -15,13 +16,13 @@ ALL = [definition for found in checkout.load_all().values() for definition in fo
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
-def test_botocore_takes_the_requests_of_this_repository(definition: factory.Definition) -> None:
+def test_botocore_takes_the_requests_of_this_repository(definition: Definition) -> None:
     assert list(check_requests([definition])) == []
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
-def test_a_request_is_what_the_operator_sends(definition: factory.Definition) -> None:
-    tasks = factory.build_dag(definition).task_dict
+def test_a_request_is_what_the_operator_sends(definition: Definition) -> None:
+    tasks = Builder().build(definition).task_dict
     for task_id in definition.plan.tasks:
         task: Any = tasks[task_id]
         sent: List[Dict[str, Any]] = []
@@ -53,11 +54,15 @@ def test_a_request_that_botocore_would_refuse_is_seen(broken: Dict[str, Any], er
 
 def test_a_refused_request_is_told_at_its_task_and_once(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader}\nproviders: {un: {}, wcm: {}}\n"
-    found = factory.load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+    found = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
     found.definitions[0].plan.tasks["load"].operator["overrides"]["cpus"] = "256"
 
     (problem,) = check_requests(found.definitions)
 
-    assert (problem.path, problem.line, problem.column) == ("dags/etl/pipelines/cwr/big.yaml", 3, 3)
+    assert (problem.location.path, problem.location.line, problem.location.column) == (
+        "dags/etl/pipelines/cwr/big.yaml",
+        3,
+        3,
+    )
     assert problem.rule == "ecs"
     assert problem.message.startswith('not a RunTask request: Unknown parameter in overrides: "cpus"')

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import List
 
 import pytest
+from orchestrator import Problem, load
 
 from tests.checkouts import checkout, run
 from tests.documents import DOCS, Block, blocks
 from tests.trees import COMPANY, DATA, REPOSITORY, tree
-from tools.checkout import environments, factory
+from tools import ETL
+from tools.checkout import environments
 from tools.generated import reference
 from tools.setup.environments import DEFINITIONS
 
@@ -19,10 +21,10 @@ DOCUMENTS = [*DOCS.glob("*.md"), *REPOSITORY.glob("*.md")]
 EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
 
 
-def problems(folder: Path, text: str) -> List[factory.Problem]:
+def problems(folder: Path, text: str) -> List[Problem]:
     """What the factory finds wrong with a definition, in the environments that the documentation speaks of."""
     root = tree(folder, {"cwr/example.yaml": text}, configs=COMPANY / "configs")
-    return sorted({problem for name in environments(root) for problem in factory.load(root, name).problems})
+    return sorted({problem for name in environments(root) for problem in load(root, name).problems})
 
 
 def report_of(example: Block) -> str:
@@ -52,7 +54,7 @@ def test_there_is_a_rule_for_every_problem_with_a_bad_and_a_good_example(tmp_pat
     shown = {(block.heading, block.word) for block in EXAMPLES}
     assert shown == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
     bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
-    told = {problem.rule for problem in factory.load(tree(tmp_path, bad), "development").problems}
+    told = {problem.rule for problem in load(tree(tmp_path, bad), "development").problems}
     assert told == RULES - {"removed"}
 
 
@@ -91,7 +93,7 @@ def test_the_commands_of_adding_a_provider_work(tmp_path: Path) -> None:
         done = run(copy, "sh", "-eu", "-c", block.text)
         assert done.returncode == 0, f"{block.text}\n{done.stdout}"
 
-    dag_ids = [definition.dag_id for definition in factory.load(copy / "dags" / "etl", "development").definitions]
+    dag_ids = [definition.dag_id for definition in load(copy / "dags" / "etl", "development").definitions]
     assert {"cwr-big_dag_sony", "ddex-releases_dag_sony", "radio-plays_dag_sony"} <= set(dag_ids)
 
 
@@ -104,7 +106,7 @@ def test_the_example_of_the_readme_gives_the_dags_that_it_names(tmp_path: Path) 
     (example,) = blocks("../README.md", "yaml")
     root = tree(tmp_path, {"cwr/big.yaml": example.text})
     for name in ("development", "staging"):
-        definitions, problems = factory.load(root, name)
+        definitions, problems = load(root, name)
         assert problems == []
         assert [definition.dag_id for definition in definitions] == re.findall("# DAG (.*)", example.text)
 
@@ -113,7 +115,7 @@ def test_the_mistake_of_the_readme_is_reported_as_it_says(tmp_path: Path) -> Non
     (example,), (report,) = blocks("../README.md", "yaml"), blocks("../README.md", "text")
     task = "    task_definition: cwr-load\n"
     root = tree(tmp_path, {"cwr/big.yaml": example.text.replace(task, f"{task}    retrys: 3\n")})
-    (problem,) = factory.load(root, "staging").problems
+    (problem,) = load(root, "staging").problems
     assert report.text == f"{problem}\n"
 
 

@@ -46,8 +46,8 @@ def test_it_tells_how_it_is_used(tmp_path: Path) -> None:
 def test_tools_read_definitions_without_airflow(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     code = (
-        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); import factory\n"
-        "assert len(factory.load(pathlib.Path(sys.argv[1]), 'development').definitions) == 2\n"
+        "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from orchestrator import load\n"
+        "assert len(load(pathlib.Path(sys.argv[1]), 'development').definitions) == 2\n"
         "assert not [name for name in sys.modules if name.split('.')[0] == 'airflow']"
     )
     done = python(code, str(root))

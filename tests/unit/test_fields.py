@@ -12,17 +12,36 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from unittest.mock import Mock
 
-import factory
 import pytest
 import yaml
 from airflow.exceptions import AirflowFailException
 from airflow.serialization.serialized_objects import SerializedDAG
+from orchestrator import (
+    Alerts,
+    CapacityProvider,
+    Cluster,
+    Definition,
+    Document,
+    Environment,
+    Logs,
+    Model,
+    Param,
+    Pipeline,
+    Provider,
+    Task,
+    WaitFor,
+    load,
+    run_task_request,
+)
+from orchestrator.alerts import Publisher
+from orchestrator.dags import Builder
+from orchestrator.operators import params_of_run
+from orchestrator.planning import define, operator_arguments
 from pydantic.fields import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField
 from pydantic.typing import all_literal_values, is_literal_type
 
 from tests.trees import tree
 from tools.checks.removed import removed_tasks
-from tools.checks.run_task import run_task_request
 
 KeyPath = Tuple[Any, ...]
 
@@ -50,16 +69,16 @@ ANY: List[Any] = ["2022-01-01", 7, -7]
 TYPED = ["", "word", "a longer text", 0, 100, True, None, [], {}, "2022-01-01"]  # for a param, at the trigger
 # Where the fields of a model are handed on; those of one that is not here, where its model is.
 WIRING: Dict[Any, List[Any]] = {
-    factory.Task: [factory.operator_arguments],
-    factory.Cluster: [factory.operator_arguments],
-    factory.CapacityProvider: [factory.operator_arguments],
-    factory.Logs: [factory.operator_arguments],
-    factory.Param: [factory.check_typed, factory.build_dag],
-    factory.WaitFor: [factory.build_dag],
-    factory.Provider: [factory.define, factory.build_dag],
-    factory.Pipeline: [factory.define, factory.build_dag],
-    factory.Environment: [factory.operator_arguments, factory.build_dag, factory.publish],
-    factory.Alerts: [factory.publish],
+    Task: [operator_arguments],
+    Cluster: [operator_arguments],
+    CapacityProvider: [operator_arguments],
+    Logs: [operator_arguments],
+    Param: [params_of_run, Builder],
+    WaitFor: [Builder],
+    Provider: [define, Builder],
+    Pipeline: [define, Builder],
+    Environment: [operator_arguments, Builder, Publisher],
+    Alerts: [Publisher],
 }
 
 
@@ -82,7 +101,7 @@ def single(field: ModelField) -> ModelField:
 def model_of(field: ModelField) -> Optional[Any]:
     """The model that a field holds, alone, in a list or by names."""
     kind = single(field).type_
-    return kind if isinstance(kind, type) and issubclass(kind, factory.Model) else None
+    return kind if isinstance(kind, type) and issubclass(kind, Model) else None
 
 
 def places(model: Any, above: KeyPath) -> Iterator[Place]:
@@ -148,7 +167,7 @@ def values(field: ModelField) -> List[Any]:
 
 def holding(place: Place, data: Dict[str, Any]) -> Any:
     """What holds the field, made where the definitions have none."""
-    model: Any = {"environment": factory.Environment, "pipeline": factory.Pipeline}[place.above[0]]
+    model: Any = {"environment": Environment, "pipeline": Pipeline}[place.above[0]]
     at, below = data[place.above[0]], list(place.above[1:])
     while below:
         field = model.__fields__[below.pop(0)]
@@ -171,7 +190,7 @@ class Observer:
         (self.root / "configs" / "other.yaml").write_text("")
         self.observed: Dict[str, Tuple[List[str], str]] = {}
         self.hook = Mock()
-        monkeypatch.setattr("airflow.providers.amazon.aws.hooks.base_aws.AwsBaseHook", self.hook)
+        monkeypatch.setattr("orchestrator.alerts.AwsBaseHook", self.hook)
 
     def observe(self, data: Dict[str, Any]) -> Tuple[List[str], str]:
         """Return the problems, and what all else is; of the same definitions only once."""
@@ -182,18 +201,18 @@ class Observer:
         text = yaml.safe_dump(data["pipeline"], sort_keys=False)
         (self.root / "configs" / "development.yaml").write_text(yaml.safe_dump(data["environment"], sort_keys=False))
         (self.root / "pipelines" / "cwr" / "big.yaml").write_text(text)
-        definitions, problems = factory.load(self.root, "development")
+        definitions, problems = load(self.root, "development")
         seen: List[Any] = [self.effects(definition) for definition in definitions]
         if not problems:
             before = deepcopy(data["pipeline"])
             before["tasks"]["gone"] = {}
-            removed = removed_tasks(before, factory.Document("dags/etl/pipelines/cwr/big.yaml", text))
+            removed = removed_tasks(before, Document("dags/etl/pipelines/cwr/big.yaml", text))
             seen.append([problem.message for problem in removed])
         return [problem.message for problem in problems], json.dumps(seen, default=repr, sort_keys=True)
 
-    def effects(self, definition: factory.Definition) -> List[Any]:
+    def effects(self, definition: Definition) -> List[Any]:
         """Return what there is of a DAG."""
-        dag = factory.build_dag(definition)
+        dag = Builder().build(definition)
         serialized: Dict[str, Any] = SerializedDAG.to_dict(dag)
         return [
             serialized,
@@ -254,7 +273,7 @@ def observer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observer]:
         yield Observer(tmp_path_factory.mktemp("fields"), patch)
 
 
-PLACES = [*places(factory.Environment, ("environment",)), *places(factory.Pipeline, ("pipeline",))]
+PLACES = [*places(Environment, ("environment",)), *places(Pipeline, ("pipeline",))]
 
 
 @pytest.mark.parametrize("place", PLACES, ids=str)

@@ -4,8 +4,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict
 
-import factory
 import pytest
+from orchestrator import load
 
 from tests.trees import tree
 
@@ -46,7 +46,7 @@ def operators(tmp_path: Path) -> Dict[str, Dict[str, Dict[str, Any]]]:
     """Arguments of the operator by provider and task."""
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
     (root / "configs" / "development.yaml").write_text(CONFIG)
-    found = factory.load(root, "development")
+    found = load(root, "development")
     assert not found.problems
     return {
         definition.provider: {task_id: task.operator for task_id, task in definition.plan.tasks.items()}
@@ -99,7 +99,7 @@ def test_providers_without_overrides_share_one_plan(tmp_path: Path) -> None:
         PIPELINE[: PIPELINE.index("providers:")]
         + "providers: {un: {}, wcm: {variables: {a: b}}, prs: {schedule: '@daily'}}\n"
     )
-    definitions = factory.load(tree(tmp_path, {"cwr/big.yaml": text}), "development").definitions
+    definitions = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").definitions
 
     assert len({id(definition.plan) for definition in definitions}) == 1
 
@@ -115,12 +115,13 @@ providers:
   un: {}
   wcm: {schedule: null, owner: b, max_active_runs: 3, params: {full: {default: true}, week: null}}
 """
-    un, wcm = factory.load(tree(tmp_path, {"cwr/big.yaml": text}), "staging").definitions
+    un, wcm = load(tree(tmp_path, {"cwr/big.yaml": text}), "staging").definitions
 
     assert (un.schedule, un.settings.owner) == ("@daily", "a")
     assert (wcm.schedule, wcm.settings.owner, wcm.settings.max_active_runs) == (None, "b", 3)
-    assert list(wcm.settings.the_params) == ["full"]
-    assert factory.param_parts(wcm.settings.the_params["full"]) == (True, "All of it.", {"type": "boolean"})
+    assert list(wcm.settings.effective_params) == ["full"]
+    param = wcm.settings.effective_params["full"]
+    assert (param.default, param.description, param.json_schema) == (True, "All of it.", {"type": "boolean"})
 
 
 def test_environments_say_where_a_pipeline_or_provider_exists(tmp_path: Path) -> None:
@@ -132,8 +133,8 @@ providers: {un: {}, wcm: {environments: [development]}, prs: {environments: null
 """
     root = tree(tmp_path, {"cwr/big.yaml": text})
 
-    assert [d.provider for d in factory.load(root, "staging").definitions] == ["un", "prs"]
-    assert [d.provider for d in factory.load(root, "development").definitions] == ["wcm", "prs"]
+    assert [d.provider for d in load(root, "staging").definitions] == ["un", "prs"]
+    assert [d.provider for d in load(root, "development").definitions] == ["wcm", "prs"]
 
 
 def test_a_mistake_that_a_merge_makes_is_told_at_the_layer_that_supplied_it(tmp_path: Path) -> None:
@@ -145,8 +146,8 @@ providers:
   un: {}
   wcm: {defaults: {memory: 4096}}
 """
-    (problem,) = factory.load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
-    assert (problem.line, problem.column, problem.rule) == (6, 28, "ecs")
+    (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
+    assert (problem.location.line, problem.location.column, problem.rule) == (6, 28, "ecs")
 
     root = tree(
         tmp_path / "environment", {"cwr/big.yaml": text[: text.index("defaults")] + text[text.index("tasks") :]}
@@ -154,6 +155,6 @@ providers:
     config = root / "configs" / "development.yaml"
     config.write_text(config.read_text() + "\n".join(["  # end", ""]).replace("  # end", "# end"))
     config.write_text(config.read_text().replace("defaults: {retries: 1}", "defaults: {cluster: nowhere}"))
-    (problem,) = [p for p in factory.load(root, "development").problems if "cluster" in p.message]
-    assert problem.path == "dags/etl/configs/development.yaml"
-    assert problem.source == "defaults: {cluster: nowhere}"
+    (problem,) = [p for p in load(root, "development").problems if "cluster" in p.message]
+    assert problem.location.path == "dags/etl/configs/development.yaml"
+    assert problem.location.source == "defaults: {cluster: nowhere}"

@@ -4,8 +4,8 @@ import itertools
 from pathlib import Path
 from typing import Dict, Tuple, Type
 
-import factory
 import pytest
+from orchestrator import FamilyName, PipelineName, ProviderName, Text, format_dag_id, load, parse_dag_id
 
 from tests.trees import SMALL, tree
 
@@ -15,31 +15,31 @@ WORDS = ["a", "dag", "a_dag", "dag_a", "_dag", "a_dag_b", "a-b", "a-dag", "3rd_p
 def test_every_valid_name_comes_back_from_the_id() -> None:
     seen: Dict[str, Tuple[str, str, str]] = {}
     for family, pipeline, provider in itertools.product(WORDS, repeat=3):
-        kinds: Tuple[Type[factory.Text], ...] = (factory.FamilyName, factory.PipelineName, factory.ProviderName)
+        kinds: Tuple[Type[Text], ...] = (FamilyName, PipelineName, ProviderName)
         names = (family, pipeline, provider)
         if all(kind.pattern.fullmatch(name) for kind, name in zip(kinds, names)):
-            dag_id = factory.format_dag_id(*names)
-            assert factory.parse_dag_id(dag_id) == names
+            dag_id = format_dag_id(*names)
+            assert parse_dag_id(dag_id) == names
             assert seen.setdefault(dag_id, names) == names
     assert len(seen) > 300
 
 
 def test_a_sandbox_has_its_folder_in_front() -> None:
-    assert factory.format_dag_id("cwr", "big", "un", "test_merge") == "test_merge.cwr-big_dag_un"
-    assert factory.parse_dag_id("test_merge.cwr-big_dag_un", "test_merge") == ("cwr", "big", "un")
+    assert format_dag_id("cwr", "big", "un", "test_merge") == "test_merge.cwr-big_dag_un"
+    assert parse_dag_id("test_merge.cwr-big_dag_un", "test_merge") == ("cwr", "big", "un")
 
 
 @pytest.mark.parametrize(
     "dag_id", ["", "cwr", "cwr-big", "cwr-big_dag_", "other.cwr-big_dag_un", "-big_dag_un", "cwr_dag_un"]
 )
 def test_an_id_that_is_none_of_ours_names_nothing(dag_id: str) -> None:
-    assert factory.parse_dag_id(dag_id) is None
+    assert parse_dag_id(dag_id) is None
 
 
 def test_the_ids_of_the_tree_are_those_of_its_paths(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL, "3rd_party/top-100.yaml": SMALL}, name="test_merge")
 
-    definitions = factory.load(root, "staging").definitions
+    definitions = load(root, "staging").definitions
 
     assert [definition.dag_id for definition in definitions] == [
         "test_merge.3rd_party-top-100_dag_un",

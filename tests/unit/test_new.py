@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Iterator, List, Tuple
 
 import pytest
+from orchestrator import load
 
 from tests.checkouts import checkout, run
 from tests.trees import COMPANY
-from tools.checkout import factory
 from tools.commands import new
 from tools.generated import entries, files
 from tools.setup.environments import DEFINITIONS
@@ -64,7 +64,7 @@ def test_a_pipeline_is_valid_and_takes_providers(copy: Path) -> None:
     assert status == 0, output
     assert file.read_text().endswith('\nproviders:\n  "no": {}\n')
     for environment in ("development", "staging"):
-        found = factory.load(copy / "dags" / "etl", environment)
+        found = load(copy / "dags" / "etl", environment)
         assert not found.problems
         assert "radio-plays_dag_no" in [definition.dag_id for definition in found.definitions]
 

@@ -12,11 +12,13 @@ from typing import Any, Dict, List, Set
 
 import botocore.session
 import pytest
+from orchestrator import load, read_context
+from orchestrator.operators import params_of_run
 
 from tests.checkouts import checkout
 from tests.documents import DOCS, blocks
 from tests.trees import COMPANY
-from tools.checkout import environments, factory
+from tools.checkout import environments
 from tools.commands import deploy
 from tools.deploying import bucket, lookup, permissions, sources
 
@@ -79,7 +81,7 @@ def test_mwaa_may_do_what_the_operator_does() -> None:
 
 
 def test_mwaa_may_do_it_with_all_that_staging_names(etl: Path) -> None:
-    environment: Any = factory.read_context(etl, "staging").environment
+    environment: Any = read_context(etl, "staging").environment
     region, account = environment.region, environment.variables["account"]
     ecs = f"arn:aws:ecs:{region}:{account}"
     conditions = [
@@ -93,7 +95,7 @@ def test_mwaa_may_do_it_with_all_that_staging_names(etl: Path) -> None:
         assert is_allowed(MWAA, "logs:GetLogEvents", f"arn:aws:logs:{region}:{account}:{stream}")
     assert is_allowed(MWAA, "ecs:RunTask", f"{ecs}:task-definition/cwr-fetch:1")
     assert is_allowed(MWAA, "sns:Publish", environment.alerts.sns_topic_arn)
-    for definition in factory.load(etl, "staging").definitions:
+    for definition in load(etl, "staging").definitions:
         wait_for: Any = definition.settings.wait_for
         if wait_for:
             key = wait_for.s3.split("}}/", 1)[1]
@@ -169,5 +171,5 @@ def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(etl: Path, tmp_pa
     conf = json.loads(typed[typed.index("--conf") + 1])
     (shown,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
     assert conf == json.loads(shown)
-    definitions = {definition.dag_id: definition for definition in factory.load(etl, "staging").definitions}
-    assert factory.check_typed(definitions[typed[2]].settings.the_params, conf) == conf
+    definitions = {definition.dag_id: definition for definition in load(etl, "staging").definitions}
+    assert params_of_run(definitions[typed[2]].settings.effective_params, conf) == conf

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-import factory
 import pytest
+from orchestrator import load
 
 from tests import goldens
 from tests.goldens import Golden
@@ -16,7 +16,7 @@ BAD = goldens.cases("bad/*.yaml")
 def test_a_mistake_is_reported_where_and_as_it_is(case: Path, golden: Golden, tmp_path: Path) -> None:
     root = tree(tmp_path, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
 
-    found = factory.load(root, "development")
+    found = load(root, "development")
 
     golden.check("\n".join(map(str, found.problems)) + "\n")
 
@@ -29,7 +29,7 @@ def test_there_are_at_least_eighty_mistakes() -> None:
 def test_ten_mistakes_in_a_file_are_ten_problems(name: str, tmp_path: Path) -> None:
     root = tree(tmp_path, {"bad/many.yaml": (DATA / "bad" / f"{name}.yaml").read_text()})
 
-    problems = factory.load(root, "development").problems
+    problems = load(root, "development").problems
 
     assert len(problems) == 10
     rules = {"schema", "schedule", "dependencies", "template", "secret", "idempotency", "ecs"}
@@ -41,21 +41,21 @@ def test_a_hundred_mistakes_are_enough_to_mend_first(unknown: int, told: int, tm
     keys = "".join(f"k{number}: 1\n" for number in range(unknown))
     root = tree(tmp_path, {"bad/many.yaml": keys + SMALL.replace("loader", "loader, depends_on: [x]")})
 
-    assert len(factory.load(root, "development").problems) == told
+    assert len(load(root, "development").problems) == told
 
 
 def test_ten_mistakes_of_a_template_are_told(tmp_path: Path) -> None:
     names = " ".join(f"{{{{ x{number} }}}}" for number in range(11))
     root = tree(tmp_path, {"bad/many.yaml": SMALL.replace("loader", f"loader, command: ['{names}']")})
 
-    assert len(factory.load(root, "development").problems) == 10
+    assert len(load(root, "development").problems) == 10
 
 
 def test_a_problem_of_many_providers_is_told_once(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader, cluster: nowhere}\nproviders:\n"
     root = tree(tmp_path, {"bad/many.yaml": text + "".join(f"  p{number}: {{}}\n" for number in range(50))})
 
-    found = factory.load(root, "development")
+    found = load(root, "development")
 
     assert len(found.problems) == 1
     assert not found.definitions
@@ -65,11 +65,9 @@ def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> No
     text = (
         f"start_date: 2022-01-01\ntasks: {{load: {{task_definition: loader, tags: {{a: {'x' * 5000}}}, retrys: 1}}}}\n"
     )
-    (problem,) = factory.load(
-        tree(tmp_path, {"bad/long.yaml": text + "providers: {un: {}}\n"}), "development"
-    ).problems[1:]
+    (problem,) = load(tree(tmp_path, {"bad/long.yaml": text + "providers: {un: {}}\n"}), "development").problems[1:]
 
-    assert problem.column == text.splitlines()[1].index("retrys") + 1
+    assert problem.location.column == text.splitlines()[1].index("retrys") + 1
     source, caret = str(problem).splitlines()[1:3]
     assert len(source) < 200
     assert source[caret.index("^") : caret.rindex("^") + 1] == "retrys"
@@ -87,19 +85,21 @@ def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> No
     ],
 )
 def test_a_file_of_another_name_is_told(name: str, expected: str, tmp_path: Path) -> None:
-    found = factory.load(tree(tmp_path, {name: SMALL}), "development")
+    found = load(tree(tmp_path, {name: SMALL}), "development")
 
     assert not found.definitions
     (problem,) = found.problems
     assert problem.message.startswith(expected)
-    assert problem.path == f"dags/etl/pipelines/{name}"
+    assert problem.location.path == f"dags/etl/pipelines/{name}"
 
 
 def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/README.md": "", "cwr/.big.yaml.swp": "", "cwr/big.yaml.A1b2": "tasks: ["})
     (root / "pipelines" / "stray.yaml").write_text("")
 
-    assert [problem.path for problem in factory.load(root, "development").problems] == ["dags/etl/pipelines/stray.yaml"]
+    assert [problem.location.path for problem in load(root, "development").problems] == [
+        "dags/etl/pipelines/stray.yaml"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -128,10 +128,10 @@ def test_a_bad_environment_builds_nothing_and_says_where(text: str, expected: st
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     (root / "configs" / "development.yaml").write_text(text)
 
-    found = factory.load(root, "development")
+    found = load(root, "development")
 
     assert not found.definitions
-    assert [problem.path for problem in found.problems] == ["dags/etl/configs/development.yaml"]
+    assert [problem.location.path for problem in found.problems] == ["dags/etl/configs/development.yaml"]
     assert found.problems[0].message.startswith(expected)
 
 
@@ -139,7 +139,7 @@ def test_a_bad_environment_builds_nothing_and_says_where(text: str, expected: st
     ("name", "expected"), [(None, "no environment is chosen"), ("dev", "unknown environment 'dev'")]
 )
 def test_no_environment_is_guessed(name: str, expected: str, tmp_path: Path) -> None:
-    (problem,) = factory.load(tree(tmp_path, {}), name).problems
+    (problem,) = load(tree(tmp_path, {}), name).problems
 
     assert problem.message == expected
     assert "AIRFLOW__ETL__ENVIRONMENT" in problem.hint
@@ -151,7 +151,7 @@ def test_the_same_mistakes_are_told_in_the_same_way_again(tmp_path: Path) -> Non
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     for file in (root / "configs" / "development.yaml", root / "pipelines" / "cwr" / "big.yaml"):
         file.write_text(many)
-        first, again = (list(map(str, factory.load(root, "development").problems)) for _ in range(2))
+        first, again = (list(map(str, load(root, "development").problems)) for _ in range(2))
         (root / "configs" / "development.yaml").write_bytes((DATA / "configs" / "development.yaml").read_bytes())
 
         assert first == again

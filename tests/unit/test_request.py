@@ -4,10 +4,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Dict
 
-import factory
 import pytest
+from orchestrator import AIRFLOW_ARGUMENTS, FARGATE_MEMORY, Document, Layer, Layers, Task, load
+from orchestrator.rules import check_fargate
 
-from tests.trees import tree
+from tests.trees import SMALL, tree
 
 TASK = """\
 start_date: 2022-01-01
@@ -21,7 +22,7 @@ providers: {{un: {{}}}}
 
 def operator(tmp_path: Path, more: str = "cpu: null", definition: str = "loader") -> Dict[str, Any]:
     root = tree(tmp_path, {"cwr/big.yaml": TASK.format(definition=definition, more=more)})
-    found = factory.load(root, "development")
+    found = load(root, "development")
     assert not found.problems
     arguments: Dict[str, Any] = found.definitions[0].plan.tasks["load"].operator
     return arguments
@@ -113,7 +114,7 @@ def test_airflows_own_fields_are_handed_on(tmp_path: Path) -> None:
     depends_on_past: true"""
     arguments = operator(tmp_path, more)
 
-    assert {key: arguments[key] for key in factory.AIRFLOW_ARGUMENTS if key in arguments} == {
+    assert {key: arguments[key] for key in AIRFLOW_ARGUMENTS if key in arguments} == {
         "retries": 3,
         "retry_delay": timedelta(minutes=1),
         "retry_exponential_backoff": True,
@@ -127,10 +128,11 @@ def test_airflows_own_fields_are_handed_on(tmp_path: Path) -> None:
 
 
 def test_every_size_of_fargate_is_taken_and_no_other(tmp_path: Path) -> None:
-    assert factory.FARGATE_MEMORY[256] == (512, 1024, 2048)
-    for cpu, sizes in factory.FARGATE_MEMORY.items():
+    layers = Layers.of(Layer(Document("dags/etl/pipelines/cwr/big.yaml", SMALL), ("tasks", "load")))
+    assert FARGATE_MEMORY[256] == (512, 1024, 2048)
+    for cpu, sizes in FARGATE_MEMORY.items():
         for memory in sizes:
-            assert not list(factory.check_fargate(factory.Task(cpu=cpu, memory=memory)))
-        assert list(factory.check_fargate(factory.Task(cpu=cpu, memory=sizes[-1] + 1024)))
-        assert list(factory.check_fargate(factory.Task(cpu=cpu, memory=sizes[0] - 256)))
-    assert {max(sizes) for sizes in factory.FARGATE_MEMORY.values()} == {2048, 4096, 8192, 16384, 30720, 61440, 122880}
+            assert not list(check_fargate(Task(cpu=cpu, memory=memory), layers))
+        assert list(check_fargate(Task(cpu=cpu, memory=sizes[-1] + 1024), layers))
+        assert list(check_fargate(Task(cpu=cpu, memory=sizes[0] - 256), layers))
+    assert {max(sizes) for sizes in FARGATE_MEMORY.values()} == {2048, 4096, 8192, 16384, 30720, 61440, 122880}

@@ -7,17 +7,28 @@ from typing import Any, Dict, List, Tuple
 import pytest
 import yaml
 from jsonschema import Draft7Validator
+from orchestrator import (
+    AmbiguousInteger,
+    Cron,
+    Document,
+    Environment,
+    Loader,
+    Pipeline,
+    Problem,
+    Rejected,
+    load,
+)
+from orchestrator.reading import read_environment
 
 from tests.trees import COMPANY, DATA, REPOSITORY, stem, tree
-from tools.checkout import factory
 from tools.generated import schema
 
 BAD = sorted((DATA / "bad").glob("*.yaml"))
 PIPELINES = sorted(COMPANY.glob("pipelines/*/*.yaml"))
 ENVIRONMENTS = sorted(COMPANY.glob("configs/*.yaml"))
 
-PIPELINE = Draft7Validator(schema.document(factory.Pipeline))
-ENVIRONMENT = Draft7Validator(schema.document(factory.Environment))
+PIPELINE = Draft7Validator(schema.document(Pipeline))
+ENVIRONMENT = Draft7Validator(schema.document(Environment))
 
 # Rules that no JSON Schema can express, whatever the case.
 BEYOND = {
@@ -55,9 +66,9 @@ UNSEEN = {
 }
 
 
-def load(text: str) -> Any:
+def data_of(text: str) -> Any:
     """The data that the factory sees, as JSON has it; raises yaml.YAMLError."""
-    return as_json(factory.Loader(text).get_single_data())
+    return as_json(Loader(text).get_single_data())
 
 
 def as_json(value: Any) -> Any:
@@ -65,20 +76,20 @@ def as_json(value: Any) -> Any:
         return {as_json(key): as_json(item) for key, item in value.items()}
     if isinstance(value, list):
         return [as_json(item) for item in value]
-    if isinstance(value, factory.Misread):
+    if isinstance(value, AmbiguousInteger):
         return value.value
     return value.isoformat() if isinstance(value, date) else value
 
 
-def problems(case: Path, folder: Path) -> List[factory.Problem]:
+def problems(case: Path, folder: Path) -> List[Problem]:
     """What the factory finds wrong with a case."""
     root = tree(folder, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
-    return factory.load(root, "development").problems
+    return load(root, "development").problems
 
 
 def is_yaml(case: Path) -> bool:
     try:
-        load(case.read_text(encoding="utf-8"))
+        data_of(case.read_text(encoding="utf-8"))
     except yaml.YAMLError:
         return False
     return True
@@ -104,18 +115,18 @@ def test_the_schemas_are_draft_7_with_words_for_every_key(validator: Draft7Valid
 
 @pytest.mark.parametrize("file", PIPELINES, ids=str)
 def test_a_good_pipeline_is_good(file: Path) -> None:
-    assert not list(PIPELINE.iter_errors(load(file.read_text(encoding="utf-8"))))
+    assert not list(PIPELINE.iter_errors(data_of(file.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("file", [*ENVIRONMENTS, *(DATA / "configs").glob("*.yaml")], ids=str)
 def test_a_good_environment_is_good(file: Path) -> None:
-    assert not list(ENVIRONMENT.iter_errors(load(file.read_text(encoding="utf-8"))))
+    assert not list(ENVIRONMENT.iter_errors(data_of(file.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("name", [case.stem for case in BAD if is_yaml(case)])
 def test_a_bad_pipeline_is_bad_unless_json_schema_cannot_say_so(name: str, tmp_path: Path) -> None:
     case = DATA / "bad" / f"{name}.yaml"
-    is_good = PIPELINE.is_valid(load(case.read_text(encoding="utf-8")))
+    is_good = PIPELINE.is_valid(data_of(case.read_text(encoding="utf-8")))
 
     if name in UNSEEN:
         assert is_good, f"the schema sees this after all: take {name} from the list"
@@ -154,11 +165,11 @@ def test_a_bad_environment_is_bad_for_both(key: str, value: Any) -> None:
     data = {"region": "eu-west-1", "clusters": {"a": CLUSTER}}
     assert ENVIRONMENT.is_valid(data)
 
-    document = factory.Document("dags/etl/configs/x.yaml", yaml.safe_dump({**data, key: value}))
+    document = Document("dags/etl/configs/x.yaml", yaml.safe_dump({**data, key: value}))
 
-    with pytest.raises(factory.Rejected):
-        factory.read_environment(document)
-    assert not ENVIRONMENT.is_valid(load(document.text))
+    with pytest.raises(Rejected):
+        read_environment(document)
+    assert not ENVIRONMENT.is_valid(data_of(document.text))
 
 
 @pytest.mark.parametrize(
@@ -173,4 +184,4 @@ def test_a_bad_environment_is_bad_for_both(key: str, value: Any) -> None:
 def test_a_schedule_is_judged_as_the_factory_judges_it(schedule: str) -> None:
     document = {"schedule": schedule, "tasks": {"load": {}}, "providers": {}}
 
-    assert PIPELINE.is_valid(document) is (factory.Cron.problem(schedule) is None)
+    assert PIPELINE.is_valid(document) is (Cron.mistake_in(schedule) is None)

@@ -11,9 +11,10 @@ from typing import Any, Dict, List, Optional
 import pendulum
 import pytest
 import yaml
+from orchestrator import TEMPLATE_NAMES, load, started_by
+from orchestrator.dags import Builder
 
 from tests.trees import COMPANY, REPOSITORY, folder_tree, tree
-from tools.checkout import factory
 from tools.commands import show
 from tools.views import effective, rendering, schedules
 
@@ -221,8 +222,8 @@ def test_defaults_are_those_of_the_dag(etl: Path) -> None:
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(
         "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders: {un: {}}\n"
     )
-    (definition,) = factory.load(etl, "staging").definitions
-    dag, shown = factory.build_dag(definition), effective.effective(definition)
+    (definition,) = load(etl, "staging").definitions
+    dag, shown = Builder().build(definition), effective.effective(definition)
 
     assert (dag.catchup, dag.max_active_runs, dag.schedule_interval) == (
         shown["catchup"],
@@ -287,7 +288,7 @@ def test_requests_are_rendered_for_a_day_of_the_schedule(etl: Path, capsys: pyte
                 }
             ]
         },
-        "startedBy": factory.started_by("airflow", dag["dag_id"], "left", dag["run"]["run_id"], "1.1"),
+        "startedBy": started_by("airflow", dag["dag_id"], "left", dag["run"]["run_id"], "1.1"),
         "capacityProviderStrategy": [{"capacityProvider": "spot", "weight": 1}],
     }
 
@@ -423,14 +424,14 @@ def scheduled(etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30
     """Give the definition of a DAG with a schedule."""
     text = f"start_date: {start}\nschedule: {json.dumps(schedule)}\ntasks: {{load: {{task_definition: loader}}}}\n"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
-    (definition,) = factory.load(etl, "staging").definitions
+    (definition,) = load(etl, "staging").definitions
     return definition
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_intervals_of_a_triggered_run_are_airflows(etl: Path, schedule: Optional[str]) -> None:
     definition = scheduled(etl, schedule)
-    timetable = factory.build_dag(definition).timetable
+    timetable = Builder().build(definition).timetable
     for minute in range(0, 60 * 24 * 9, 397):
         moment = pendulum.datetime(2022, 2, 25).add(minutes=minute, seconds=1)  # on no schedule
         run, interval = schedules.run_at(definition, moment), timetable.infer_manual_data_interval(run_after=moment)
@@ -443,7 +444,7 @@ def test_the_first_run_is_airflows(etl: Path, schedule: str) -> None:
     from airflow.timetables.base import TimeRestriction
 
     definition = scheduled(etl, schedule)
-    dag = factory.build_dag(definition)
+    dag: Any = Builder().build(definition)
     restriction = TimeRestriction(pendulum.instance(dag.start_date), None, True)
     info = dag.timetable.next_dagrun_info(last_automated_data_interval=None, restriction=restriction)
     run = schedules.run_at(definition, None)
@@ -500,9 +501,9 @@ def test_filters_and_macros_are_airflows() -> None:
 
 
 def test_templates_render_as_airflows(etl: Path) -> None:
-    wcm = factory.load(etl, "staging").definitions[1]
+    wcm = load(etl, "staging").definitions[1]
     run = schedules.run_at(wcm, None)
-    task = factory.build_dag(wcm).get_task("fetch")
+    task: Any = Builder().build(wcm).get_task("fetch")
     names = rendering.template_names(wcm, "fetch", run)
     task.render_template_fields({name: value for name, value in names.items() if name not in ("env", "provider")})
 
@@ -515,7 +516,7 @@ def test_template_names_are_airflows(etl: Path) -> None:
     run = schedules.run_at(definition, None)
     names = rendering.template_names(definition, "load", run)
 
-    assert set(names) <= factory.TEMPLATE_NAMES
+    assert set(names) <= TEMPLATE_NAMES
     assert {
         name: names[name] for name in names if name.startswith(("prev_ds", "next_ds", "tomorrow", "yesterday"))
     } == {

@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any, Callable, Dict, NamedTuple, Optional, Sequence
 
-from tools import ROOT
+from tools import ETL
 
 ENVIRONMENT = "bench"
 PARSES = ("parse", "warm", "task")  # what tools.bench.measure does
@@ -53,9 +53,7 @@ OF_THE_FACTORY = """
 import sys
 
 sys.path.insert(0, {folder!r})
-from factory import ecs_operator
-
-Operator = ecs_operator()
+from orchestrator.operators import PipelineEcsOperator as Operator
 """
 # %(...)s is filled in; the rest is as a person would write it by hand.
 LOOP = """
@@ -214,7 +212,7 @@ def write_loop(folder: Path, number: int) -> Layout:
 
 def write_own_loop(folder: Path, number: int) -> Layout:
     """Return the same loop over the operator that the factory has."""
-    own = OF_THE_FACTORY.format(folder=str(ROOT / "dags" / "etl"))
+    own = OF_THE_FACTORY.format(folder=str(ETL))
     return write_python(folder, own, 0, number, number)
 
 
@@ -247,7 +245,8 @@ def write_definitions(folder: Path, number: int, share: int) -> Layout:
     root = folder / "etl"
     (root / "configs").mkdir(parents=True)
     (root / "pipelines" / "cwr").mkdir(parents=True)
-    shutil.copy(str(ROOT / "dags" / "etl" / "factory.py"), str(root))
+    shutil.copy(str(ETL / "factory.py"), str(root))
+    shutil.copytree(str(ETL / "orchestrator"), str(root / "orchestrator"), ignore=shutil.ignore_patterns("__pycache__"))
     (root / "configs" / f"{ENVIRONMENT}.yaml").write_text(CONFIG)
     for first in range(0, number, share):
         entries = "".join(f"  {name(n)}: {{}}\n" for n in range(first, min(first + share, number)))

@@ -31,8 +31,7 @@ from detect_secrets.plugins.square_oauth import SquareOAuthDetector
 from detect_secrets.plugins.stripe import StripeDetector
 from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
 from detect_secrets.plugins.twilio import TwilioKeyDetector
-
-from tools.checkout import factory
+from orchestrator import MAX_FILE_BYTES, Location, Problem, display_path, hide_credentials
 
 # Shapes that an issuer gives its credentials and nothing else has. Left out is what ordinary definitions look like:
 # public IP addresses, Artifactory's ("APAC2022..."), and IBM's, which are short names followed by anything.
@@ -164,35 +163,35 @@ def hide(text: str, secret: str) -> str:
         text = text[: match.a] + "*" * match.size + text[match.a + match.size :]
 
 
-def with_credentials(problems: List[factory.Problem], etl: Path, file: Path) -> List[factory.Problem]:
+def with_credentials(problems: List[Problem], etl: Path, file: Path) -> List[Problem]:
     """Add the credentials in a file to the problems, unless the factory reports them, and show them in none."""
-    path, text = factory.shown(etl, file), read_text(file)
+    path, text = display_path(etl, file), read_text(file)
     credentials = find_credentials(text)
     if not credentials:
         return problems
-    reported = {p.line - 1 for p in problems if p.path == path and p.rule == "secret"}
+    reported = {p.location.line - 1 for p in problems if p.location.path == path and p.rule == "secret"}
     covered = covered_lines(text.splitlines(), reported)
-    sources = factory.hide_secrets(text).splitlines()
+    sources = hide_credentials(text).splitlines()
     for line, start, end, _, _ in credentials:
         sources[line] = sources[line][:start] + "*" * (end - start) + sources[line][end:]
     new = [
-        factory.Problem(path, line + 1, start + 1, f"{MESSAGE}: {kind}", HINT, "secret", sources[line], end - start)
+        Problem(Location(path, line + 1, start + 1, sources[line], end - start), f"{MESSAGE}: {kind}", HINT, "secret")
         for line, start, end, _, kind in credentials
         if line not in covered
     ]
-    return [hide_in(problem, credentials) if problem.path == path else problem for problem in problems] + new
+    return [hide_in(problem, credentials) if problem.location.path == path else problem for problem in problems] + new
 
 
-def hide_in(problem: factory.Problem, credentials: Iterable[Credential]) -> factory.Problem:
+def hide_in(problem: Problem, credentials: Iterable[Credential]) -> Problem:
     """Show no part of the credentials in a problem."""
-    message, hint, source = problem.message, problem.hint, problem.source
+    message, hint, source = problem.message, problem.hint, problem.location.source
     for credential in credentials:
         message, hint, source = (
             hide(message, credential.text),
             hide(hint, credential.text),
             hide(source, credential.text),
         )
-    return problem._replace(message=message, hint=hint, source=source)
+    return problem._replace(message=message, hint=hint, location=problem.location._replace(source=source))
 
 
 def read_text(file: Path) -> str:
@@ -201,7 +200,7 @@ def read_text(file: Path) -> str:
         if file.is_symlink() or not file.is_file():  # a pipe would be read for ever
             return ""
         with file.open("rb") as stream:
-            return stream.read(factory.MAX_FILE_BYTES).decode("utf-8-sig", errors="replace")
+            return stream.read(MAX_FILE_BYTES).decode("utf-8-sig", errors="replace")
     except OSError:
         return ""
 

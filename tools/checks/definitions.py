@@ -8,14 +8,16 @@ import os
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
+from orchestrator import Context, Problem, Rejected, display_path, pipeline_files, read_context, read_file
+
 from tools import checkout
-from tools.checkout import definition_files, factory, real_path
+from tools.checkout import definition_files, real_path
 from tools.checks.credentials import with_credentials
 from tools.checks.removed import check_removed
 from tools.checks.run_task import check_requests
 from tools.terminal import count, typed_path, with_progress
 
-Problem = factory.Problem
+Problem = Problem
 
 
 class UsageError(Exception):
@@ -68,19 +70,19 @@ def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: 
     """
     names = checkout.environments(etl)
     configs = [etl / "configs" / f"{name}.yaml" for name in names]
-    pipelines, problems = factory.pipeline_files(etl)
+    pipelines, problems = pipeline_files(etl)
     contexts, unreadable_problems = read_contexts(etl, names)
     problems += unreadable_problems
     # An environment that cannot be read is reported even if it is not selected: nothing can be checked for it.
     unreadable = set(configs) - {etl / "configs" / f"{context.name}.yaml" for context in contexts}
     files = (set(configs + pipelines) if selected is None else selected) | unreadable
-    paths = {factory.shown(etl, file) for file in files}
+    paths = {display_path(etl, file) for file in files}
     dag_ids: Set[str] = set()
     # A problem in an environment's defaults shows only when they are laid under a pipeline's tasks.
     related = pipelines if files & set(configs) else [file for file in pipelines if file in files]
     for file in with_progress(related, "checking"):
         file_problems, file_ids = check_pipeline(etl, file, contexts)
-        problems += [problem for problem in file_problems if file in files or problem.path in paths]
+        problems += [problem for problem in file_problems if file in files or problem.location.path in paths]
         dag_ids |= file_ids if file in files else set()
     for file in sorted(files):
         problems = with_credentials(problems, etl, file)
@@ -90,21 +92,21 @@ def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: 
     return Report(sorted(set(problems)), len(files), len(dag_ids), len(names), revision)
 
 
-def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[factory.Context], List[Problem]]:
+def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[Problem]]:
     """Return the environments, and the problems of those that cannot be read."""
-    contexts: List[factory.Context] = []
+    contexts: List[Context] = []
     problems: List[Problem] = []
     for name in names:
         try:
-            contexts.append(factory.read_context(etl, name))
-        except factory.Rejected as rejected:
+            contexts.append(read_context(etl, name))
+        except Rejected as rejected:
             problems += rejected.args
     return contexts, problems
 
 
-def check_pipeline(etl: Path, file: Path, contexts: Sequence[factory.Context]) -> Tuple[List[Problem], Set[str]]:
+def check_pipeline(etl: Path, file: Path, contexts: Sequence[Context]) -> Tuple[List[Problem], Set[str]]:
     """Return a pipeline's problems in all environments, and the ids of its DAGs."""
-    loaded = {context.name: factory.read_file(etl, file, context) for context in contexts}
+    loaded = {context.name: read_file(etl, file, context) for context in contexts}
     problems = {name: [*found.problems, *check_requests(found.definitions)] for name, found in loaded.items()}
     ids = {definition.dag_id for found in loaded.values() for definition in found.definitions}
     return merge_environments(problems), ids
@@ -123,7 +125,7 @@ def merge_environments(problems: Dict[str, List[Problem]]) -> List[Problem]:
     merged = []
     for bare, where in names.items():
         # The path of a problem in an environment's own file names the environment.
-        is_named = len(where) == len(problems) or "/configs/" in bare.path
+        is_named = len(where) == len(problems) or "/configs/" in bare.location.path
         message = bare.message if is_named else f"{bare.message} (in {', '.join(where)})"
         merged.append(bare._replace(message=message, hint=hints[bare]))
     return merged

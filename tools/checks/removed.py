@@ -6,17 +6,19 @@ Airflow's web page shows the history of a DAG by the tasks that it has now, so t
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set
 
-from tools.checkout import etl_of_commit, factory
+from orchestrator import Document, Problem, Rejected, read_document
+
+from tools.checkout import etl_of_commit
 
 MAX_NAMED = 3  # DAGs that a message names
 
 
-def check_removed(etl: Path, files: Iterable[Path], revision: str) -> List[factory.Problem]:
+def check_removed(etl: Path, files: Iterable[Path], revision: str) -> List[Problem]:
     """Return a problem for each task that a DAG of these files had in a commit and has no more.
 
     A pipeline's ``retired_tasks`` are meant to be gone. Raises RevisionError where there is no such commit.
     """
-    problems: List[factory.Problem] = []
+    problems: List[Problem] = []
     with etl_of_commit(revision, etl.parent.parent) as old:
         for file in files:
             before, now = read(old, old / file.relative_to(etl)), read(etl, file)
@@ -25,15 +27,15 @@ def check_removed(etl: Path, files: Iterable[Path], revision: str) -> List[facto
     return problems
 
 
-def read(etl: Path, file: Path) -> List[factory.Document]:
+def read(etl: Path, file: Path) -> List[Document]:
     """Return the document of a file, or none; its problems are reported elsewhere."""
     try:
-        return [factory.read_document(etl, file)]
-    except factory.Rejected:
+        return [read_document(etl, file)]
+    except Rejected:
         return []
 
 
-def removed_tasks(before: Mapping[str, Any], document: factory.Document) -> Iterator[factory.Problem]:
+def removed_tasks(before: Mapping[str, Any], document: Document) -> Iterator[Problem]:
     """Yield a problem for each task that is gone: one at the pipeline's tasks, or else one at each provider's."""
     now = document.data
     tasks_before, tasks_now = tasks_of_providers(before), tasks_of_providers(now)

@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import List
 
+from orchestrator import did_you_mean
+
 from tools.terminal import help_texts, print_status
 
 SUMMARY = "copy definitions and factory to where an environment's MWAA reads them"
@@ -22,7 +24,8 @@ The files go to s3://vm-data-provisioning-ENV/airflow/dags/FOLDER/, with the cre
 FOLDER is etl, or the name of the sandbox. An interrupted deploy does no harm; running it again finishes it.
 
 exit status: 0, also if there is nothing to do; 1 if it is refused or fails; 2 wrong use"""
-SANDBOX = re.compile(r"(?!(?:configs|pipelines)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # .airflowignore hides the two
+HIDDEN = "configs|orchestrator|pipelines"  # by .airflowignore
+SANDBOX = re.compile(rf"(?!(?:{HIDDEN})$)[A-Za-z0-9][A-Za-z0-9_-]{{0,63}}")
 ROLE = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:role/.+")
 
 
@@ -88,7 +91,7 @@ def main(arguments: List[str]) -> int:
     etl = checkout.ETL
     names = checkout.environments(etl)
     if options.environment not in names:
-        hint = checkout.factory.nearest(options.environment, names)
+        hint = did_you_mean(options.environment, names)
         new_parser().error(f"there is no configs/{options.environment}.yaml; {hint}")
     try:
         if options.preflight:

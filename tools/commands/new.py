@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import List, Tuple, Type
 
+from orchestrator import FamilyName, PipelineName, ProviderName, Text, VariableName
+
 from tools.terminal import help_texts, print_status
 
 SUMMARY = "write a new provider or pipeline where it belongs"
@@ -64,18 +66,16 @@ def variable(text: str) -> Tuple[str, str]:
 
 def check_names(options: argparse.Namespace) -> None:
     """Check the names with the factory's own patterns and words; exit with status 2 if one is not valid."""
-    from tools.checkout import factory
-
     family, pipeline = options.pipeline
     argument = "FAMILY/PIPELINE" if options.thing == "provider" else "FAMILY/NAME"
-    names: List[Tuple[str, str, Type[factory.Text]]] = [
-        (argument, family, factory.FamilyName),
-        (argument, pipeline, factory.PipelineName),
+    names: List[Tuple[str, str, Type[Text]]] = [
+        (argument, family, FamilyName),
+        (argument, pipeline, PipelineName),
     ]
     if options.thing == "provider":
-        names.append(("NAME", options.name, factory.ProviderName))
+        names.append(("NAME", options.name, ProviderName))
         for name, value in options.variable:
-            names += [("--variable", name, factory.VariableName), ("--variable", value, factory.Text)]
+            names += [("--variable", name, VariableName), ("--variable", value, Text)]
     for argument, text, kind in names:
         if not kind.pattern.fullmatch(text):
             options.parser.error(f"argument {argument}: {text!r} is not {kind.what()}")

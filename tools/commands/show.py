@@ -7,6 +7,8 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import List, Optional, Union
 
+from orchestrator import did_you_mean
+
 from tools import ETL
 from tools.terminal import help_texts, print_status
 
@@ -76,14 +78,14 @@ def main(arguments: List[str], etl: Path = ETL) -> int:
 
 def choose_environments(etl: Path, name: Optional[str]) -> List[str]:
     """Return the names of all environments, or the one of this name; raise UnknownSelection."""
-    from tools.checkout import environments, factory
+    from tools.checkout import environments
     from tools.views.selection import UnknownSelection
 
     known = environments(etl)
     if name is None:
         return known
     if name not in known:
-        raise UnknownSelection(f"there is no environment '{name}'; {factory.nearest(name, known)}")
+        raise UnknownSelection(f"there is no environment '{name}'; {did_you_mean(name, known)}")
     return [name]
 
 

@@ -6,7 +6,8 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
-from tools.checkout import factory
+from orchestrator import MAX_FILE_BYTES
+
 from tools.deploying.cloud import explain_errors, in_parallel
 from tools.deploying.upload_order import Refused
 
@@ -18,8 +19,10 @@ COMMIT = "commit.txt"  # which commit is there; the factory shows it in the web 
 DIRTY = " with uncommitted changes"
 # What a folder of the DAGs folder holds of ours.
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}"
-OURS = re.compile(rf"factory\.py|commit\.txt|configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml")
-MAX_BYTES = 2 * factory.MAX_FILE_BYTES  # of an object that is read; ours are smaller
+OURS = re.compile(
+    rf"factory\.py|orchestrator/{NAME}\.py|commit\.txt|configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml"
+)
+MAX_BYTES = 2 * MAX_FILE_BYTES  # of an object that is read; ours are smaller
 CONNECTIONS = 10  # as many as a boto3 client keeps
 
 

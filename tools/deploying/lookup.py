@@ -6,8 +6,8 @@ from functools import partial
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from botocore.exceptions import ClientError, ParamValidationError
+from orchestrator import did_you_mean
 
-from tools.checkout import factory
 from tools.deploying import cloud
 from tools.deploying.named import Thing
 
@@ -64,7 +64,7 @@ def find_clusters(ecs: Any, names: List[str]) -> Dict[str, Any]:
 
 def nearest_cluster(ecs: Any, name: str) -> str:
     """Return which cluster was meant."""
-    return factory.nearest(last(name), map(last, ecs.list_clusters()["clusterArns"]))
+    return did_you_mean(last(name), map(last, ecs.list_clusters()["clusterArns"]))
 
 
 def find_task_definition(ecs: Any, names: List[str]) -> Dict[str, Any]:
@@ -79,7 +79,7 @@ def nearest_task_definition(ecs: Any, name: str) -> str:
     if revision and family in families:
         latest = ecs.describe_task_definition(taskDefinition=family)["taskDefinition"]["revision"]
         return f"the latest is '{family}:{latest}'"
-    return factory.nearest(family, families)
+    return did_you_mean(family, families)
 
 
 def find_subnets(ec2: Any, names: List[str]) -> Dict[str, Any]:
@@ -103,7 +103,7 @@ def find_log_group(logs: Any, names: List[str]) -> Dict[str, Any]:
 def nearest_log_group(logs: Any, name: str) -> str:
     """Return which log group was meant."""
     groups = logs.describe_log_groups(logGroupNamePrefix=name.rpartition("/")[0] or name[:3])["logGroups"]
-    return factory.nearest(name, (group["logGroupName"] for group in groups))
+    return did_you_mean(name, (group["logGroupName"] for group in groups))
 
 
 def find_topic(sns: Any, names: List[str]) -> Dict[str, Any]:
@@ -113,7 +113,7 @@ def find_topic(sns: Any, names: List[str]) -> Dict[str, Any]:
 
 def nearest_topic(sns: Any, name: str) -> str:
     """Return which topic was meant."""
-    return factory.nearest(name, (topic["TopicArn"] for topic in sns.list_topics()["Topics"]))
+    return did_you_mean(name, (topic["TopicArn"] for topic in sns.list_topics()["Topics"]))
 
 
 def find_bucket(s3: Any, names: List[str]) -> Dict[str, Any]:

@@ -4,21 +4,20 @@ import json
 from types import SimpleNamespace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Tuple
 
-from tools.checkout import factory
-from tools.views.rendering import render
+from orchestrator import Cluster, Definition, KeyPath, Layer, Layers, PlainText, PlannedTask, Problem
 
-Problem = factory.Problem
+from tools.views.rendering import render
 
 
 class Place(NamedTuple):
     """Where a definition names something."""
 
-    layers: List[factory.Layer]
-    path: factory.KeyPath
+    layers: Layers
+    path: KeyPath
 
     def problem(self, message: str, hint: str = "") -> Problem:
         """Return a problem at this place."""
-        return factory.problem_in(self.layers, self.path, message, hint, "preflight")
+        return self.layers.problem(self.path, message, hint, "preflight")
 
 
 class Thing(NamedTuple):
@@ -32,19 +31,19 @@ class Thing(NamedTuple):
 class Use(NamedTuple):
     """What a task of one or more DAGs names, with ``env`` and ``provider`` filled in."""
 
-    planned: factory.PlannedTask
-    cluster: factory.Cluster
-    settings: List[factory.Layer]  # the cluster's
+    planned: PlannedTask
+    cluster: Cluster
+    settings: Layers  # the cluster's
     names: Mapping[str, Any]  # of the keys of the task and of the cluster
 
 
-def uses_of(definitions: Iterable[factory.Definition]) -> List[Use]:
+def uses_of(definitions: Iterable[Definition]) -> List[Use]:
     """Return what the tasks name; what providers share is listed once."""
     uses: Dict[Tuple[int, str], Use] = {}
     for definition in definitions:
         context = definition.context
         for planned in definition.plan.tasks.values():
-            key = factory.PlainText(planned.task.cluster or "default")
+            key = PlainText(planned.task.cluster or "default")
             cluster = context.environment.clusters[key]
             overrides = planned.operator["overrides"]
             names = {
@@ -57,12 +56,12 @@ def uses_of(definitions: Iterable[factory.Definition]) -> List[Use]:
                 "execution_role_arn": planned.task.execution_role_arn or "",
             }
             names = {name: fill(value, definition) for name, value in names.items()}
-            settings = [factory.Layer(context.document, ("clusters", key))]
+            settings = Layers.of(Layer(context.document, ("clusters", key)))
             uses.setdefault((id(planned), json.dumps(names)), Use(planned, cluster, settings, names))
     return list(uses.values())
 
 
-def fill(value: Any, definition: factory.Definition) -> Any:
+def fill(value: Any, definition: Definition) -> Any:
     """Fill in what the environment and the provider say; what only a run knows stays a template."""
     if isinstance(value, list):
         return [fill(item, definition) for item in value]
@@ -88,19 +87,19 @@ def names_of_uses(uses: Iterable[Use], region: str) -> Iterator[Tuple[Thing, Pla
             yield Thing("role", use.names[key], region), Place(use.planned.layers, (key,))
 
 
-def names_of_definitions(definitions: Iterable[factory.Definition]) -> Iterator[Tuple[Thing, Place]]:
+def names_of_definitions(definitions: Iterable[Definition]) -> Iterator[Tuple[Thing, Place]]:
     """Yield what the DAGs name beside their tasks, each with its place."""
     for definition in definitions:
         environment = definition.context.environment
         if environment.alerts:
             topic = Thing("topic", environment.alerts.sns_topic_arn, environment.region)
-            yield topic, Place([factory.Layer(definition.context.document, ())], ("alerts", "sns_topic_arn"))
+            yield topic, Place(Layers.of(Layer(definition.context.document, ())), ("alerts", "sns_topic_arn"))
         if definition.settings.wait_for:
             bucket, _ = delivery(definition)
             yield Thing("bucket", bucket, environment.region), Place(definition.layers, ("wait_for", "s3"))
 
 
-def delivery(definition: factory.Definition) -> Tuple[str, str]:
+def delivery(definition: Definition) -> Tuple[str, str]:
     """Return bucket and key of the delivery that a DAG waits for."""
     address = (definition.settings.wait_for and definition.settings.wait_for.s3) or ""
     bucket, _, key = fill(address, definition).partition("://")[2].partition("/")
@@ -118,5 +117,5 @@ def by_thing(names: Iterable[Tuple[Thing, Place]]) -> Dict[Thing, List[Place]]:
 
 def place_of(place: Place) -> str:
     """Return path:line of a place, for a hint."""
-    problem = place.problem("")
-    return f"{problem.path}:{problem.line}"
+    location = place.layers.location(place.path)
+    return f"{location.path}:{location.line}"

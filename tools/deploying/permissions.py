@@ -5,13 +5,12 @@ from functools import partial
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Tuple
 
 from botocore.exceptions import ClientError
+from orchestrator import Context, Definition, Location, Problem
 
-from tools.checkout import factory
 from tools.deploying import cloud
 from tools.deploying.lookup import PERMISSIONS, REFUSED, Denied, Missing, answers_of, chunks, code_of, last, usable
 from tools.deploying.named import Place, Thing, Use, delivery, names_of_definitions, names_of_uses
 
-Problem = factory.Problem
 # What MWAA's execution role has to be allowed for the operator, the sensor and the alerts; docs/operations.md has the
 # policy. IAM is asked for it with what the definitions name: see needs_of_uses and needs_of_definitions.
 ROLE_PERMISSIONS = {
@@ -52,7 +51,7 @@ class Need(NamedTuple):
 
 
 def needs_of_uses(uses: Iterable[Use], region: str, answers: Mapping[Thing, Any]) -> Iterator[Tuple[Need, Place]]:
-    """Yield what the factory's operator does for a task: see EcsTask and LogTail in dags/etl/factory.py."""
+    """Yield what the operator does for a task: see PipelineEcsOperator and LogTail in orchestrator/operators.py."""
     for use in uses:
         cluster = usable(answers, Thing("cluster", use.names["cluster"], region))
         definition = usable(answers, Thing("task definition", use.names["task_definition"], region))
@@ -80,7 +79,7 @@ def needs_of_uses(uses: Iterable[Use], region: str, answers: Mapping[Thing, Any]
 
 
 def needs_of_definitions(
-    definitions: Iterable[factory.Definition], answers: Mapping[Thing, Any], role: str
+    definitions: Iterable[Definition], answers: Mapping[Thing, Any], role: str
 ) -> Iterator[Tuple[Need, Place]]:
     """Yield what the delivery sensor and the alerts do; of the providers that wait alike, one is asked for."""
     arn = f"{role.partition(':iam:')[0]}:s3:::"
@@ -99,7 +98,7 @@ def needs_of_definitions(
                 yield Need("s3:GetObject", f"{arn}{thing.name}/{re.sub('[*?]', 'x', key)}"), place
 
 
-def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple[Need, Place]]) -> List[Problem]:
+def check_permissions(context: Context, role: str, needs: Iterable[Tuple[Need, Place]]) -> List[Problem]:
     """Ask IAM whether a role may do what Airflow will do; report each action at a place once."""
     places: Dict[Need, Place] = {}
     for need, place in needs:
@@ -122,13 +121,13 @@ def check_permissions(context: factory.Context, role: str, needs: Iterable[Tuple
         message = f"there is no role '{role}', so that what Airflow may do was not looked at"
         hint = "which one it is: aws mwaa get-environment --query Environment.ExecutionRoleArn --name <environment>"
         return [context.document.problem((), message, hint, "preflight")]
-    problems: Dict[Tuple[str, str, int, int], Problem] = {}
+    problems: Dict[Tuple[str, Location], Problem] = {}
     for need, decision in decisions.items():
         if decision != "allowed":
             more = "add it to its policy; docs/operations.md has one, under Execution role of MWAA"
             why = "a statement of its policies denies it" if decision == "explicitDeny" else more
             problem = places[need].problem(f"the role '{last(role)}' may not {need.action} on {need.resource}", why)
-            problems.setdefault((need.action, problem.path, problem.line, problem.column), problem)
+            problems.setdefault((need.action, problem.location), problem)
     return list(problems.values())
 
 

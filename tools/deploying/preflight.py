@@ -9,7 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
-from tools.checkout import factory
+from orchestrator import Problem, did_you_mean, load
+
 from tools.deploying.lookup import Denied, Missing, ask, usable
 from tools.deploying.named import (
     Place,
@@ -30,7 +31,6 @@ from tools.deploying.permissions import (
 )
 from tools.terminal import print_status
 
-Problem = factory.Problem
 MAX_NAMES = 5  # names that a template stands for
 
 
@@ -45,7 +45,7 @@ def preflight(etl: Path, environment: str, role: Optional[str] = None) -> List[P
     Raises:
         CloudError: AWS cannot be asked.
     """
-    found = factory.load(etl, environment)
+    found = load(etl, environment)
     if not found.definitions:
         return found.problems
     region = found.definitions[0].context.environment.region
@@ -115,7 +115,7 @@ def check_cluster(use: Use, region: str, answers: Mapping[Thing, Any]) -> Iterat
         for index, item in enumerate(use.cluster.capacity_provider_strategy or ()):
             if item.capacity_provider not in providers:
                 message = f"the cluster '{use.names['cluster']}' has no capacity provider '{item.capacity_provider}'"
-                hint = factory.nearest(item.capacity_provider, providers) or "associate it with the cluster"
+                hint = did_you_mean(item.capacity_provider, providers) or "associate it with the cluster"
                 place = Place(use.settings, ("capacity_provider_strategy", index, "capacity_provider"))
                 yield place.problem(message, hint)
     first = None
@@ -153,7 +153,7 @@ def check_task_definition(use: Use, region: str, answers: Mapping[Thing, Any]) -
         yield from check_log(use, region, containers[container])
     elif "{" not in container:
         is_named = use.planned.task.container is not None
-        hint = factory.nearest(container, containers)
+        hint = did_you_mean(container, containers)
         hint = hint if is_named else f"name it, as in 'container: {next(iter(containers))}'; {hint}"
         message = f"the task definition '{name}' has no container '{container}'"
         yield (Place(use.planned.layers, ("container",)) if is_named else place).problem(message, hint)

@@ -5,7 +5,9 @@ import re
 from pathlib import Path
 from typing import Dict, Iterable, Optional, Set
 
-from tools.checkout import RevisionError, definition_files, factory, git, real_path
+from orchestrator import Rejected, read_context
+
+from tools.checkout import RevisionError, definition_files, git, real_path
 from tools.checks.definitions import check_definitions
 from tools.deploying.bucket import DIRTY, IGNORE, OURS, REQUIREMENTS, Target
 from tools.deploying.upload_order import Refused
@@ -16,14 +18,15 @@ from tools.views.problems import print_report
 def region(etl: Path, environment: str) -> str:
     """Return the AWS region of an environment; raise Refused where its file is broken."""
     try:
-        return str(factory.read_context(etl, environment).environment.region)
-    except factory.Rejected as rejected:
+        return str(read_context(etl, environment).environment.region)
+    except Rejected as rejected:
         raise Refused("\n\n".join(["the environment is broken:", *map(str, rejected.args)])) from None
 
 
 def sources(etl: Path, target: Target) -> Dict[str, Path]:
     """Return the files of this checkout that are deployed, by key; raise Refused where one is missing."""
-    files = {file.relative_to(etl).as_posix(): file for file in [etl / "factory.py", *definition_files(etl)]}
+    code = [etl / "factory.py", *sorted(etl.glob("orchestrator/*.py"))]
+    files = {file.relative_to(etl).as_posix(): file for file in code + definition_files(etl)}
     files_by_key = {target.prefix + name: file for name, file in files.items() if OURS.fullmatch(name)}
     if not target.is_sandbox:  # a sandbox leaves what all folders share alone
         files_by_key.update({key: source(etl, target, key) for key in (IGNORE, REQUIREMENTS)})

@@ -16,7 +16,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Sequence, Tuple
 
-from tools.checkout import factory
+from orchestrator import load
+
+from tools import ETL
 
 Tree = Mapping[str, bytes]  # a folder of the DAGs folder: content by path
 
@@ -35,22 +37,34 @@ class Step(NamedTuple):
         return f"deleted {self.stage}" if self.deletes else self.stage
 
 
-# A new factory reads old definitions more often than an old one reads new ones. The other way round is right for the
-# first deploy, since nothing is parsed before the factory is there, and for taking a feature of the language back.
-# An environment goes last, for as long as a definition may name it.
+# The package is there before the factory that loads it. A new factory reads old definitions more often than an old one
+# reads new ones. The other way round is right for the first deploy, since nothing is parsed before the factory is
+# there, and for taking a feature of the language back. An environment goes last, for as long as a definition may name
+# it.
 ORDERS = (
-    (Step("factory.py"), Step("configs"), Step("pipelines"), Step("pipelines", True), Step("configs", True)),
-    (Step("pipelines"), Step("pipelines", True), Step("configs"), Step("factory.py"), Step("configs", True)),
+    (
+        *(Step("orchestrator"), Step("factory.py"), Step("configs"), Step("pipelines")),
+        *(Step("pipelines", True), Step("configs", True), Step("orchestrator", True)),
+    ),
+    (
+        *(Step("pipelines"), Step("pipelines", True), Step("configs"), Step("orchestrator"), Step("factory.py")),
+        *(Step("configs", True), Step("orchestrator", True)),
+    ),
 )
 
-# What a factory finds in its folder, without Airflow: `import factory` registers nothing.
+# What a factory finds in its folder, without Airflow. The first version's was a single file, and a problem had a path.
 PARSE = """\
 import json, pathlib, sys
-sys.path.insert(0, sys.argv[1])
-import factory
-found = factory.load(pathlib.Path(sys.argv[1]), sys.argv[2])
+root = pathlib.Path(sys.argv[1])
+sys.path.insert(0, str(root))
+if b"orchestrator" in (root / "factory.py").read_bytes():
+    from orchestrator import load
+else:
+    from factory import load
+found = load(root, sys.argv[2])
 dags = {definition.dag_id: definition.path for definition in found.definitions}
-print(json.dumps([dags, [[problem.path, str(problem)] for problem in found.problems]]))
+problems = [[getattr(problem, "location", problem).path, str(problem)] for problem in found.problems]
+print(json.dumps([dags, problems]))
 """
 
 
@@ -147,10 +161,10 @@ def parse_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
     if "factory.py" not in tree:
         return Parsed({}, [])
     with write_tree(tree, place.folder) as etl:
-        if tree["factory.py"] == Path(factory.__file__).read_bytes():  # the one that is imported here, as is usual
-            found = factory.load(etl, place.environment)
+        if code_of(tree) == code_of({name: (ETL / name).read_bytes() for name in code_files(ETL)}):  # as is usual
+            found = load(etl, place.environment)
             dags = {definition.dag_id: definition.path for definition in found.definitions}
-            return Parsed(dags, [(problem.path, str(problem)) for problem in found.problems])
+            return Parsed(dags, [(problem.location.path, str(problem)) for problem in found.problems])
         # It is code from the bucket: it gets neither the credentials of this process nor its home.
         done = subprocess.run(
             [sys.executable, "-I", "-B", "-c", PARSE, str(etl), place.environment],
@@ -167,12 +181,22 @@ def parse_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
         return Parsed({}, [], f"factory.py does not start here: {''.join(last)}")
 
 
+def code_files(etl: Path) -> List[str]:
+    """Return the paths of the code in a folder: the factory and its package."""
+    return ["factory.py", *(f"orchestrator/{file.name}" for file in sorted(etl.glob("orchestrator/*.py")))]
+
+
+def code_of(tree: Tree) -> Tree:
+    """Return the part of a tree that is code."""
+    return {path: content for path, content in tree.items() if path.endswith(".py")}
+
+
 @contextmanager
 def write_tree(tree: Tree, folder: str) -> Iterator[Path]:
     """Return a folder that holds the tree for as long as the context lasts."""
     with tempfile.TemporaryDirectory(prefix="etl-") as above:
         etl = Path(above) / "dags" / folder
-        for name in ("configs", "pipelines"):
+        for name in ("configs", "orchestrator", "pipelines"):
             (etl / name).mkdir(parents=True)
         for path, content in tree.items():
             (etl / path).parent.mkdir(exist_ok=True)

@@ -2,16 +2,15 @@
 
 import json
 import os
-import shutil
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 import yaml
+from orchestrator import Cron, display_path, load, read_context, read_file, read_template
+from orchestrator.dags import MAX_SHOWN, dags_of_folder
 
-from tools import ETL
-from tools.checkout import factory
 from tools.fuzzing import model
 from tools.fuzzing.valid import World
 
@@ -52,7 +51,6 @@ class Folder:
         self.root = folder / "dags" / "etl"
         for path in ("configs", "pipelines/healthy", "pipelines/trial"):
             (self.root / path).mkdir(parents=True)
-        shutil.copy(str(ETL / "factory.py"), str(self.root))
         for name in ("development", "staging"):
             self.config(name).write_text(yaml.safe_dump(ENVIRONMENT))
         (self.root / "pipelines" / "healthy" / "works.yaml").write_text(yaml.safe_dump(HEALTHY))
@@ -72,13 +70,12 @@ class Folder:
         """Register and bag everything as DagBag does, without importing the factory again; return the names."""
         from airflow.models.dagbag import DagBag
 
-        file, module = factory.__file__, ModuleType("trial")
-        module.__file__ = factory.__file__ = str(self.root / "factory.py")
+        module = ModuleType("trial")
+        module.__file__ = str(self.root / "factory.py")
         os.environ["AIRFLOW__ETL__ENVIRONMENT"] = environment
         try:
-            factory.register(module.__dict__)
+            vars(module).update(dags_of_folder(self.root))
         finally:
-            factory.__file__ = file
             del os.environ["AIRFLOW__ETL__ENVIRONMENT"]
         bag: Any = DagBag(os.devnull, include_examples=False, read_dags_from_db=False)
         bag._process_modules(module.__file__, [module], None)
@@ -87,13 +84,13 @@ class Folder:
     def parse(self, environment: str) -> Parse:
         """Parse as Airflow does; all that was registered has to be there."""
         bag, registered = self.bag(environment)
-        problems = factory.load(self.root, environment).problems
+        problems = load(self.root, environment).problems
         is_reported = "etl_problems" in registered
         dag_ids = [name for name in registered if name != "etl_problems"]
         assert list(bag.dags) == dag_ids, f"{set(dag_ids) ^ set(bag.dags)} cannot be bagged: {bag.import_errors}"
         assert len(bag.import_errors) == is_reported == bool(problems), (bag.import_errors, problems)
         report = "".join(bag.import_errors.values())
-        assert all(str(problem) in report for problem in problems[: factory.MAX_TOLD]), report
+        assert all(str(problem) in report for problem in problems[:MAX_SHOWN]), report
         return Parse(stored(bag), bag.dags, problems)
 
 
@@ -185,18 +182,20 @@ def check_report(folder: Folder, problems: List[Any], texts: Dict[Path, bytes]) 
     """Check that every problem has its place in a file that can have it, and prints."""
     lines = {}
     for file, text in texts.items():
-        lines[factory.shown(folder.root, file)] = text.decode("utf-8-sig", errors="replace").splitlines() or [""]
+        lines[display_path(folder.root, file)] = text.decode("utf-8-sig", errors="replace").splitlines() or [""]
     for problem in problems:
         assert problem.rule != "factory", problem
-        assert problem.path in lines, f"{problem.path} is another file"
+        assert problem.location.path in lines, f"{problem.location.path} is another file"
         report = str(problem)
         assert "{source}" not in report, report
         report.encode()
         assert all(character.isprintable() for line in report.split("\n") for character in line), repr(report)
-        assert 1 <= problem.line <= len(lines[problem.path]), f"line {problem.line} is none of the file's"
-        line = lines[problem.path][problem.line - 1]
-        assert 1 <= problem.column <= len(line) + 1, f"column {problem.column} is none of the line's"
-        assert len(problem.source) in (0, len(line)), "the line shown is another one"
+        assert 1 <= problem.location.line <= len(lines[problem.location.path]), (
+            f"line {problem.location.line} is none of the file's"
+        )
+        line = lines[problem.location.path][problem.location.line - 1]
+        assert 1 <= problem.location.column <= len(line) + 1, f"column {problem.location.column} is none of the line's"
+        assert len(problem.location.source) in (0, len(line)), "the line shown is another one"
 
 
 def check_repeats(folder: Folder, parse: Parse) -> None:
@@ -227,12 +226,12 @@ def check_cost(folder: Folder, file: Path, text: bytes) -> None:
 
 def cost(folder: Folder, file: Path) -> float:
     """Return the seconds of CPU that reading and checking a file takes."""
-    cached: List[Any] = [factory.read_template, factory.Cron.problem]
+    cached: List[Any] = [read_template, Cron.mistake_in]
     for function in cached:
         function.cache_clear()
-    context = factory.read_context(folder.root, "staging")
+    context = read_context(folder.root, "staging")
     start = time.process_time()
-    factory.read_file(folder.root, file, context)
+    read_file(folder.root, file, context)
     return time.process_time() - start
 
 

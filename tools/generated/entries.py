@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple
 
 import yaml
+from orchestrator import Loader, Problem, Rejected, did_you_mean, format_dag_id, load, read_document
 from yaml.resolver import Resolver
 
 from tools import ETL, ROOT
-from tools.checkout import environments, factory
+from tools.checkout import environments
 from tools.generated.files import replace
 
 # The schema is reached through dags/etl/configs, so that it is found in a sandbox's copy of the folder too.
@@ -58,7 +59,7 @@ class Names(NamedTuple):
 def add_provider(names: Names, provider: str, variables: Dict[str, str]) -> str:
     """Add a provider to a pipeline's file and return the id of its DAG; raise Refused."""
     if not names.file.exists():
-        raise Refused(f"there is no pipeline {names}; {factory.nearest(str(names), pipelines())}")
+        raise Refused(f"there is no pipeline {names}; {did_you_mean(str(names), pipelines())}")
     text = read(names)
     if provider in data_of(text)["providers"]:
         raise Refused(f"{names} has a provider {provider!r} already")
@@ -68,7 +69,7 @@ def add_provider(names: Names, provider: str, variables: Dict[str, str]) -> str:
         hint = "a variable that its templates need is given with --variable NAME=TEXT"
         raise Refused(f"{names} cannot have such a provider:\n\n{as_text(problems)}\n\n{hint}")
     replace(names.file, content)
-    return factory.format_dag_id(names.family, names.name, provider)
+    return format_dag_id(names.family, names.name, provider)
 
 
 def add_pipeline(names: Names) -> None:
@@ -87,10 +88,10 @@ def add_pipeline(names: Names) -> None:
 def read(names: Names) -> str:
     """Return the text of a pipeline's file, if the factory has no problem with it; raise Refused."""
     try:
-        factory.read_document(ETL, names.file)  # among others, that it is no link: that would be replaced by a file
+        read_document(ETL, names.file)  # among others, that it is no link: that would be replaced by a file
         content = names.file.read_bytes()
         problems = problems_of(names, content)
-    except factory.Rejected as rejected:
+    except Rejected as rejected:
         problems = list(rejected.args)
     if problems:
         raise Refused(f"the file has problems already; fix them first:\n\n{as_text(problems)}")
@@ -102,7 +103,7 @@ def pipelines() -> List[str]:
     return [f"{file.parent.name}/{file.stem}" for file in sorted(ETL.glob("pipelines/*/*.yaml"))]
 
 
-def problems_of(names: Names, content: bytes) -> List[factory.Problem]:
+def problems_of(names: Names, content: bytes) -> List[Problem]:
     """Return the problems that a pipeline's file would have with this content, in every environment."""
     with tempfile.TemporaryDirectory(prefix="etl-") as folder:
         etl = Path(folder) / "dags" / "etl"
@@ -110,10 +111,10 @@ def problems_of(names: Names, content: bytes) -> List[factory.Problem]:
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
         (etl / "configs").symlink_to(ETL / "configs")
-        return sorted({problem for name in environments(etl) for problem in factory.load(etl, name).problems})
+        return sorted({problem for name in environments(etl) for problem in load(etl, name).problems})
 
 
-def as_text(problems: List[factory.Problem]) -> str:
+def as_text(problems: List[Problem]) -> str:
     """Return the problems for a person."""
     return "\n".join(map(str, problems))
 
@@ -143,12 +144,12 @@ def with_provider(text: str, name: str, variables: Mapping[str, str]) -> str:
 
 def data_of(text: str) -> Any:
     """Read a definition as the factory does; raise yaml.YAMLError."""
-    return factory.Loader(text).get_single_data()
+    return Loader(text).get_single_data()
 
 
 def providers_of(text: str) -> Any:
     """Find the YAML node of the providers in a definition that has them."""
-    root: Any = factory.Loader(text).get_single_node()
+    root: Any = Loader(text).get_single_node()
     return next(value for key, value in root.value if key.value == "providers")
 
 

@@ -3,11 +3,47 @@
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Tuple, Type
 
+from orchestrator import (
+    MAX_FILE_BYTES,
+    TEMPLATE_NAMES,
+    Alerts,
+    CapacityProvider,
+    Cluster,
+    Count,
+    Cron,
+    DagTag,
+    Duration,
+    EcsTagKey,
+    EcsTagValue,
+    Environment,
+    FamilyName,
+    Identifier,
+    Logs,
+    Moment,
+    Owner,
+    Param,
+    Pipeline,
+    PipelineName,
+    PlainText,
+    Positive,
+    Provider,
+    ProviderName,
+    S3Address,
+    Scalar,
+    Settings,
+    Shape,
+    Task,
+    TaskDefinition,
+    TaskId,
+    Text,
+    VariableName,
+    WaitFor,
+    Weight,
+)
 from pydantic import BaseModel, StrictBool
 from pydantic.fields import SHAPE_DICT, SHAPE_LIST, ModelField
 from typing_extensions import Literal
 
-from tools.checkout import factory
 from tools.generated.schema import description_of, first_line
 
 FILE = Path("docs") / "definitions.md"
@@ -16,17 +52,17 @@ Rows = Iterable[Tuple[str, ...]]
 
 # The models in the order in which a person meets them, by the heading of each.
 MODELS: Dict[str, Type[BaseModel]] = {
-    "Pipeline": factory.Pipeline,
-    "Settings": factory.Settings,
-    "Provider": factory.Provider,
-    "Task": factory.Task,
-    "Param": factory.Param,
-    "Wait for": factory.WaitFor,
-    "Environment": factory.Environment,
-    "Cluster": factory.Cluster,
-    "Capacity provider": factory.CapacityProvider,
-    "Logs": factory.Logs,
-    "Alerts": factory.Alerts,
+    "Pipeline": Pipeline,
+    "Settings": Settings,
+    "Provider": Provider,
+    "Task": Task,
+    "Param": Param,
+    "Wait for": WaitFor,
+    "Environment": Environment,
+    "Cluster": Cluster,
+    "Capacity provider": CapacityProvider,
+    "Logs": Logs,
+    "Alerts": Alerts,
 }
 HEADINGS = {model: heading for heading, model in MODELS.items()}
 
@@ -34,39 +70,39 @@ HEADINGS = {model: heading for heading, model in MODELS.items()}
 SHAPES: Dict[Any, str] = {
     Any: "anything",
     StrictBool: "true or false",
-    factory.Text: "text",
-    factory.PlainText: "plain text",
-    factory.Scalar: "text, number or boolean",
-    factory.Count: "whole number from 0",
-    factory.Positive: "whole number from 1",
-    factory.Weight: "whole number from 1 to 10000",
-    factory.Duration: "duration",
-    factory.Moment: "date",
-    factory.Cron: "schedule",
-    factory.TaskDefinition: "task definition",
-    factory.Owner: "owner's name",
-    factory.DagTag: "tag",
-    factory.S3Address: "S3 address",
-    factory.EcsTagKey: "ECS tag's key",
-    factory.EcsTagValue: "ECS tag's value",
-    factory.TaskId: "task's name",
-    factory.ProviderName: "provider's name",
-    factory.VariableName: "variable's name",
-    factory.Identifier: "param's name",
+    Text: "text",
+    PlainText: "plain text",
+    Scalar: "text, number or boolean",
+    Count: "whole number from 0",
+    Positive: "whole number from 1",
+    Weight: "whole number from 1 to 10000",
+    Duration: "duration",
+    Moment: "date",
+    Cron: "schedule",
+    TaskDefinition: "task definition",
+    Owner: "owner's name",
+    DagTag: "tag",
+    S3Address: "S3 address",
+    EcsTagKey: "ECS tag's key",
+    EcsTagValue: "ECS tag's value",
+    TaskId: "task's name",
+    ProviderName: "provider's name",
+    VariableName: "variable's name",
+    Identifier: "param's name",
 }
 
 INTRODUCTION = """\
 # The definitions
 
-<!-- Generated from the models in dags/etl/factory.py: ./etl generate docs -->
+<!-- Generated from the models in dags/etl/orchestrator/models.py: ./etl generate docs -->
 
 | file | holds |
 | --- | --- |
 | `dags/etl/pipelines/<family>/<name>.yaml` | a [pipeline](#pipeline): its tasks and its data providers |
 | `configs/<environment>.yaml` | an [environment](#environment): where the tasks run |
 
-The DAG of a provider is called `<family>-<name>_dag_<provider>`. An unknown key is an error, and so is a key that
-stands twice. What a definition must and must not say beside its shapes is in [rules.md](rules.md).
+The DAG of a provider is called `<family>-<name>_dag_<provider>`. An unknown key is an error, and so is a duplicate key.
+The other rules of a definition are in [rules.md](rules.md).
 
 The smallest pipeline:
 
@@ -81,7 +117,7 @@ providers:
 
 ## Layers
 
-A task is made of five layers. What a later one says wins:
+A task is merged from five layers. A later layer overrides an earlier one:
 
 1. `defaults` of the environment
 2. `defaults` of the pipeline
@@ -92,25 +128,25 @@ A task is made of five layers. What a later one says wins:
 The settings of a DAG have two layers: the pipeline, then the provider.
 
 - Mappings (`environment`, `tags`, `params`) are merged key by key.
-- Everything else is replaced, lists too.
-- `null` takes away what a layer below says. `schedule: null` under a provider: only triggered.
+- Everything else is replaced, including lists.
+- `null` removes the value of the layers before. `schedule: null` under a provider: its DAG runs only when triggered.
 - `null` for a task under a provider: the provider's DAG does not have this task.
 """
 
 TEMPLATES = """\
 ## Templates
 
-A text that the tables above call templated may hold Jinja templates. Airflow fills them in when the task runs. A
-template is quoted: `"{{{{ ds }}}}"`.
+A text may contain Jinja templates if the tables above call it templated. Airflow renders them when the task runs. Quote
+a template: `"{{{{ ds }}}}"`.
 
 | name | is |
 | --- | --- |
 | `env.x` | the variable `x` of the environment; `env.name` is the environment's name |
 | `provider.x` | the variable `x` of the provider; `provider.name` is the provider's name |
 | `params.x` | the param `x`: its default, or what a person typed at the trigger |
-| `ds`, `ts`, `data_interval_start`, ... | Airflow's own, see below |
+| `ds`, `ts`, `data_interval_start`, ... | Airflow's names, listed below |
 
-A name that is not there is an error before anything is deployed. Airflow's names, and Jinja's:
+`./etl check` reports an unknown name before anything is deployed. Airflow's names, and Jinja's:
 {names}.
 """
 
@@ -118,8 +154,8 @@ YAML = """\
 ## YAML
 
 - A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`).
-- Airflow reads YAML 1.1 and editors read YAML 1.2. Where text is meant, a word that YAML 1.1 reads as something else is
-  an error here. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
+- Airflow reads YAML 1.1 and editors read YAML 1.2. If text is expected, a word that YAML 1.1 reads as something else is
+  an error. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
 
 ## Editors
 
@@ -130,9 +166,9 @@ Neovim's yamlls) where its schema is:
 # yaml-language-server: $schema=../../configs/schema/pipeline.json
 ```
 
-The editor then completes keys, shows what they are for and underlines what is wrong. It does not see what takes more
-than one file or a template to know; `./etl check` sees that. In VS Code, the setting `"yaml.yamlVersion": "1.1"`
-underlines `no` where text is meant, too.
+The editor then completes keys, shows their descriptions and underlines mistakes. It does not find mistakes in a
+template, or those that need more than one file; `./etl check` does. In VS Code, the setting `"yaml.yamlVersion": "1.1"`
+underlines `no` where text is expected, too.
 """
 
 
@@ -155,8 +191,8 @@ def model_section(heading: str) -> str:
 
 def fields_of(model: Type[BaseModel]) -> List[ModelField]:
     """Return the fields of a model, without those that it has in common with the settings."""
-    takes_settings = issubclass(model, factory.Settings) and model is not factory.Settings
-    settings = factory.Settings.__fields__ if takes_settings else {}
+    takes_settings = issubclass(model, Settings) and model is not Settings
+    settings = Settings.__fields__ if takes_settings else {}
     return [field for name, field in model.__fields__.items() if name not in settings]
 
 
@@ -192,14 +228,14 @@ def shape_name(type_: Any) -> str:
 
 def has_rule(type_: Any) -> bool:
     """Return whether a shape says more than its name does."""
-    return issubclass(type_, factory.Shape) and type_ not in (factory.Text, factory.Scalar)
+    return issubclass(type_, Shape) and type_ not in (Text, Scalar)
 
 
 def shapes_section() -> str:
     """Return the section of the shapes that have a rule."""
     kinds = [kind for kind in SHAPES if kind not in (Any, StrictBool) and has_rule(kind)]
     rows = [(SHAPES[kind], shape_rule(kind)) for kind in kinds]
-    files = [("family's folder", shape_rule(factory.FamilyName)), ("pipeline's file", shape_rule(factory.PipelineName))]
+    files = [("family's folder", shape_rule(FamilyName)), ("pipeline's file", shape_rule(PipelineName))]
     return "\n".join(["## Shapes", "", *table(("shape", "rule"), rows + files)]) + "\n"
 
 
@@ -211,12 +247,12 @@ def shape_rule(kind: Any) -> str:
 def templates_section() -> str:
     """Return the section on templates."""
     ours = {"env", "provider", "params"}
-    return TEMPLATES.format(names=", ".join(f"`{name}`" for name in sorted(factory.TEMPLATE_NAMES - ours)))
+    return TEMPLATES.format(names=", ".join(f"`{name}`" for name in sorted(TEMPLATE_NAMES - ours)))
 
 
 def yaml_section() -> str:
     """Return the sections on YAML and editors."""
-    return YAML.format(size=factory.MAX_FILE_BYTES // 1024)
+    return YAML.format(size=MAX_FILE_BYTES // 1024)
 
 
 def table(header: Tuple[str, ...], rows: Rows) -> Iterator[str]:

@@ -8,11 +8,10 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, Type
 
+from orchestrator import Cron, Duration, Environment, Moment, Pipeline, Scalar, Shape, Text
 from pydantic import BaseModel, ConstrainedInt, StrictBool
 from pydantic.fields import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField
 from typing_extensions import Literal
-
-from tools.checkout import factory
 
 Schema = Dict[str, Any]
 
@@ -23,24 +22,24 @@ DRAFT = "http://json-schema.org/draft-07/schema#"
 CRON_NUMBERS = ("[0-5]?[0-9]", "1?[0-9]|2[0-3]", "[1-9]|[12][0-9]|3[01]", "[1-9]|1[0-2]", "[0-7]")
 
 # What a regular expression and a type can say of the shapes that are no text.
-SHAPES: Dict[Type[factory.Shape], Schema] = {
-    factory.Moment: {
+SHAPES: Dict[Type[Shape], Schema] = {
+    Moment: {
         "type": "string",
         "pattern": r"^(19[7-9]\d|20\d\d|2100)-\d\d-\d\d([Tt ]\d\d:\d\d(:\d\d)?(\.\d+)? ?(Z|[+-]\d\d:\d\d))?$",
     },
-    factory.Duration: {
+    Duration: {
         "type": ["integer", "string"],
         "minimum": 1,
         "maximum": 2**31 - 1,
-        "pattern": f"^(?=.*[1-9]){factory.Duration.pattern.pattern}$",
+        "pattern": f"^(?=.*[1-9]){Duration.pattern.pattern}$",
     },
-    factory.Scalar: {"type": ["string", "number", "boolean"]},
+    Scalar: {"type": ["string", "number", "boolean"]},
 }
 
 
 def files() -> Dict[Path, str]:
     """Return the schemas' texts by their paths in the repository."""
-    models = {"pipeline": factory.Pipeline, "environment": factory.Environment}
+    models = {"pipeline": Pipeline, "environment": Environment}
     return {
         FOLDER / f"{name}.json": json.dumps(document(model), indent=2, ensure_ascii=False) + "\n"
         for name, model in models.items()
@@ -146,17 +145,17 @@ def type_schema(type_: Any) -> Schema:
         return {"type": "boolean"}
     if issubclass(type_, ConstrainedInt):
         return {"type": "integer", "minimum": type_.ge, "maximum": type_.le}
-    if issubclass(type_, factory.Shape):
+    if issubclass(type_, Shape):
         return shape_schema(type_)
     raise TypeError(f"no schema for {type_}")
 
 
-def shape_schema(shape: Type[factory.Shape]) -> Schema:
+def shape_schema(shape: Type[Shape]) -> Schema:
     """Return what a shape of the factory says of itself, with words in place of the regular expression."""
     schema: Schema = dict(SHAPES.get(shape, {}))
-    if issubclass(shape, factory.Text):
+    if issubclass(shape, Text):
         schema = {"type": "string", "pattern": f"^(?:{shape.pattern.pattern})$"}
-    if shape is factory.Cron:
+    if shape is Cron:
         schema["pattern"] = cron_pattern()
     if "pattern" in schema:  # the YAML language server's own keyword, of VS Code's JSON
         schema["patternErrorMessage"] = f"this is not {in_sentence(first_line(shape))}"
@@ -177,4 +176,4 @@ def cron_pattern() -> str:
     # R and H alone are croniter's random values, which the factory refuses.
     words = r"/[0-9]+|(?!\b[RrHh]\b)[A-Za-z]|[*,#-]"
     fields = [rf"(?:0*(?:{numbers})(?![0-9])|{words})+" for numbers in CRON_NUMBERS]
-    return "^(?:" + "|".join([*factory.Cron.presets, r"\s*" + r"\s+".join(fields) + r"\s*"]) + ")$"
+    return "^(?:" + "|".join([*Cron.presets, r"\s*" + r"\s+".join(fields) + r"\s*"]) + ")$"

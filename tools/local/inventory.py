@@ -15,8 +15,7 @@ from typing import Any, Dict, List
 
 from jinja2 import StrictUndefined
 from jinja2.sandbox import SandboxedEnvironment
-
-from tools.checkout import factory
+from orchestrator import Rejected, load, read_context
 
 JINJA = SandboxedEnvironment(undefined=StrictUndefined)
 
@@ -24,8 +23,8 @@ JINJA = SandboxedEnvironment(undefined=StrictUndefined)
 def inventory(environment: str, etl: Path) -> Dict[str, Any]:
     """Return the names; raise SystemExit with the problems where there is no such environment."""
     try:
-        context = factory.read_context(etl, environment)
-    except factory.Rejected as rejected:
+        context = read_context(etl, environment)
+    except Rejected as rejected:
         raise SystemExit("\n".join(map(str, rejected.args))) from None
     names: Dict[str, Any] = {
         "region": context.environment.region,
@@ -35,7 +34,7 @@ def inventory(environment: str, etl: Path) -> Dict[str, Any]:
     }
     clusters: List[str] = []
     log_groups: List[str] = []
-    for definition in factory.load(etl, environment).definitions:
+    for definition in load(etl, environment).definitions:
         variables = {name: SimpleNamespace(**values) for name, values in definition.variables.items()}
         for planned in definition.plan.tasks.values():
             operator = planned.operator

@@ -1,13 +1,12 @@
 """What changes of the DAGs between two ``dags/etl`` folders, after all layers, in each environment."""
 
 import json
-from functools import lru_cache
 from pathlib import Path
-from typing import Any, Dict, FrozenSet, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
-from jinja2 import TemplateSyntaxError, nodes
+from orchestrator import Definition, LoadResult, Problem, display_path, read_template
 
-from tools.checkout import factory, load_all, load_dag
+from tools.checkout import load_all, load_dag
 from tools.views.effective import effective
 from tools.views.selection import Selection
 
@@ -47,7 +46,7 @@ class Comparison(NamedTuple):
 
     base: str
     environments: Dict[str, List[DagChange]]
-    problems: List[factory.Problem]
+    problems: List[Problem]
 
 
 def compare(base: str, before: Path, after: Path, selection: Optional[Selection] = None) -> Comparison:
@@ -68,7 +67,7 @@ def compare(base: str, before: Path, after: Path, selection: Optional[Selection]
     for name, found in new.items():
         others = [definition for definition in found.definitions if definition.path not in same_files]
         new[name] = found._replace(definitions=others)
-    nothing = factory.Found([], [])
+    nothing = LoadResult([], [])
     environments = {
         name: list(dag_changes(name, (before, old.get(name, nothing)), (after, new.get(name, nothing))))
         for name in sorted({*old, *new})
@@ -83,7 +82,7 @@ def select_changes(comparison: Comparison, selection: Selection, after: Path) ->
         name: [change for change in changes if selection.includes(change.dag_id, change.path)]
         for name, changes in comparison.environments.items()
     }
-    problems = [problem for problem in comparison.problems if selection.concerns(problem.path)]
+    problems = [problem for problem in comparison.problems if selection.concerns(problem.location.path)]
     if not problems and not any(environments.values()):
         selection.check_known(after)
     return comparison._replace(environments=environments, problems=problems)
@@ -100,7 +99,7 @@ def thin_out(before: Path, after: Path) -> Set[str]:
     same = {name for name, text in contents(before, "pipelines/*/*.yaml").items() if now.get(name) == text}
     for name in same:
         (before / name).unlink()
-    return {factory.shown(after, after / name) for name in same}
+    return {display_path(after, after / name) for name in same}
 
 
 def contents(etl: Path, pattern: str) -> Dict[str, Optional[bytes]]:
@@ -118,7 +117,7 @@ def content(file: Path) -> Optional[bytes]:
 
 
 def dag_changes(
-    environment: str, before: Tuple[Path, factory.Found], after: Tuple[Path, factory.Found]
+    environment: str, before: Tuple[Path, LoadResult], after: Tuple[Path, LoadResult]
 ) -> Iterator[DagChange]:
     """Yield the DAGs of an environment that are not what they were, by their ids."""
     old = {definition.dag_id: definition for definition in before[1].definitions}
@@ -136,7 +135,7 @@ def dag_changes(
                 yield DagChange(dag_id, new[dag_id].path, "changed", list(new[dag_id].plan.tasks), fields, tasks)
 
 
-def is_broken(side: Tuple[Path, factory.Found], environment: str, dag_id: str) -> bool:
+def is_broken(side: Tuple[Path, LoadResult], environment: str, dag_id: str) -> bool:
     """Return whether a DAG that is not there is only kept out by problems."""
     etl, found = side
     return bool(found.problems and load_dag(etl, environment, dag_id).problems)
@@ -175,11 +174,11 @@ def same(one: Any, other: Any) -> bool:
     return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
 
 
-def comparable(definition: factory.Definition) -> Dict[str, Any]:
+def comparable(definition: Definition) -> Dict[str, Any]:
     """Return what makes the DAG what it is, without the variables that no template of it names."""
     data = effective(definition)
     templated = [data[key] for key in ("tasks", "clusters", "wait_for") if key in data]
-    named = frozenset().union(*map(variables_in, texts(templated)))
+    named = {member for text in texts(templated) for member in read_template(text).members}
     data["variables"] = {
         root: {name: value for name, value in values.items() if {(root, name), (root, "")} & named}
         for root, values in data["variables"].items()
@@ -194,20 +193,3 @@ def texts(value: Any) -> Iterator[str]:
     elif isinstance(value, (dict, list)):
         for item in value.values() if isinstance(value, dict) else value:
             yield from texts(item)
-
-
-@lru_cache(maxsize=None)
-def variables_in(template: str) -> FrozenSet[Tuple[str, str]]:
-    """Return the (env or provider, member) pairs that a template names; the member "" stands for all of them."""
-    try:
-        tree = factory.jinja_environment().parse(template)
-    except TemplateSyntaxError:  # an opening brace in a text that is no template
-        return frozenset()
-    members: Dict[int, str] = {}
-    for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
-        member = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
-        if isinstance(member, str):
-            members[id(node.node)] = member
-    return frozenset(
-        (node.name, members.get(id(node), "")) for node in tree.find_all(nodes.Name) if node.name in ("env", "provider")
-    )

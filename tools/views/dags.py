@@ -8,17 +8,18 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
+from orchestrator import Definition, Problem, load
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tools.checkout import environments, factory, load_dag
+from tools.checkout import environments, load_dag
 from tools.terminal import console, print_status
 from tools.views import effective, schedules
 from tools.views.rendering import RenderedRequest, render_request
 from tools.views.selection import Selection, UnknownSelection
 
-Definition = factory.Definition
+Definition = Definition
 
 FORK, LAST = ("├── ", "│   "), ("└── ", "    ")  # before a task, and before those below it
 ORIGIN_COLUMN = 64  # where the origins begin, unless a value is longer
@@ -27,18 +28,18 @@ ORIGIN_COLUMN = 64  # where the origins begin, unless a value is longer
 # ---------------------------------------------------------------------------------------------------- all DAGs
 
 
-def show_table(etl: Path, names: List[str], selection: Optional[Selection], form: str) -> List[factory.Problem]:
+def show_table(etl: Path, names: List[str], selection: Optional[Selection], form: str) -> List[Problem]:
     """Print a row for each DAG in each environment; return the problems that keep others out.
 
     Raises:
         UnknownSelection: It selects nothing in any environment.
     """
-    now, loaded = datetime.now(timezone.utc), {name: factory.load(etl, name) for name in names}
+    now, loaded = datetime.now(timezone.utc), {name: load(etl, name) for name in names}
     definitions = [definition for found in loaded.values() for definition in found.definitions]
     problems = sorted({problem for found in loaded.values() for problem in found.problems})
     if selection:
         definitions = [item for item in definitions if selection.includes(item.dag_id, item.path)]
-        problems = [problem for problem in problems if selection.concerns(problem.path)]
+        problems = [problem for problem in problems if selection.concerns(problem.location.path)]
         if not definitions and not problems:
             report_empty(etl, selection, names)
     rows = [summary(item, now) for item in sorted(definitions, key=lambda item: (item.dag_id, item.context.name))]
@@ -53,7 +54,7 @@ def show_table(etl: Path, names: List[str], selection: Optional[Selection], form
 
 def report_empty(etl: Path, selection: Selection, names: List[str]) -> None:
     """Report where the DAGs of a selection are that is empty here; raise UnknownSelection if they are nowhere."""
-    others = {name: factory.load(etl, name).definitions for name in environments(etl) if name not in names}
+    others = {name: load(etl, name).definitions for name in environments(etl) if name not in names}
     ids = {
         name: [item.dag_id for item in others[name] if selection.includes(item.dag_id, item.path)] for name in others
     }
@@ -107,7 +108,7 @@ class Details(NamedTuple):
     requests: Dict[str, RenderedRequest]
 
 
-def show_dag(etl: Path, names: List[str], dag_id: str, options: argparse.Namespace) -> List[factory.Problem]:
+def show_dag(etl: Path, names: List[str], dag_id: str, options: argparse.Namespace) -> List[Problem]:
     """Print what a DAG is in each environment, and return the problems that keep it out.
 
     Raises:
@@ -132,7 +133,7 @@ def show_dag(etl: Path, names: List[str], dag_id: str, options: argparse.Namespa
 
 def where_else(etl: Path, dag_id: str, names: List[str]) -> str:
     """Return a message with the environments of a DAG that is not in the chosen ones, or with a similar DAG id."""
-    loaded = {name: factory.load(etl, name).definitions for name in environments(etl)}
+    loaded = {name: load(etl, name).definitions for name in environments(etl)}
     ids = {name: [definition.dag_id for definition in definitions] for name, definitions in loaded.items()}
     elsewhere = [name for name, dag_ids in ids.items() if dag_id in dag_ids]
     if elsewhere:

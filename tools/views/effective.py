@@ -1,19 +1,16 @@
 """What a definition comes to after all layers, as plain data in the definition language's own words."""
 
 from datetime import date, datetime, time, timedelta
-from typing import Any, Dict, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import yaml
-
-from tools.checkout import factory
-
-KeyPath = Tuple[str, ...]
+from orchestrator import SETTING_DEFAULTS, Definition, Environment, KeyPath, Layer, Layers, PlannedTask, Settings, Task
 
 # Of an environment, these reach a DAG otherwise: merged into its tasks, as its schedule, or only if it names them.
 MERGED = {"defaults", "schedules", "variables", "clusters"}
 
 
-def effective(definition: factory.Definition) -> Dict[str, Any]:
+def effective(definition: Definition) -> Dict[str, Any]:
     """Return everything that makes the DAG what it is, as text, numbers, booleans, None, lists and mappings.
 
     The keys are a pipeline's, then an environment's, with the defaults written out that the factory has for them;
@@ -23,13 +20,13 @@ def effective(definition: factory.Definition) -> Dict[str, Any]:
     settings = definition.settings.dict(
         exclude_none=True, exclude={"environments"}
     )  # that the DAG exists is its effect
-    settings = {**factory.SETTING_DEFAULTS, **settings, "schedule": definition.schedule}
+    settings = {**SETTING_DEFAULTS, **settings, "schedule": definition.schedule}
     tasks = {task_id: task_fields(planned) for task_id, planned in definition.plan.tasks.items()}
     environment = definition.context.environment
     clusters = {task["cluster"]: environment.clusters[task["cluster"]] for task in tasks.values()}
     result = {
         "description": definition.description,
-        **{key: settings[key] for key in factory.Settings.__fields__ if key in settings},
+        **{key: settings[key] for key in Settings.__fields__ if key in settings},
         "variables": definition.variables,
         "tasks": tasks,
         **environment.dict(exclude_none=True, exclude=MERGED),
@@ -38,11 +35,11 @@ def effective(definition: factory.Definition) -> Dict[str, Any]:
     return {key: plain(value) for key, value in without_order(result).items()}
 
 
-def task_fields(planned: factory.PlannedTask) -> Dict[str, Any]:
+def task_fields(planned: PlannedTask) -> Dict[str, Any]:
     """Return the fields of a task after all layers."""
     (override,) = planned.operator["overrides"]["containerOverrides"]
     given = {"container": override["name"], "cluster": "default", **planned.task.dict(exclude_none=True)}
-    return without_order({key: given[key] for key in factory.Task.__fields__ if key in given})
+    return without_order({key: given[key] for key in Task.__fields__ if key in given})
 
 
 def without_order(fields: Dict[str, Any]) -> Dict[str, Any]:
@@ -77,35 +74,26 @@ def duration(length: timedelta) -> str:
 # ------------------------------------------------------------------------------------------------------ origin
 
 
-def origin(definition: factory.Definition, path: KeyPath) -> str:
+def origin(definition: Definition, path: KeyPath) -> str:
     """Return ``file:line`` of the last layer that holds a value of :func:`effective`, or "default" if none does."""
-    document = next(iter(definition.plan.tasks.values())).layers[0].document
-    environment = definition.context.document
-    provider = factory.Layer(document, ("providers", definition.provider))
-    layers = [factory.Layer(document, ()), provider]
+    environment = Layers.of(Layer(definition.context.document, ()))
+    layers = definition.layers
     head, *rest = path
     if head == "tasks":
-        layers, path = definition.plan.tasks[rest[0]].layers[1:], tuple(rest[1:])
+        layers, path = definition.plan.tasks[rest[0]].layers, tuple(rest[1:])
     elif head == "variables":
-        layers = [factory.Layer(environment, ())] if rest[0] == "env" else [provider]
-        path = (head, *rest[1:])
+        # The settings have no layer of a provider that overrides none of them.
+        document = definition.layers.home.document
+        provider = Layers.of(Layer(document, ("providers", definition.provider)))
+        layers, path = environment if rest[0] == "env" else provider, (head, *rest[1:])
     elif head == "schedule" and definition.schedule != definition.settings.schedule:
-        layers, path = [factory.Layer(environment, ())], ("schedules",)
-    elif head in factory.Environment.__fields__:
-        layers = [factory.Layer(environment, ())]
-    return place(layers, path) or "default"
-
-
-def place(layers: List[factory.Layer], path: KeyPath) -> Optional[str]:
-    """Return ``file:line`` of the last layer that holds the path."""
-    for document, above in reversed(layers):
-        try:
-            factory.value_at(document.data, (*above, *path))
-        except (LookupError, TypeError):
-            continue
-        problem = document.problem((*above, *path), "")
-        return f"{problem.path}:{problem.line}"
-    return None
+        layers, path = environment, ("schedules",)
+    elif head in Environment.__fields__:
+        layers = environment
+    if layers.origin(path) is None:
+        return "default"
+    location = layers.location(path)
+    return f"{location.path}:{location.line}"
 
 
 # -------------------------------------------------------------------------------------------------------- text

@@ -5,10 +5,11 @@ import re
 import sys
 from typing import Any, Dict
 
-from tools.checkout import factory
+from orchestrator import Problem
+
 from tools.checks.definitions import Report
 
-Problem = factory.Problem
+Problem = Problem
 
 
 def print_report(report: Report, form: str) -> None:
@@ -35,8 +36,8 @@ def annotation(problem: Problem) -> str:
     See https://docs.github.com/en/actions/reference/workflow-commands-for-github-actions.
     """
     # GitHub shows an annotation only at a file of the repository, not at one behind a link to its folder.
-    path = re.sub(r"^dags/etl/configs/", "configs/", problem.path)
-    places = {"file": path, "line": problem.line, "col": problem.column, "title": problem.rule}
+    path = re.sub(r"^dags/etl/configs/", "configs/", problem.location.path)
+    places = {"file": path, "line": problem.location.line, "col": problem.location.column, "title": problem.rule}
     properties = ",".join(f"{key}={escape(str(value), ':,')}" for key, value in places.items())
     return f"::error {properties}::{escape(problem.message + (problem.hint and chr(10) + problem.hint))}"
 

@@ -11,8 +11,8 @@ import dateutil.relativedelta
 import jinja2
 import jinja2.meta
 import jinja2.sandbox
+from orchestrator import Definition
 
-from tools.checkout import factory
 from tools.checks.run_task import run_task_request
 from tools.views.schedules import Run, cron_of
 
@@ -24,7 +24,7 @@ class RenderedRequest(NamedTuple):
     left: Dict[str, str]
 
 
-def render_request(definition: factory.Definition, task_id: str, run: Run) -> RenderedRequest:
+def render_request(definition: Definition, task_id: str, run: Run) -> RenderedRequest:
     """Return the RunTask request that a task makes in a run."""
     names = template_names(definition, task_id, run)
     left: Dict[str, str] = {}
@@ -123,7 +123,7 @@ MACROS = SimpleNamespace(
 )  # fmt: skip
 
 
-def template_names(definition: factory.Definition, task_id: str, run: Run) -> Dict[str, Any]:
+def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, Any]:
     """Return what TaskInstance.get_template_context() holds that does not depend on the database, and our own names."""
     logical_date, cron = run.logical_date, cron_of(definition)
     next_date = previous_date = logical_date  # so it is for a run that a person triggers
@@ -141,7 +141,7 @@ def template_names(definition: factory.Definition, task_id: str, run: Run) -> Di
     }
     names.update({name: FILTERS[name](logical_date) for name in ("ts", "ts_nodash", "ts_nodash_with_tz")})
     names.update({f"{when}execution_date": dates[when] for when in ("", "next_", "prev_")})
-    params = {name: factory.param_parts(param)[0] for name, param in definition.settings.the_params.items()}
+    params = {name: param.default for name, param in definition.settings.effective_params.items()}
     return {
         **names,
         **{name: SimpleNamespace(**values) for name, values in definition.variables.items()},

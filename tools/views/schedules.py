@@ -6,8 +6,7 @@ from typing import Any, NamedTuple, Optional, Tuple, Union
 import pendulum
 from cron_descriptor import ExpressionDescriptor, FormatException, Options
 from croniter import croniter
-
-from tools.checkout import factory
+from orchestrator import Definition
 
 # cron_presets of airflow/utils/dates.py
 PRESETS = {
@@ -45,7 +44,7 @@ class Cron:
         return pendulum.instance(local, self.timezone).in_timezone("UTC")
 
 
-def cron_of(definition: factory.Definition) -> Optional[Cron]:
+def cron_of(definition: Definition) -> Optional[Cron]:
     """Return the times at which a DAG's data intervals meet; None where it has none (triggered, @once)."""
     schedule = definition.schedule
     if schedule is None or schedule == "@once":
@@ -53,7 +52,7 @@ def cron_of(definition: factory.Definition) -> Optional[Cron]:
     return Cron(PRESETS.get(schedule, schedule), start_of(definition).tzinfo)
 
 
-def start_of(definition: factory.Definition) -> datetime:
+def start_of(definition: Definition) -> datetime:
     """Return the start date, which every definition has."""
     start = definition.settings.start_date
     if start is None:
@@ -61,7 +60,7 @@ def start_of(definition: factory.Definition) -> datetime:
     return start
 
 
-def next_run(definition: factory.Definition, now: datetime) -> Optional[datetime]:
+def next_run(definition: Definition, now: datetime) -> Optional[datetime]:
     """Return the moment after ``now`` at which the scheduler starts a run, in UTC; None if there is none.
 
     A run starts when its data interval ends, so the first one a whole interval after the start date.
@@ -74,7 +73,7 @@ def next_run(definition: factory.Definition, now: datetime) -> Optional[datetime
     return None if end_date and logical_date > end_date else cron.next(logical_date)
 
 
-def in_words(definition: factory.Definition) -> str:
+def in_words(definition: Definition) -> str:
     """Return when a DAG runs."""
     schedule = definition.schedule
     if schedule is None:
@@ -110,7 +109,7 @@ class Run(NamedTuple):
     data_interval_end: pendulum.DateTime
 
 
-def run_at(definition: factory.Definition, when: Union[date, datetime, None]) -> Run:
+def run_at(definition: Definition, when: Union[date, datetime, None]) -> Run:
     """Return the DAG run of a day, of an exact logical date, or the first there can be.
 
     On a day it is the first run that the schedule has then; without one, and for a logical date that the schedule

@@ -6,7 +6,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple, Tuple
 
-from tools.checkout import environments, factory
+from orchestrator import display_path, load, parse_dag_id, pipeline_files
+
+from tools.checkout import environments
 
 
 class UnknownSelection(Exception):
@@ -21,7 +23,7 @@ class Selection(NamedTuple):
     @property
     def is_dag_id(self) -> bool:
         """Whether the text is a whole DAG id, whether or not there is such a DAG."""
-        return factory.parse_dag_id(self.text) is not None
+        return parse_dag_id(self.text) is not None
 
     def includes(self, dag_id: str, path: str) -> bool:
         """Return whether a DAG is selected; ``path`` is that of its definition."""
@@ -44,8 +46,8 @@ class Selection(NamedTuple):
 
     def check_known(self, etl: Path) -> None:
         """Raise UnknownSelection unless a DAG, a pipeline or a family of this folder is selected."""
-        paths = [factory.shown(etl, file) for file in factory.pipeline_files(etl)[0]]
-        loaded = [factory.load(etl, name).definitions for name in environments(etl)]
+        paths = [display_path(etl, file) for file in pipeline_files(etl)[0]]
+        loaded = [load(etl, name).definitions for name in environments(etl)]
         dags = {(definition.dag_id, definition.path) for definitions in loaded for definition in definitions}
         if any(map(self.includes_pipeline, paths)) or any(self.includes(*dag) for dag in dags):
             return

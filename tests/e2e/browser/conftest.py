@@ -18,8 +18,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
 
-import factory
 import pytest
+from orchestrator import Definition, load
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.e2e.conftest import Etl
@@ -86,9 +86,9 @@ class Site:
         self.dags = dags
         self.pipelines = dags / "etl" / "pipelines"
 
-    def definitions(self) -> Dict[str, factory.Definition]:
+    def definitions(self) -> Dict[str, Definition]:
         """What the definitions come to, by DAG id."""
-        found = factory.load(self.dags / "etl", ENVIRONMENT)
+        found = load(self.dags / "etl", ENVIRONMENT)
         return {definition.dag_id: definition for definition in found.definitions}
 
     def request(self, method: str, path: str, body: Optional[Dict[str, Any]] = None) -> str:

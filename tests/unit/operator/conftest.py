@@ -1,11 +1,13 @@
 """What the tests of the operators share: an ECS, an operator that talks to it, and runs in a database."""
 
 import logging
-from typing import Any, Iterator, List
+from typing import Any, Dict, Iterator, List
 from unittest.mock import Mock
 
-import factory
 import pytest
+from orchestrator import load
+from orchestrator.dags import Builder
+from orchestrator.operators import PipelineEcsOperator
 
 from tests.ecs import PIPELINE, Operator, Runs, described, started
 from tests.trees import tree
@@ -41,9 +43,8 @@ def operator(client: Any, log: logging.Logger) -> Operator:
     """Make an operator of ours that talks to ``client``."""
 
     def make(**arguments: Any) -> Any:
-        ecs_task = factory.ecs_operator()
-        given = {"cluster": "etl", "overrides": {}, **arguments}
-        made = ecs_task(task_id="load", task_definition="loader", owner="data-provisioning", **given)
+        given: Dict[str, Any] = {"cluster": "etl", "overrides": {}, **arguments}
+        made: Any = PipelineEcsOperator(task_id="load", task_definition="loader", owner="data-provisioning", **given)
         made.hook, made._log = Mock(), log
         made.hook.get_conn.return_value = client
         made.places = {"cluster": "etl/big.yaml:5:7", "task_definition": "etl/big.yaml:4:7"}
@@ -55,8 +56,8 @@ def operator(client: Any, log: logging.Logger) -> Operator:
 @pytest.fixture(scope="module")
 def dag(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A DAG of the factory, in a database of its own."""
-    (definition,) = factory.load(tree(tmp_path_factory.mktemp("dag"), {"cwr/big.yaml": PIPELINE}), "development")[0]
-    return factory.build_dag(definition)
+    (definition,) = load(tree(tmp_path_factory.mktemp("dag"), {"cwr/big.yaml": PIPELINE}), "development")[0]
+    return Builder().build(definition)
 
 
 @pytest.fixture(scope="module")

@@ -1,15 +1,15 @@
 """Alerts: what is published of failures, timeouts and missed SLAs, and what if it cannot be."""
 
 from datetime import timedelta
+from functools import partial
 from typing import Any, Dict
 from unittest.mock import Mock
 
-import factory
 import pytest
 from airflow.exceptions import AirflowException
-from botocore.exceptions import (
-    ConnectTimeoutError,
-)
+from botocore.exceptions import ConnectTimeoutError
+from orchestrator import Environment
+from orchestrator.alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
 
 from tests.ecs import client_error
 
@@ -17,13 +17,13 @@ from tests.ecs import client_error
 @pytest.fixture
 def environment() -> Any:
     alerts = {"sns_topic_arn": "arn:aws:sns:eu-west-1:000000000000:alerts"}
-    return factory.Environment(region="eu-west-1", clusters={"default": {"cluster": "etl"}}, alerts=alerts)
+    return Environment(region="eu-west-1", clusters={"default": {"cluster": "etl"}}, alerts=alerts)
 
 
 @pytest.fixture
 def sns(monkeypatch: pytest.MonkeyPatch) -> Any:
     hook = Mock()
-    monkeypatch.setattr("airflow.providers.amazon.aws.hooks.base_aws.AwsBaseHook", hook)
+    monkeypatch.setattr("orchestrator.alerts.AwsBaseHook", hook)
     return hook.return_value.get_conn.return_value
 
 
@@ -34,12 +34,13 @@ def failed(reason: str = "no") -> Dict[str, Any]:
     return {"task_instance": instance, "run_id": "manual", "exception": AirflowException(reason)}
 
 
-def teller(environment: Any) -> Any:
-    return factory.partial(factory.publish, environment, "un_dag_x")
+def publisher(environment: Any) -> Any:
+    """Return what a DAG's callbacks publish with."""
+    return partial(Publisher(environment).publish, "un_dag_x")
 
 
 def test_an_alert_says_what_failed_and_where_to_look(environment: Any, sns: Any) -> None:
-    factory.alert_failure(teller(environment), failed())
+    alert_failure(publisher(environment), failed())
 
     sns.publish.assert_called_once_with(
         TopicArn="arn:aws:sns:eu-west-1:000000000000:alerts",
@@ -53,7 +54,7 @@ def test_an_alert_fits_into_a_message(environment: Any, sns: Any) -> None:
     context = failed("x" * 300_000)
     context["task_instance"].task_id = "t" * 200
 
-    factory.alert_failure(teller(environment), context)
+    alert_failure(publisher(environment), context)
 
     (call,) = sns.publish.call_args_list
     assert len(call[1]["Subject"]) < 100
@@ -62,7 +63,7 @@ def test_an_alert_fits_into_a_message(environment: Any, sns: Any) -> None:
 
 
 def test_an_alert_says_so_when_a_task_left_no_reason(environment: Any, sns: Any) -> None:
-    factory.alert_failure(teller(environment), {**failed(), "exception": None})
+    alert_failure(publisher(environment), {**failed(), "exception": None})
 
     assert "Reason: its process was killed on the worker" in sns.publish.call_args[1]["Message"]
 
@@ -72,20 +73,20 @@ def test_an_alert_that_cannot_be_published_is_logged_and_changes_nothing(
 ) -> None:
     sns.publish.side_effect = client_error("AuthorizationErrorException", "Publish")
 
-    factory.alert_failure(teller(environment), failed())
+    alert_failure(publisher(environment), failed())
 
     assert "(AuthorizationErrorException)" in caplog.text
     assert "Reason: no" in caplog.text
 
 
 def test_a_topic_out_of_reach_is_tried_once_in_a_parse(
-    environment: Any, sns: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    environment: Any, sns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(factory, "UNREACHABLE", set())
     sns.publish.side_effect = ConnectTimeoutError(endpoint_url="https://sns")
+    publish = publisher(environment)
 
-    factory.alert_failure(teller(environment), failed("first"))
-    factory.alert_failure(teller(environment), failed("second"))
+    alert_failure(publish, failed("first"))
+    alert_failure(publish, failed("second"))
 
     assert sns.publish.call_count == 1
     assert "Reason: second" in caplog.text
@@ -93,9 +94,9 @@ def test_a_topic_out_of_reach_is_tried_once_in_a_parse(
 
 def test_publishing_takes_less_than_airflow_gives_a_parse(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = Mock()
-    monkeypatch.setattr("airflow.providers.amazon.aws.hooks.base_aws.AwsBaseHook", hook)
+    monkeypatch.setattr("orchestrator.alerts.AwsBaseHook", hook)
 
-    factory.alert_failure(teller(environment), failed())
+    alert_failure(publisher(environment), failed())
 
     config = hook.call_args[1]["config"]
     assert (1 + config.retries["max_attempts"]) * (config.connect_timeout + config.read_timeout) < 20
@@ -105,9 +106,9 @@ def test_a_run_that_timed_out_is_told_and_one_whose_task_failed_is_not_told_agai
     run = Mock(dag_id="cwr-big_dag_un", run_id="manual")
     context = {"dag_run": run, "dag": Mock(dagrun_timeout=timedelta(hours=1))}
 
-    factory.alert_timeout(teller(environment), {**context, "reason": "task_failure"})
+    alert_timeout(publisher(environment), {**context, "reason": "task_failure"})
     assert not sns.publish.called
-    factory.alert_timeout(teller(environment), {**context, "reason": "timed_out"})
+    alert_timeout(publisher(environment), {**context, "reason": "timed_out"})
 
     (call,) = sns.publish.call_args_list
     assert call[1]["Subject"] == "cwr-big_dag_un timed out"
@@ -117,7 +118,7 @@ def test_a_run_that_timed_out_is_told_and_one_whose_task_failed_is_not_told_agai
 def test_an_sla_miss_is_told_unless_the_task_is_gone(environment: Any, sns: Any, dag: Any) -> None:
     slas = [Mock(dag_id="cwr-big_dag_un", task_id=task_id) for task_id in ("load", "gone")]
 
-    factory.alert_sla_miss(teller(environment), dag, "", "", slas, [])
+    alert_sla_miss(publisher(environment), dag, "", "", slas, [])
 
     (call,) = sns.publish.call_args_list
     assert call[1]["Subject"] == "cwr-big_dag_un load missed its SLA"

@@ -2,17 +2,16 @@
 
 from typing import Any, List
 
-import factory
 import pytest
 from airflow.exceptions import AirflowSensorTimeout
+from orchestrator.sensors import DeliverySensor
 
 
 def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
     """Give a sensor whose bucket has these keys."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    delivery_sensor = factory.delivery_sensor()
-    made = delivery_sensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
+    made: Any = DeliverySensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
     hook: Any = S3Hook(aws_conn_id=None)
     hook.list_keys = lambda bucket, prefix, delimiter: [key for key in keys if key.startswith(prefix)]
     hook.get_key = lambda key, bucket: (bucket, key)

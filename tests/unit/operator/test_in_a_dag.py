@@ -1,8 +1,11 @@
 """The operators of a DAG: shared between providers, and rendered by Airflow."""
 
 from pathlib import Path
+from typing import Any
 
-import factory
+from orchestrator import WAIT_FOR, load
+from orchestrator.dags import Builder, build
+from orchestrator.operators import PipelineEcsOperator
 
 from tests.ecs import PIPELINE
 from tests.trees import tree
@@ -11,18 +14,18 @@ from tests.trees import tree
 def test_an_operator_that_providers_share_is_in_each_dag_as_if_made_there(tmp_path: Path) -> None:
     from airflow.models.dag import DAG
 
-    found = factory.load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
-    un, wcm = factory.build(found)[0].values()
+    found = load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
+    un, wcm = build(found)[0].values()
     given = found.definitions[0].plan.tasks["load"].operator
     other = DAG(un.dag_id, start_date=un.start_date, params=un.params)
-    made_there = factory.ecs_operator()(task_id="load", owner=un.owner, reattach=True, dag=other, **given)
+    made_there = PipelineEcsOperator(task_id="load", owner=un.owner, reattach=True, dag=other, **given)
     task, twin = un.get_task("load"), wcm.get_task("load")
 
     ours = {"places", "typed_params", "on_failure_callback"}
     assert vars(task).keys() | ours == vars(made_there).keys() | ours
     for name in vars(made_there).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
         assert getattr(task, name) == getattr(made_there, name), name
-    assert (task.dag, task.upstream_task_ids) == (un, {factory.WAIT_FOR})
+    assert (task.dag, task.upstream_task_ids) == (un, {WAIT_FOR})
     assert task.params.dump() == made_there.params.dump() == {"full": False, "day": "2022-01-01"}
     same = {name for name, value in vars(task).items() if value is vars(twin)[name]}
     assert {name for name in same - ours if isinstance(vars(task)[name], (dict, list, set))} <= set(given)
@@ -42,8 +45,8 @@ def test_what_a_person_may_write_as_a_template_is_rendered(tmp_path: Path) -> No
         "  default: {cluster: 'etl-{{ env.x }}', subnets: ['subnet-{{ env.x }}'],"
         " security_groups: ['sg-{{ env.x }}']}\n"
     )
-    (definition,) = factory.load(root, "development").definitions
-    task = factory.build_dag(definition).get_task("load")
+    (definition,) = load(root, "development").definitions
+    task: Any = Builder().build(definition).get_task("load")
 
     task.render_template_fields({"params": {}})
 

@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any, Dict, List, Optional
 from unittest.mock import Mock
 
-import factory
 import pytest
 from airflow.exceptions import AirflowException
 from botocore.exceptions import (
     EndpointConnectionError,
 )
+from orchestrator.operators import LogTail
 
 from tests.ecs import BADLY, Operator, client_error, described
 
@@ -90,7 +90,7 @@ class CloudWatch:
 
 
 def log_tail(client: Any, log: logging.Logger, keep: int = 10) -> Any:
-    return factory.LogTail(client, "/ecs/etl", "etl/loader/1", timedelta(seconds=30), log, keep)
+    return LogTail(client, "/ecs/etl", "etl/loader/1", timedelta(seconds=30), log, keep)
 
 
 def test_every_line_is_read_once(log: logging.Logger, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,7 +118,7 @@ def test_it_ends_within_two_seconds_and_reads_what_came_last(
         pauses.append(seconds)
         client.messages.append("last")  # CloudWatch has it only now
 
-    monkeypatch.setattr(factory, "time", Mock(sleep=sleep))
+    monkeypatch.setattr("orchestrator.operators.time", Mock(sleep=sleep))
     tail = log_tail(client, log)
     tail.start()
     tail.stop()

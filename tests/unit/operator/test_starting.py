@@ -3,7 +3,6 @@
 import re
 from typing import Any, Dict, List
 
-import factory
 import pytest
 from airflow.exceptions import AirflowFailException
 from airflow.providers.amazon.aws.exceptions import EcsOperatorError, EcsTaskFailToStart
@@ -12,6 +11,8 @@ from botocore.exceptions import (
     ConnectTimeoutError,
     EndpointConnectionError,
 )
+from orchestrator import started_by
+from orchestrator.operators import ATTEMPTS
 
 from tests.ecs import ARN, OTHER_ARN, Operator, client_error, described, refused, started
 
@@ -101,7 +102,7 @@ def test_the_attempts_end(client: Any, operator: Operator, pauses: List[float]) 
 
     with pytest.raises(EcsOperatorError):
         operator().execute({})
-    assert client.run_task.call_count == factory.ATTEMPTS
+    assert client.run_task.call_count == ATTEMPTS
     assert pauses == [2, 4, 8, 16, 32, 60, 60]
 
 
@@ -124,7 +125,7 @@ def test_a_task_that_never_starts_fails(client: Any, operator: Operator, pauses:
 
     with pytest.raises(EcsTaskFailToStart, match="no image"):
         operator().execute({})
-    assert client.run_task.call_count == factory.ATTEMPTS
+    assert client.run_task.call_count == ATTEMPTS
 
 
 @pytest.mark.parametrize(
@@ -178,6 +179,6 @@ def test_startedby_is_what_ecs_takes_and_no_other_attempt_has() -> None:
         for attempt in ("a b c 1.1", "a b c 1.2", "a b c 2.1", "a b d 1.1", "a e c 1.1", "f b c 1.1")
     ]
     for owner in ("etl", "x" * 36):
-        names = {factory.started_by(owner, *attempt) for attempt in attempts}
+        names = {started_by(owner, *attempt) for attempt in attempts}
         assert len(names) == len(attempts)
         assert all(re.fullmatch("[A-Za-z0-9_-]{1,36}", name) and name.startswith(owner[:25]) for name in names)

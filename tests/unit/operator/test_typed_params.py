@@ -1,10 +1,12 @@
 """What a person types at the trigger: checked before anything starts, and seen by the templates."""
 
 from typing import Any, List
+from unittest.mock import Mock
 
-import factory
 import pytest
 from airflow.exceptions import AirflowFailException
+from orchestrator import WAIT_FOR
+from orchestrator.operators import params_of_run
 
 from tests.ecs import Runs
 
@@ -37,7 +39,7 @@ def test_what_was_typed_wrongly_fails_before_anything_starts(conf: Any, message:
 
 
 def test_what_was_typed_wrongly_is_not_told_only_after_the_delivery(runs: Runs) -> None:
-    instance = runs.create({"ful": True}, factory.WAIT_FOR)
+    instance = runs.create({"ful": True}, WAIT_FOR)
 
     with pytest.raises(AirflowFailException, match="unknown key 'ful'"):
         instance.render_templates()
@@ -45,4 +47,4 @@ def test_what_was_typed_wrongly_is_not_told_only_after_the_delivery(runs: Runs) 
 
 def test_all_that_was_typed_wrongly_is_told_at_once() -> None:
     with pytest.raises(AirflowFailException, match="unknown key 'a', this DAG takes none; unknown key 'b'"):
-        factory.check_typed({}, {"a": 1, "b": 2})
+        params_of_run({}, {"dag_run": Mock(conf={"a": 1, "b": 2})})
