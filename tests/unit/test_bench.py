@@ -46,6 +46,18 @@ def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(t
     assert (tmp_path / "images" / "performance.svg").read_text().count('<circle r="4"') == 3
 
 
+@pytest.mark.slow
+def test_what_check_costs_is_measured_and_its_memory_is_bounded() -> None:
+    done = bench("check", "--repeats", "1")
+
+    assert done.returncode == 0, done.stderr
+    header, _, check, alone, ratio, memory = rows(done.stdout, "`./etl check` of 1,000 DAGs")
+    assert header == ["", "measured", "wanted"]
+    assert re.fullmatch(r"[\d.]+ m?s [\d.]+ m?s [\d.]+ x", " ".join((check[1], alone[1], ratio[1])))
+    assert ratio[2].startswith("at most 2 x: ")  # which is the machine's to decide
+    assert memory[2] == "at most 300 MiB: met"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

@@ -38,6 +38,7 @@ def folder(tmp_path: Path) -> Path:
         shutil.copy(str(REPOSITORY / "tests" / name), str(tmp_path / "tests"))
     shutil.copy(str(REPOSITORY / "pyproject.toml"), str(tmp_path))
     (tmp_path / "tests" / "unit" / "test_cases.py").write_text(CASES)
+    (tmp_path / "tests" / "unit" / "test_other.py").write_text("def test_nothing_golden():\n    pass\n")
     cases = tmp_path / "tests" / "data" / "cases"
     cases.mkdir(parents=True)
     for name in ("one", "two"):
@@ -74,7 +75,7 @@ def test_another_text_fails_with_the_diff_and_what_writes_it(folder: Path) -> No
 
     assert done.returncode == 1
     assert "+++ tests/data/cases/one.txt\n@@ -1 +1 @@\n-NONE\n+ONE\n./etl test --accept writes it" in done.stdout
-    assert "1 failed, 1 passed" in done.stdout
+    assert "1 failed, 2 passed" in done.stdout
     assert golden.read_text() == "NONE\n"
 
 
@@ -108,6 +109,15 @@ def test_a_golden_that_no_test_compares_fails(folder: Path) -> None:
         assert done.returncode != 0
         assert "tests/data/cases/two.txt: no test compares this golden; delete it" in done.stderr
     assert run(folder, "tests/unit/test_cases.py").returncode == 0  # the others are not collected
+
+
+def test_a_module_that_cannot_be_imported_is_told_instead_of_its_goldens(folder: Path) -> None:
+    (folder / "tests" / "unit" / "test_cases.py").write_text("import nothing_of_this_name\n")
+
+    done = run(folder)
+
+    assert "No module named 'nothing_of_this_name'" in done.stdout
+    assert "no test compares this golden" not in done.stdout + done.stderr
 
 
 def test_a_golden_that_two_tests_compare_fails(folder: Path) -> None:

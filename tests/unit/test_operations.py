@@ -8,6 +8,7 @@ import shlex
 import subprocess
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Dict, List, Set
 
 import botocore.session
@@ -172,4 +173,5 @@ def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(etl: Path, tmp_pa
     (shown,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
     assert conf == json.loads(shown)
     definitions = {definition.dag_id: definition for definition in load(etl, "staging").definitions}
-    assert params_of_run(definitions[typed[2]].settings.effective_params, conf) == conf
+    run = SimpleNamespace(conf=conf)
+    assert params_of_run(definitions[typed[2]].settings.effective_params, {"dag_run": run}) == conf

@@ -10,15 +10,14 @@ from jsonschema import Draft7Validator
 from orchestrator import (
     AmbiguousInteger,
     Cron,
-    Document,
     Environment,
     Loader,
     Pipeline,
     Problem,
     Rejected,
     load,
+    read_context,
 )
-from orchestrator.reading import read_environment
 
 from tests.trees import COMPANY, DATA, REPOSITORY, stem, tree
 from tools.generated import schema
@@ -161,15 +160,16 @@ BAD_VALUES: List[Tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=[key for key, _ in BAD_VALUES])
-def test_a_bad_environment_is_bad_for_both(key: str, value: Any) -> None:
+def test_a_bad_environment_is_bad_for_both(key: str, value: Any, tmp_path: Path) -> None:
     data = {"region": "eu-west-1", "clusters": {"a": CLUSTER}}
     assert ENVIRONMENT.is_valid(data)
 
-    document = Document("dags/etl/configs/x.yaml", yaml.safe_dump({**data, key: value}))
+    root, text = tree(tmp_path, {}), yaml.safe_dump({**data, key: value})
+    (root / "configs" / "x.yaml").write_text(text)
 
     with pytest.raises(Rejected):
-        read_environment(document)
-    assert not ENVIRONMENT.is_valid(data_of(document.text))
+        read_context(root, "x")
+    assert not ENVIRONMENT.is_valid(data_of(text))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ EXAMPLES = {
     "./etl bench": "everything, some 20 minutes; writes docs/performance.md",
     "./etl bench --quick": "a minute, only printed",
     "./etl bench ceiling --postgresql": "how many providers one DAG file can carry, on PostgreSQL as well",
+    "./etl bench check": "what ./etl check of a thousand DAGs takes, beside reading their YAML",
     "./etl bench --contenders loop,factory --sizes 1000": "one comparison, only printed",
     "./etl bench fuzz --minutes 30": "definitions at random: ./etl bench fuzz --help",
 }
@@ -27,7 +28,7 @@ FUZZ_EXAMPLES = {
 FUZZ_NOTES = "exit status: 0 nothing failed, 1 something did, 2 wrong use"
 DOCUMENT = ROOT / "docs" / "performance.md"
 PICTURE = "images/performance.svg"  # beside the document
-PARTS = ("peers", "ceiling")
+PARTS = ("peers", "ceiling", "check")
 SIZES = (1, 10, 100, 1000, 10_000)
 QUICK = (1, 10, 100)
 
@@ -38,7 +39,7 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         return parse_fuzz(arguments[1:])
     description = "Measure what the factory costs beside others that make the same DAGs."
     parser = argparse.ArgumentParser(prog="./etl bench", **help_texts(description, EXAMPLES, NOTES))
-    parser.add_argument("parts", metavar="PART", nargs="*", help=f"{' or '.join(PARTS)} (default: both), or fuzz")
+    parser.add_argument("parts", metavar="PART", nargs="*", help=f"{' or '.join(PARTS)} (default: all), or fuzz")
     parser.add_argument("--sizes", type=numbers, help="numbers of providers; default: 1,10,100,1000,10000")
     parser.add_argument("--contenders", type=names, help=f"some of {','.join(CONTENDERS)}; default: all")
     parser.add_argument("--repeats", type=int, help="rounds, of which the median counts; default: 5")
@@ -114,7 +115,7 @@ def measure(options: argparse.Namespace) -> int:
     """Compare the contenders and find the ceiling; return the exit status."""
     from rich.console import Console
 
-    from tools.bench import ceiling, plot, report
+    from tools.bench import ceiling, checking, plot, report
     from tools.bench.race import BenchError, race
     from tools.local.processes import Died
     from tools.setup.environments import PEERS, SetupError, is_current
@@ -130,6 +131,8 @@ def measure(options: argparse.Namespace) -> int:
                 texts["peers"] = report.report(figures, options.sizes, options.contenders)
             if "ceiling" in options.parts:
                 texts["ceiling"] = ceiling.report(ceiling.measure(status.update, options.postgresql))
+            if "check" in options.parts:
+                texts["check"] = checking.report(checking.measure(status.update, options.repeats))
     except (BenchError, SetupError, Died) as error:
         print_status(str(error), "etl bench")
         return 1

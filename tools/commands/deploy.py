@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import List
 
-from orchestrator import did_you_mean
-
 from tools.terminal import help_texts, print_status
 
 SUMMARY = "copy definitions and factory to where an environment's MWAA reads them"
@@ -91,6 +89,8 @@ def main(arguments: List[str]) -> int:
     etl = checkout.ETL
     names = checkout.environments(etl)
     if options.environment not in names:
+        from orchestrator import did_you_mean
+
         hint = did_you_mean(options.environment, names)
         new_parser().error(f"there is no configs/{options.environment}.yaml; {hint}")
     try:

@@ -4,8 +4,6 @@ import argparse
 import sys
 from typing import List, Tuple, Type
 
-from orchestrator import FamilyName, PipelineName, ProviderName, Text, VariableName
-
 from tools.terminal import help_texts, print_status
 
 SUMMARY = "write a new provider or pipeline where it belongs"
@@ -66,6 +64,8 @@ def variable(text: str) -> Tuple[str, str]:
 
 def check_names(options: argparse.Namespace) -> None:
     """Check the names with the factory's own patterns and words; exit with status 2 if one is not valid."""
+    from orchestrator import FamilyName, PipelineName, ProviderName, Text, VariableName
+
     family, pipeline = options.pipeline
     argument = "FAMILY/PIPELINE" if options.thing == "provider" else "FAMILY/NAME"
     names: List[Tuple[str, str, Type[Text]]] = [

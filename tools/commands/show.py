@@ -7,8 +7,6 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import List, Optional, Union
 
-from orchestrator import did_you_mean
-
 from tools import ETL
 from tools.terminal import help_texts, print_status
 
@@ -78,6 +76,8 @@ def main(arguments: List[str], etl: Path = ETL) -> int:
 
 def choose_environments(etl: Path, name: Optional[str]) -> List[str]:
     """Return the names of all environments, or the one of this name; raise UnknownSelection."""
+    from orchestrator import did_you_mean
+
     from tools.checkout import environments
     from tools.views.selection import UnknownSelection
 

@@ -9,8 +9,6 @@ from orchestrator import Problem
 
 from tools.checks.definitions import Report
 
-Problem = Problem
-
 
 def print_report(report: Report, form: str) -> None:
     """Print the problems as text, json or github; only with text is the summary part of the answer."""
@@ -27,7 +25,9 @@ def print_report(report: Report, form: str) -> None:
 
 def as_json(problem: Problem) -> Dict[str, Any]:
     """Return a problem as plain data."""
-    return {key: getattr(problem, key) for key in ("path", "line", "column", "message", "hint", "rule")}
+    path, line, column, _, _ = problem.location
+    texts = {"message": problem.message, "hint": problem.hint, "rule": problem.rule}
+    return {"path": path, "line": line, "column": column, **texts}
 
 
 def annotation(problem: Problem) -> str:

@@ -162,7 +162,7 @@ def test_a_log_that_cannot_be_read_is_one_warning(
 
 def test_the_operator_reads_its_own_stream_without_retries(operator: Operator, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = Mock()
-    monkeypatch.setattr("airflow.providers.amazon.aws.hooks.logs.AwsLogsHook", hook)
+    monkeypatch.setattr("orchestrator.operators.AwsLogsHook", hook)
     task = operator(**LOGS, awslogs_fetch_interval=timedelta(seconds=5), aws_conn_id="aws_etl")
     task.ecs_task_id = "d8c67b3cac87"
 

@@ -1,0 +1,68 @@
+"""The rooms of the house: which module may import which, and how long one may be."""
+
+import ast
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+import tomli
+
+from tests.trees import REPOSITORY
+
+ETL = REPOSITORY / "dags" / "etl"
+PACKAGE = ETL / "orchestrator"
+FACTORY_LINES = 150
+MODULE_LINES = 450
+LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
+DEPLOYED = [ETL / "factory.py", *sorted(PACKAGE.rglob("*.py"))]
+MODULES = [*DEPLOYED, *sorted((REPOSITORY / "tools").rglob("*.py"))]
+
+
+def name(path: Path) -> str:
+    return path.relative_to(REPOSITORY).as_posix()
+
+
+def test_imports_go_one_way() -> None:
+    """The contracts stand in pyproject.toml under [tool.importlinter]."""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ETL, REPOSITORY)))}
+    command = [sys.executable, "-c", LINT]
+    done = subprocess.run(command, cwd=str(REPOSITORY), env=environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_module_of_the_package_has_its_place_in_the_order() -> None:
+    settings = tomli.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    layers, airflow = settings["contracts"][:2]
+    modules = {f"orchestrator.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
+    assert set(layers["layers"]) == modules, "pyproject.toml: [tool.importlinter] lists all of them, in order"
+    # All but those that build DAGs, which stand first.
+    assert airflow["source_modules"] == layers["layers"][5:]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The names that a module imports from elsewhere, wherever in it."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", DEPLOYED, ids=name)
+def test_what_is_deployed_imports_neither_tools_nor_tests_nor_itself_by_name(path: Path) -> None:
+    """Airflow loads a release under a name of its folder: by its own name, one would import another's modules."""
+    roots = {imported.split(".")[0] for imported in imports(path)}
+    assert not roots & {"tools", "tests", "orchestrator", "factory"}
+
+
+def lines(path: Path) -> List[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name)
+def test_a_module_can_be_read_in_one_go(path: Path) -> None:
+    limit = FACTORY_LINES if path == ETL / "factory.py" else MODULE_LINES
+    assert len(lines(path)) <= limit, f"{name(path)} has more than {limit} lines: a part of it is another subject"
