@@ -1,4 +1,4 @@
-"""What a file costs that is made to cost: beside the same tree without it, at most 2 s of CPU and 100 MiB.
+"""What a file costs that is made to cost: no more time than 10,000 right providers, and at most 100 MiB.
 
 tests/dags/test_isolation.py has what a bad file does to the others.
 """
@@ -14,7 +14,7 @@ from orchestrator import load
 
 from tests.trees import SMALL, python, tree
 
-SECONDS, MEBIBYTES = 2, 100
+MEBIBYTES = 100
 HEALTHY = ["vi-works_dag_un", "vi-works_dag_wcm"]
 MANY = ["start_date: [", "\x00"]
 HEAD = "start_date: 2022-01-01\n"
@@ -25,7 +25,6 @@ PARSE = """
 import json, os, resource, sys, time
 from airflow.jobs import scheduler_job
 from airflow.models.dagbag import DagBag
-from orchestrator import load
 file, cases = sys.argv[1], json.loads(sys.argv[2])
 
 def cost():
@@ -55,6 +54,10 @@ def lines(pattern: str, number: int) -> str:
     return "".join(pattern.format(n, n + 1) for n in range(number))
 
 
+# What a file may ask for: 10,000 providers. In the same process, so that a busy machine is as busy for all.
+RIGHT = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders:\n" + lines(
+    "  p{}: {{}}\n", 10_000
+)
 # Each of at most 512 KiB, as more is not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
@@ -113,10 +116,10 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
     root = tree(folder, {"vi/works.yaml": SMALL})
     (root / "pipelines" / "cwr").mkdir()
     cases: Dict[str, Tuple[Path, Path]] = {}
-    for number, name in enumerate([*TEXTS, *PATHS]):
+    for number, name in enumerate(["right", *TEXTS, *PATHS]):
         trial = folder / f"trial{number}"
-        if name in TEXTS:
-            trial.write_text(TEXTS[name](), encoding="utf-8")
+        if name not in PATHS:
+            trial.write_text(RIGHT if name == "right" else TEXTS[name](), encoding="utf-8")
             assert trial.stat().st_size <= 512 * 1024, name
         else:
             PATHS[name](trial)
@@ -137,16 +140,17 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def check_bounds(cost: Dict[str, Any]) -> None:
+def check_bounds(costs: Costs, name: str) -> None:
+    cost = costs[name]
     assert set(cost["dags"]) >= set(HEALTHY)
     assert "the factory failed" not in cost["error"]
-    assert cost["seconds"] < SECONDS, cost
+    assert cost["seconds"] < costs["right"]["seconds"], (cost, costs["right"]["seconds"])
     assert cost["memory"] < MEBIBYTES, cost
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_a_file_costs_little_whatever_it_says(name: str, costs: Costs) -> None:
-    check_bounds(costs[name])
+    check_bounds(costs, name)
     assert "dags/etl/pipelines/cwr/case.yaml:" in costs[name]["error"]
     assert len(costs[name]["error"]) < 200_000
 
@@ -175,13 +179,13 @@ PATHS: Dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("name", PATHS)
 def test_what_is_no_definition_costs_little(name: str, costs: Costs) -> None:
-    check_bounds(costs[name])
+    check_bounds(costs, name)
     assert costs[name]["error"].startswith("1 problem in the definitions:\n\ndags/etl/pipelines/cwr/case.yaml:1:1: is ")
 
 
 @pytest.mark.parametrize("text", MANY)
 def test_5000_broken_files_cost_little(text: str, costs: Costs) -> None:
-    check_bounds(costs[text])
+    check_bounds(costs, text)
     assert costs[text]["error"].startswith("5000 problems in the definitions:")
 
 
