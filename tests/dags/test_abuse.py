@@ -1,4 +1,4 @@
-"""What a file costs that is made to cost: no more time than 10,000 right providers, and at most 100 MiB.
+"""What a file costs that is made to cost: at most twice the time of 10,000 right providers, and 100 MiB.
 
 tests/dags/test_isolation.py has what a bad file does to the others.
 """
@@ -14,7 +14,7 @@ from orchestrator import load
 
 from tests.trees import SMALL, python, tree
 
-MEBIBYTES = 100
+TIMES, MEBIBYTES = 2, 100
 HEALTHY = ["vi-works_dag_un", "vi-works_dag_wcm"]
 MANY = ["start_date: [", "\x00"]
 HEAD = "start_date: 2022-01-01\n"
@@ -55,9 +55,7 @@ def lines(pattern: str, number: int) -> str:
 
 
 # What a file may ask for: 10,000 providers. In the same process, so that a busy machine is as busy for all.
-RIGHT = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders:\n" + lines(
-    "  p{}: {{}}\n", 10_000
-)
+RIGHT = HEAD + "tasks: {load: {task_definition: loader}}\nproviders:\n" + lines("  p{}: {{}}\n", 10_000)
 # Each of at most 512 KiB, as more is not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
@@ -144,7 +142,7 @@ def check_bounds(costs: Costs, name: str) -> None:
     cost = costs[name]
     assert set(cost["dags"]) >= set(HEALTHY)
     assert "the factory failed" not in cost["error"]
-    assert cost["seconds"] < costs["right"]["seconds"], (cost, costs["right"]["seconds"])
+    assert cost["seconds"] < TIMES * costs["right"]["seconds"], (cost, costs["right"]["seconds"])
     assert cost["memory"] < MEBIBYTES, cost
 
 
