@@ -1,6 +1,6 @@
 """Everything behind ./etl; nothing of it is deployed.
 
-Importing it needs the standard library alone, and makes the factory importable by its own name, as Airflow does.
+Importing it needs the standard library alone, and makes the package of the factory importable as ``orchestrator``.
 """
 
 import sys

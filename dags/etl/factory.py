@@ -14,8 +14,9 @@ from types import ModuleType
 from typing import List, Tuple
 
 FOLDER = Path(__file__).absolute().parent
-# Each folder of the DAGs folder has a package of its own, so that a sandbox runs its own code.
-NAME = f"orchestrator_{FOLDER.name}"
+# Each folder of the DAGs folder has a package of its own, so that a sandbox runs its own code. A dot in the name would
+# make it a module of another one.
+NAME = f"orchestrator_{FOLDER.name.replace('.', ':')}"
 
 
 def load_package(folder: Path, name: str) -> ModuleType:
@@ -27,7 +28,7 @@ def load_package(folder: Path, name: str) -> ModuleType:
     package = folder / "orchestrator"
     state = state_of(package)
     loaded = sys.modules.get(name)
-    if getattr(loaded, "__state__", None) != state:
+    if getattr(loaded, "state_when_loaded", None) != state:
         purge(name)
         importlib.invalidate_caches()
         spec = importlib.util.spec_from_file_location(
@@ -43,14 +44,14 @@ def load_package(folder: Path, name: str) -> ModuleType:
         except BaseException:
             purge(name)
             raise
-        module.__state__ = state  # type: ignore[attr-defined]
+        module.state_when_loaded = state  # type: ignore[attr-defined]
     return sys.modules[f"{name}.dags"]
 
 
 def state_of(package: Path) -> List[Tuple[str, int, int]]:
-    """Return names, sizes and times (ns) of a package's modules."""
-    stats = [(path.name, path.stat()) for path in sorted(package.glob("*.py"))]
-    return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    """Return paths, sizes and times (ns) of a package's modules."""
+    stats = [(str(path), path.stat()) for path in sorted(package.glob("*.py"))]
+    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
 
 
 def purge(name: str) -> None:

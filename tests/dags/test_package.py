@@ -63,6 +63,24 @@ def test_two_folders_of_the_same_name_do_too(tmp_path: Path) -> None:
         assert set(dag_bag(other).dags) == {"second"}
 
 
+def test_a_copy_that_keeps_the_times_does_too(tmp_path: Path) -> None:
+    one = folder(tmp_path / "one", "etl", "same")
+    shutil.copytree(str(one.parent), str(tmp_path / "other" / "dags"))  # with the times of its files
+    dag_bag(one)
+    shutil.rmtree(str(one))
+
+    assert set(dag_bag(tmp_path / "other" / "dags" / "etl").dags) == {"same"}
+    assert str(tmp_path / "other") in str(sys.modules["orchestrator_etl"].__file__)
+
+
+def test_a_folder_with_a_dot_is_no_part_of_another_one(tmp_path: Path) -> None:
+    etl, dotted = folder(tmp_path, "etl", "real"), folder(tmp_path, "etl.dags", "dotted")
+
+    for _ in range(2):
+        assert set(dag_bag(etl).dags) == {"real"}
+        assert set(dag_bag(dotted).dags) == {"dotted"}
+
+
 def test_a_second_parse_gets_the_code_of_then(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "before")
     assert set(dag_bag(root).dags) == {"before"}

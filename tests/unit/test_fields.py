@@ -34,10 +34,10 @@ from orchestrator import (
     run_task_request,
 )
 from orchestrator.alerts import Publisher
+from orchestrator.compat import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField
 from orchestrator.dags import Builder
 from orchestrator.operators import params_of_run
 from orchestrator.planning import define, operator_arguments
-from pydantic.fields import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField
 from pydantic.typing import all_literal_values, is_literal_type
 
 from tests.trees import tree

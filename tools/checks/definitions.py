@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from orchestrator import Context, Problem, Rejected, display_path, pipeline_files, read_context, read_file
+from orchestrator import Context, Problem, Rejected, display_path, in_order, pipeline_files, read_context, read_file
 
 from tools import checkout
 from tools.checkout import definition_files, real_path
@@ -16,8 +16,6 @@ from tools.checks.credentials import with_credentials
 from tools.checks.removed import check_removed
 from tools.checks.run_task import check_requests
 from tools.terminal import count, typed_path, with_progress
-
-Problem = Problem
 
 
 class UsageError(Exception):
@@ -89,7 +87,7 @@ def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: 
     revision = against or checkout.branch_point(etl.parent.parent)
     if revision:
         problems += check_removed(etl, [file for file in pipelines if file in files], revision)
-    return Report(sorted(set(problems)), len(files), len(dag_ids), len(names), revision)
+    return Report(in_order(problems), len(files), len(dag_ids), len(names), revision)
 
 
 def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[Problem]]:

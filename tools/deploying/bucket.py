@@ -80,7 +80,7 @@ def tree(target: Target, files: Mapping[str, bytes]) -> Dict[str, bytes]:
 
 
 def stage(target: Target, key: str) -> str:
-    """Return what a key begins with below our folder: factory.py, configs, pipelines or commit.txt."""
+    """Return what a key begins with below our folder: factory.py, orchestrator, configs, pipelines or commit.txt."""
     return key[len(target.prefix) :].split("/")[0]
 
 

@@ -79,10 +79,10 @@ def deploy(s3: Any, target: Target, etl: Path, options: argparse.Namespace) -> i
 
 def warn_of_requirements(deployed: Deployed, change: Change) -> None:
     """Warn of a factory that comes before the packages that it may need."""
-    together = [key for key in change.writes if key == REQUIREMENTS or key.endswith("/factory.py")]
-    if REQUIREMENTS in together and len(together) == 2 and all(key in deployed.files for key in together):
+    code = any(key.endswith(".py") and key in deployed.files for key in change.writes)
+    if code and REQUIREMENTS in change.writes and REQUIREMENTS in deployed.files:
         print(
-            "\nIf factory.py needs what requirements.txt brings: deploy --only requirements.txt, let MWAA install it,"
+            "\nIf the factory needs what requirements.txt brings: deploy --only requirements.txt, let MWAA install it,"
         )
         print("and deploy the rest then. A factory that cannot import disables every DAG.")
 

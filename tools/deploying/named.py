@@ -4,7 +4,7 @@ import json
 from types import SimpleNamespace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Tuple
 
-from orchestrator import Cluster, Definition, KeyPath, Layer, Layers, PlainText, PlannedTask, Problem
+from orchestrator import Cluster, Definition, KeyPath, Layer, Layers, Location, PlainText, PlannedTask, Problem
 
 from tools.views.rendering import render
 
@@ -14,6 +14,11 @@ class Place(NamedTuple):
 
     layers: Layers
     path: KeyPath
+
+    @property
+    def location(self) -> Location:
+        """Where it stands in its file."""
+        return self.layers.location(self.path)
 
     def problem(self, message: str, hint: str = "") -> Problem:
         """Return a problem at this place."""
@@ -117,5 +122,4 @@ def by_thing(names: Iterable[Tuple[Thing, Place]]) -> Dict[Thing, List[Place]]:
 
 def place_of(place: Place) -> str:
     """Return path:line of a place, for a hint."""
-    location = place.layers.location(place.path)
-    return f"{location.path}:{location.line}"
+    return f"{place.location.path}:{place.location.line}"

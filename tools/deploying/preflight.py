@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
-from orchestrator import Problem, did_you_mean, load
+from orchestrator import Location, Problem, did_you_mean, in_order, load
 
 from tools.deploying.lookup import Denied, Missing, ask, usable
 from tools.deploying.named import (
@@ -66,7 +66,7 @@ def preflight(etl: Path, environment: str, role: Optional[str] = None) -> List[P
     else:
         hint = "name MWAA's execution role: --role arn:aws:iam::<account>:role/<name>"
         print_status(f"what Airflow may do was not checked; {hint}")
-    return sorted({*found.problems, *problems})
+    return in_order([*found.problems, *problems])
 
 
 def log_groups_made_by_ecs(uses: Iterable[Use], region: str, answers: Mapping[Thing, Any]) -> Set[Thing]:
@@ -84,7 +84,8 @@ def log_groups_made_by_ecs(uses: Iterable[Use], region: str, answers: Mapping[Th
 def missing(named: Mapping[Thing, List[Place]], answers: Mapping[Thing, Any]) -> Iterator[Problem]:
     """Report what is not there, or not usable; what may not be looked at is reported once for each kind."""
     refused: Dict[Tuple[str, Denied], Problem] = {}
-    absent: Dict[Tuple[str, str, Problem], List[str]] = {}  # the names that a template stands for, by its place
+    # The names that a template stands for, by what they share: kind, region, hint and place.
+    absent: Dict[Tuple[str, str, str, Location], Tuple[Place, List[str]]] = {}
     for thing, places in named.items():
         (kind, name, region), answer = thing, answers[thing]
         if isinstance(answer, Denied):
@@ -92,9 +93,10 @@ def missing(named: Mapping[Thing, List[Place]], answers: Mapping[Thing, Any]) ->
             hint = "403 is also what S3 answers for a bucket of somebody else" if kind == "bucket" else ""
             refused.setdefault((kind, answer), places[0].problem(message, hint))
         elif isinstance(answer, Missing):
-            for problem in {place.problem("", answer.hint) for place in places}:
-                where = "" if kind in ("bucket", "role") else f" in {region}"
-                absent.setdefault((kind, where, problem), []).append(f"'{name}'")
+            where = "" if kind in ("bucket", "role") else f" in {region}"
+            for location, place in {place.location: place for place in places}.items():
+                key = kind, where, answer.hint, location
+                absent.setdefault(key, (place, []))[1].append(f"'{name}'")
         elif not usable(answers, thing):  # as deleted clusters and deregistered revisions are
             hint = "ECS runs tasks only with what is ACTIVE"
             yield from (place.problem(f"the {kind} '{name}' is {answer['status']}", hint) for place in places)
@@ -102,9 +104,9 @@ def missing(named: Mapping[Thing, List[Place]], answers: Mapping[Thing, Any]) ->
             hint = f"its trust policy has to name {TASKS}"
             yield from (place.problem(f"ECS cannot take the role '{name}'", hint) for place in places)
     yield from refused.values()
-    for (kind, where, problem), names in absent.items():
+    for (kind, where, hint, _), (place, names) in absent.items():
         more = f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
-        yield problem._replace(message=f"there is no {kind} {', '.join(sorted(names)[:MAX_NAMES])}{more}{where}")
+        yield place.problem(f"there is no {kind} {', '.join(sorted(names)[:MAX_NAMES])}{more}{where}", hint)
 
 
 def check_cluster(use: Use, region: str, answers: Mapping[Thing, Any]) -> Iterator[Problem]:

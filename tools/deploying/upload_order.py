@@ -26,8 +26,8 @@ Tree = Mapping[str, bytes]  # a folder of the DAGs folder: content by path
 class Step(NamedTuple):
     """What is written at the same time; the paths begin with the stage's name.
 
-    Definitions do not depend on one another, and neither do environments: within a step, any order is as harmless as
-    any other.
+    Definitions do not depend on one another, and neither do environments: within their steps, any order is as harmless
+    as any other. The modules of the package do depend on one another: until all are copied, a parse may fail.
     """
 
     stage: str

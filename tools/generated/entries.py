@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple
 
 import yaml
-from orchestrator import Loader, Problem, Rejected, did_you_mean, format_dag_id, load, read_document
+from orchestrator import Loader, Problem, Rejected, did_you_mean, format_dag_id, in_order, load, read_document
 from yaml.resolver import Resolver
 
 from tools import ETL, ROOT
@@ -111,7 +111,7 @@ def problems_of(names: Names, content: bytes) -> List[Problem]:
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
         (etl / "configs").symlink_to(ETL / "configs")
-        return sorted({problem for name in environments(etl) for problem in load(etl, name).problems})
+        return in_order(problem for name in environments(etl) for problem in load(etl, name).problems)
 
 
 def as_text(problems: List[Problem]) -> str:

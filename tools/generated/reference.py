@@ -40,8 +40,7 @@ from orchestrator import (
     WaitFor,
     Weight,
 )
-from pydantic import BaseModel, StrictBool
-from pydantic.fields import SHAPE_DICT, SHAPE_LIST, ModelField
+from orchestrator.compat import SHAPE_DICT, SHAPE_LIST, BaseModel, ModelField, StrictBool
 from typing_extensions import Literal
 
 from tools.generated.schema import description_of, first_line

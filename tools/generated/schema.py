@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Type
 
 from orchestrator import Cron, Duration, Environment, Moment, Pipeline, Scalar, Shape, Text
-from pydantic import BaseModel, ConstrainedInt, StrictBool
-from pydantic.fields import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField
+from orchestrator.compat import (
+    SHAPE_DICT,
+    SHAPE_LIST,
+    SHAPE_SINGLETON,
+    BaseModel,
+    ConstrainedInt,
+    ModelField,
+    StrictBool,
+)
 from typing_extensions import Literal
 
 Schema = Dict[str, Any]

@@ -178,9 +178,11 @@ def comparable(definition: Definition) -> Dict[str, Any]:
     """Return what makes the DAG what it is, without the variables that no template of it names."""
     data = effective(definition)
     templated = [data[key] for key in ("tasks", "clusters", "wait_for") if key in data]
-    named = {member for text in texts(templated) for member in read_template(text).members}
+    templates = list(map(read_template, texts(templated)))
+    members = {member for template in templates for member in template.members}
+    roots = {root for template in templates for root in template.roots}
     data["variables"] = {
-        root: {name: value for name, value in values.items() if {(root, name), (root, "")} & named}
+        root: {name: value for name, value in values.items() if root in roots or (root, name) in members}
         for root, values in data["variables"].items()
     }
     return data

@@ -1,19 +1,18 @@
 """Templates as Airflow 2.2.2 renders them, as far as their values can be known without a run, and without Airflow."""
 
 import re
+from copy import deepcopy
 from datetime import datetime, timedelta
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, FrozenSet, List, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
 
 import dateutil.parser
 import dateutil.relativedelta
 import jinja2
-import jinja2.meta
 import jinja2.sandbox
-from orchestrator import Definition
+from orchestrator import Definition, read_template, run_task_request
 
-from tools.checks.run_task import run_task_request
 from tools.views.schedules import Run, cron_of
 
 
@@ -48,7 +47,7 @@ def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
     if "{" not in text:
         return text, {}
     try:
-        unknown = sorted(undeclared(text) - set(names) - set(jinja().globals))
+        unknown = sorted(read_template(text).free_names - set(names) - set(jinja().globals))
         if not unknown:
             return template(text).render(names), {}
     except Exception as error:  # a template is code, and can fail in any way
@@ -58,12 +57,6 @@ def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
         return text, {text: f"{', '.join(unknown)}: only a run knows"}
     rendered = [render(part, names) for part in parts]
     return "".join(part for part, _ in rendered), {key: why for _, left in rendered for key, why in left.items()}
-
-
-@lru_cache(maxsize=4096)
-def undeclared(text: str) -> FrozenSet[str]:
-    """Return the names that a template takes from outside."""
-    return frozenset(jinja2.meta.find_undeclared_variables(jinja().parse(text)))
 
 
 @lru_cache(maxsize=4096)
@@ -141,7 +134,7 @@ def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, 
     }
     names.update({name: FILTERS[name](logical_date) for name in ("ts", "ts_nodash", "ts_nodash_with_tz")})
     names.update({f"{when}execution_date": dates[when] for when in ("", "next_", "prev_")})
-    params = {name: param.default for name, param in definition.settings.effective_params.items()}
+    params = {name: deepcopy(param.default) for name, param in definition.settings.effective_params.items()}
     return {
         **names,
         **{name: SimpleNamespace(**values) for name, values in definition.variables.items()},

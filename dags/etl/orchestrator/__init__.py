@@ -12,20 +12,18 @@ Only ``dags`` and what it is made of (``generations``, ``operators``, ``sensors`
 read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
-from .credentials import CREDENTIAL, find_credentials, hide_credentials
+from .credentials import hide_credentials
 from .definitions import (
-    MAX_DAG_ID,
     Context,
     Definition,
     Layer,
     Layers,
     LoadResult,
-    Plan,
     PlannedTask,
     format_dag_id,
     parse_dag_id,
 )
-from .documents import MAX_FILE_BYTES, Document, Loader, display_path, has_value, read_document, value_at
+from .documents import MAX_FILE_BYTES, Document, Loader, display_path, read_document
 from .loading import load, pipeline_files, read_context, read_file
 from .models import (
     SETTING_DEFAULTS,
@@ -43,9 +41,9 @@ from .models import (
     WaitFor,
 )
 from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
-from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, closest, did_you_mean
-from .rules import FARGATE_MEMORY, misfits
-from .templates import TEMPLATE_NAMES, jinja_environment, read_template
+from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, did_you_mean, in_order
+from .rules import FARGATE_MEMORY
+from .templates import TEMPLATE_NAMES, read_template
 from .values import (
     Count,
     Cron,
@@ -54,7 +52,6 @@ from .values import (
     EcsTagKey,
     EcsTagValue,
     FamilyName,
-    FolderName,
     Identifier,
     Moment,
     Owner,
@@ -74,9 +71,7 @@ from .values import (
 
 __all__ = [
     "AIRFLOW_ARGUMENTS",
-    "CREDENTIAL",
     "FARGATE_MEMORY",
-    "MAX_DAG_ID",
     "MAX_FILE_BYTES",
     "SETTING_DEFAULTS",
     "TEMPLATE_NAMES",
@@ -96,7 +91,6 @@ __all__ = [
     "EcsTagValue",
     "Environment",
     "FamilyName",
-    "FolderName",
     "Identifier",
     "KeyPath",
     "Layer",
@@ -112,7 +106,6 @@ __all__ = [
     "Pipeline",
     "PipelineName",
     "PlainText",
-    "Plan",
     "PlannedTask",
     "Positive",
     "Problem",
@@ -130,16 +123,12 @@ __all__ = [
     "VariableName",
     "WaitFor",
     "Weight",
-    "closest",
     "did_you_mean",
     "display_path",
-    "find_credentials",
     "format_dag_id",
-    "has_value",
     "hide_credentials",
-    "jinja_environment",
+    "in_order",
     "load",
-    "misfits",
     "parse_dag_id",
     "pipeline_files",
     "read_context",
@@ -148,5 +137,4 @@ __all__ = [
     "read_template",
     "run_task_request",
     "started_by",
-    "value_at",
 ]

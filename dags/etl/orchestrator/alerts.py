@@ -42,7 +42,7 @@ class Publisher:
             log.exception("The alert could not be published to %s:\n%s", topic, message)
 
 
-# Airflow stores the source of a task's callback with each DAG: a change here changes every stored DAG.
+# Airflow stores the source of a task's callback with each DAG, so that any change here changes every stored DAG.
 def alert_failure(tell: Any, context: Any) -> None:
     """Tell of a task that has failed and has no retries left."""
     ti = context["task_instance"]

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
 
 from airflow.configuration import conf
 from airflow.exceptions import AirflowClusterPolicyViolation
@@ -81,12 +81,16 @@ def build(result: LoadResult) -> Tuple[Dict[str, DAG], List[Problem]]:
 
 
 class Builder:
-    """Builds the DAGs of one parse. What providers share is made once: operators, a table of the tasks, a publisher."""
+    """Builds the DAGs of one parse, of one environment.
+
+    What providers share is made once: operators and a table of the tasks for each plan, which is known by its id, and
+    so has to live as long as this.
+    """
 
     def __init__(self) -> None:
         self._operators: Dict[Tuple[int, str], Dict[str, PipelineEcsOperator]] = {}  # by the plan's id and the owner
         self._tables: Dict[int, str] = {}  # by the plan's id
-        self._publishers: Dict[int, Publisher] = {}  # by the environment's id
+        self._publisher: Optional[Publisher] = None
 
     def build(self, definition: Definition) -> DAG:
         """Return the Airflow DAG of a definition."""
@@ -110,7 +114,7 @@ class Builder:
             tags=tags_of(definition),
             # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.
             params={
-                name: AirflowParam(param.default, param.description or "")
+                name: AirflowParam(deepcopy(param.default), param.description or "")
                 for name, param in settings.effective_params.items()
             },
             user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
@@ -125,7 +129,7 @@ class Builder:
             if planned.task.depends_on:
                 tasks[task_id].set_upstream([tasks[other] for other in planned.task.depends_on])
         if settings.wait_for is not None:
-            from .sensors import DeliverySensor  # see there
+            from .sensors import DeliverySensor  # here, since it takes a tenth of a small parse
 
             roots = [task for task in tasks.values() if not task.upstream_task_ids]
             tasks[WAIT_FOR] = DeliverySensor(
@@ -147,13 +151,13 @@ class Builder:
                 task.on_failure_callback = partial(alert_failure, publish)
         return dag
 
-    def _publish(self, definition: Definition) -> Any:
+    def _publish(self, definition: Definition) -> Optional[Callable[[str, Mapping[str, Any]], None]]:
         """Return what publishes an alert of a definition's provider; None where nobody wants to know."""
         environment = definition.context.environment
         if not environment.alerts:
             return None
-        publisher = self._publishers.setdefault(id(environment), Publisher(environment))
-        return partial(publisher.publish, definition.provider)
+        self._publisher = self._publisher or Publisher(environment)
+        return partial(self._publisher.publish, definition.provider)
 
     def _shared(self, plan: Plan, owner: str) -> Dict[str, PipelineEcsOperator]:
         """Return the operators of a plan, by their task ids; they belong to no DAG."""

@@ -134,7 +134,7 @@ class Document:
             self._hide_credentials()
         for key in loader.duplicates:
             message, hint = f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently"
-            self.problems.append(Problem(self._location_of(key), message, hint))
+            self.problems.append(self._problem_at(self._location_of(key), message, hint))
 
     @property
     def lines(self) -> List[str]:
@@ -185,8 +185,18 @@ class Document:
     ) -> Problem:
         """Return the problem of a value; see :meth:`location`. ``{source}`` in the hint becomes the text marked."""
         location = self.location(path, at_key, within, in_template=rule == "template")
-        message = credentials.CREDENTIAL.sub("***", message)
-        return Problem(location, message, hint.replace("{source}", location.marked[:60]), rule, tuple(names))
+        return self._problem_at(location, message, hint, rule, names)
+
+    def _problem_at(
+        self, location: Location, message: str, hint: str = "", rule: str = "schema", names: Iterable[str] = ()
+    ) -> Problem:
+        """Return a problem without credentials in its texts."""
+        if "{source}" in hint:
+            # A value with quotes or a tag, of several lines or hidden is not what to write.
+            is_plain = re.fullmatch(r"[\w.:+ -]+", location.marked)
+            hint = hint.replace("{source}", location.marked[:60]) if is_plain else hint.partition(":")[0]
+        message, hint = (credentials.CREDENTIAL.sub("***", text) for text in (message, hint))
+        return Problem(location, message, hint, rule, tuple(names))
 
     def _find(self, node: Any, text: str, find: Callable[[str, str, int, int], int]) -> Any:
         """Return the mark of the first line of a node in which ``find`` finds a text, or None."""
@@ -226,8 +236,7 @@ class Document:
                 line = self.lines[number]
                 self.lines[number] = line[:start] + "*" * (end - start) + line[end:]
         for path, node, message in found:
-            message = credentials.CREDENTIAL.sub("***", message)
-            self.credentials[path] = Problem(self._location_of(node), message, credentials.HINT, "secret")
+            self.credentials[path] = self._problem_at(self._location_of(node), message, credentials.HINT, "secret")
 
     def _child(self, node: Any, part: Any) -> Optional[Tuple[Any, Any]]:
         """Return the nodes of key and value below a node; a list's item has None for a key."""
@@ -253,8 +262,7 @@ class Document:
             hint = 'a template is quoted: "{{ ds }}"'
         elif "tab character" in message or "cannot start any token" in message:
             hint = "indent with spaces, and quote text that starts with %, @, ` or a tab"
-        message = credentials.CREDENTIAL.sub("***", f"not YAML: {message}")
-        return Problem(self._location(mark), message, hint)
+        return self._problem_at(self._location(mark), f"not YAML: {message}", hint)
 
 
 TOKENS = re.compile(r"\{[{%]|[%}]\}|\w+|\S")  # of a template

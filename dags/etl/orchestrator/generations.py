@@ -1,4 +1,7 @@
-"""All that differs between versions of Airflow and of the amazon provider."""
+"""All that differs between versions of Airflow and of the amazon provider, but for the module of the S3 sensor.
+
+That is in sensors.py, which only a DAG that waits imports.
+"""
 
 import re
 import sys

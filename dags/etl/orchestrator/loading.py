@@ -8,7 +8,7 @@ from typing import Dict, List, Optional, Tuple, Type
 from .definitions import Context, Definition, LoadResult, parse_dag_id
 from .documents import MAX_FILE_BYTES, display_path, open_regular, read_document
 from .planning import define, further_problems
-from .problems import Location, Problem, Rejected, internal_error
+from .problems import Location, Problem, Rejected, in_order, internal_error
 from .reading import read_environment, read_pipeline
 from .rules import check_cluster
 from .values import FamilyName, FolderName, PipelineName, Text
@@ -38,7 +38,7 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
         result = read_file(root, file, context)
         definitions += result.definitions
         problems += result.problems
-    return LoadResult(definitions, sorted(set(problems)))
+    return LoadResult(definitions, in_order(problems))
 
 
 def read_context(root: Path, environment: Optional[str]) -> Context:

@@ -4,6 +4,7 @@ import re
 import threading
 import time
 from collections import deque
+from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Deque, Dict, List, Mapping, Optional, Set
 
@@ -43,7 +44,7 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     ]
     values = {}
     for name, param in params.items():
-        values[name] = typed.get(name, param.default)
+        values[name] = typed[name] if name in typed else deepcopy(param.default)  # which a template may change
         if name in typed:
             mistakes += [f"'{name}': {message}" for message in misfits(typed[name], param.json_schema)]
     if mistakes:
@@ -155,7 +156,7 @@ class PipelineEcsOperator(EcsOperator):
 
     template_fields = (*EcsOperator.template_fields, "cluster", "task_definition", "network_configuration", "tags")
     typed_params: Mapping[str, Param] = {}
-    places: Mapping[str, str] = {}  # path:line of what a mistake is in: cluster, task_definition
+    places: Mapping[str, str] = {}  # path:line:column of what a mistake is in: cluster, task_definition
     first_pause: ClassVar[float] = 2.0  # seconds before the second attempt; each pause is twice the one before
     logical_date: Any = None
     starts = 0  # within this try

@@ -21,7 +21,7 @@ from .definitions import (
 )
 from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Pipeline, Provider, Settings, Task
-from .problems import MAX_SUGGESTIONS, KeyPath, Problem
+from .problems import KeyPath, Problem
 from .rules import (
     check_dag_id,
     check_dependencies,
@@ -256,6 +256,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
 
 # Without one of these, what else a pipeline says cannot be judged.
 DECISIVE = {"cluster", "defaults", "environments", "params", "providers", "tasks", "variables"}
+MAX_WRONG = 100  # values; a file with more has mistakes enough to report
 PLACEHOLDER = "left-out"  # stands in a list for a value that is wrong
 
 
@@ -269,7 +270,7 @@ def further_problems(document: Document, problems: Mapping[KeyPath, Problem], co
         problems: Those of its values, by path.
         context: What it is laid over.
     """
-    if len(problems) > MAX_SUGGESTIONS:
+    if len(problems) > MAX_WRONG:
         return []
     rest = copy(document)
     rest.data = deepcopy(document.data)

@@ -4,7 +4,7 @@ import difflib
 import logging
 import textwrap
 from datetime import date
-from typing import Any, Iterable, NamedTuple, Optional, Tuple
+from typing import Any, Iterable, List, NamedTuple, Optional, Tuple
 
 KeyPath = Tuple[Any, ...]  # keys and list indexes that lead from the top of a file to a value
 
@@ -79,6 +79,11 @@ class AmbiguousInteger:
 
     def __hash__(self) -> int:
         return hash(("AmbiguousInteger", self.value))
+
+
+def in_order(problems: Iterable[Problem]) -> List[Problem]:
+    """Return problems in the order of files and places, each once."""
+    return sorted(set(problems), key=lambda problem: (problem.location[:3], problem[1:], problem.location))
 
 
 def describe(value: Any) -> str:

@@ -137,7 +137,7 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
     if key in Task.__fields__ and model is Pipeline:
         return message, "it is a task's: put it under the task or, for all of them, under 'defaults:'", (key,)
     hint = document.did_you_mean(key, known)
-    meant = closest(key, known) if hint else None
+    meant = hint and closest(key, known)
     return message, hint, (key, meant) if meant else (key,)
 
 

@@ -23,9 +23,7 @@ def text_problems(text: str, layers: Layers, path: KeyPath) -> Iterator[Problem]
     """Yield the mistakes in a templated text at a path of merged layers."""
     for fault in read_template(text).faults:
         hint = fault.hint or layers.did_you_mean(fault.within, fault.known)
-        # A member is named as in "a template cannot reach 'ti.x'"; the key that may be missing is the last part.
-        names = (fault.within.rpartition(".")[2],)
-        yield layers.problem(path, fault.message, hint, "template", fault.within, names)
+        yield layers.problem(path, fault.message, hint, "template", fault.within)
     for part in repeated_work(text):
         message = f"'{part}' gives something else when the task runs again"
         hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
@@ -53,7 +51,7 @@ def check_references(definition: Definition) -> Iterator[Problem]:
         members = read_template(definition.settings.wait_for.s3 or "").members
         references += [(definition.layers, ("wait_for", "s3"), root, member) for root, member in members]
     for layers, path, root, member in references:
-        if member and member not in known[root]:
+        if member not in known[root]:
             message = f"unknown name '{root}.{member}' in the template, for provider '{definition.provider}'"
             hint = layers.did_you_mean(member, known[root])
             names = (member, definition.provider)
@@ -104,7 +102,7 @@ def check_fargate(task: Task, layers: Layers) -> Iterator[Problem]:
     """Check that Fargate has the size of a task: CPU units, MiB and GiB."""
     cpus = ", ".join(map(str, FARGATE_MEMORY))
     if task.cpu is not None and task.cpu not in FARGATE_MEMORY:
-        yield layers.problem(("cpu",), f"Fargate has no {task.cpu} CPU", f"it has {cpus}", "ecs", names=("cpu",))
+        yield layers.problem(("cpu",), f"Fargate has no {task.cpu} CPU", f"it has {cpus}", "ecs")
     elif task.cpu is None and task.memory is not None:
         message, hint = "on Fargate, memory goes with cpu", f"add 'cpu:', one of {cpus}"
         yield layers.problem(("memory",), message, hint, "ecs", names=("memory", "cpu"))
@@ -113,14 +111,16 @@ def check_fargate(task: Task, layers: Layers) -> Iterator[Problem]:
         choice = f"{sizes[0]} to {sizes[-1]} MiB in steps of {sizes[-1] - sizes[-2]}"
         if len(sizes) == 3:
             choice = "512, 1024 or 2048 MiB"
-        message = f"Fargate has no {task.memory} MiB" if task.memory else "on Fargate, cpu goes with memory"
-        path = ("memory",) if task.memory else ("cpu",)
-        yield layers.problem(path, message, f"Fargate's {task.cpu} CPU takes {choice}", "ecs", names=("memory", "cpu"))
+        hint = f"Fargate's {task.cpu} CPU takes {choice}"
+        if task.memory:
+            yield layers.problem(("memory",), f"Fargate has no {task.memory} MiB", hint, "ecs")
+        else:
+            message, names = "on Fargate, cpu goes with memory", ("memory", "cpu")
+            yield layers.problem(("cpu",), message, hint, "ecs", names=names)
     smallest, largest = FARGATE_STORAGE
     if task.ephemeral_storage is not None and not smallest <= task.ephemeral_storage <= largest:
         message = f"Fargate has no ephemeral storage of {task.ephemeral_storage} GiB"
-        names = ("ephemeral_storage",)
-        yield layers.problem(names, message, f"it takes {smallest} to {largest}", "ecs", names=names)
+        yield layers.problem(("ephemeral_storage",), message, f"it takes {smallest} to {largest}", "ecs")
 
 
 def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) -> Iterator[Problem]:
@@ -204,12 +204,15 @@ def check_settings(settings: Settings, layers: Layers, context: Context) -> Iter
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
     for param_name, param in settings.effective_params.items():
-        for message in param_problems(param):
-            yield layers.problem(("params", param_name), message, names=("default", "params"))
+        if param.default is None and "null" not in (param.type or ()):
+            message = "a param needs a 'default': a scheduled run has nobody to type a value"
+            yield layers.problem(("params", param_name), message, names=("default", "type"))
+        else:
+            for message in param_mistakes(param):
+                yield layers.problem(("params", param_name), message)
     if settings.wait_for is not None:
         if not settings.wait_for.s3:
-            names = ("s3", "wait_for")
-            yield layers.problem(("wait_for",), "missing key 's3'", "write 's3: s3://bucket/key'", names=names)
+            yield layers.problem(("wait_for",), "missing key 's3'", "write 's3: s3://bucket/key'", names=("s3",))
         yield from text_problems(settings.wait_for.s3 or "", layers, ("wait_for", "s3"))
 
 
@@ -221,10 +224,8 @@ def check_dag_id(definition: Definition) -> Iterator[Problem]:
         yield document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
 
 
-def param_problems(param: Param) -> List[str]:
+def param_mistakes(param: Param) -> List[str]:
     """Return what is wrong with a param's schema or its default."""
-    if param.default is None and "null" not in (param.type or ()):
-        return ["a param needs a 'default': a scheduled run has nobody to type a value"]
     try:
         json.dumps(param.default, allow_nan=False)
     except (TypeError, ValueError):

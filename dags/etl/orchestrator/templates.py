@@ -64,11 +64,12 @@ class Template(NamedTuple):
     """What is wrong with a templated text, and what it names."""
 
     faults: List[Fault]
-    members: List[Tuple[str, str]]  # (env | provider | params, member); "" for a root that is named as a whole
+    members: List[Tuple[str, str]]  # (env | provider | params, member)
+    roots: List[str]  # env | provider | params that is named as a whole
     free_names: FrozenSet[str]  # names that it takes from outside
 
 
-NOTHING = Template([], [], frozenset())
+NOTHING = Template([], [], [], frozenset())
 
 
 @lru_cache(maxsize=1)
@@ -125,14 +126,15 @@ def analyse(tree: Any) -> Template:
         for kind, name, existing in used
         if name not in existing
     ]
-    members = {id(name): (name.name, "") for name in names if name.name in VARIABLE_ROOTS}
+    roots = {id(name): name.name for name in names if name.name in VARIABLE_ROOTS}
+    members = set()
     for node in tree.find_all((nodes.Getattr, nodes.Getitem)):
         member = node.attr if isinstance(node, nodes.Getattr) else getattr(node.arg, "value", None)
-        if id(node.node) in members and isinstance(member, str):
-            members[id(node.node)] = node.node.name, member
+        if id(node.node) in roots and isinstance(member, str):
+            members.add((roots.pop(id(node.node)), member))
     once = {fault.message: fault for fault in faults}
     free_names = frozenset(name.name for name in names) - own
-    return Template(list(once.values())[:MAX_FAULTS], sorted(set(members.values())), free_names)
+    return Template(list(once.values())[:MAX_FAULTS], sorted(members), sorted(set(roots.values())), free_names)
 
 
 def closed_names(node: Any) -> Iterator[str]:

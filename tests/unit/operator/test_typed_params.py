@@ -5,7 +5,7 @@ from unittest.mock import Mock
 
 import pytest
 from airflow.exceptions import AirflowFailException
-from orchestrator import WAIT_FOR
+from orchestrator import WAIT_FOR, Param
 from orchestrator.operators import params_of_run
 
 from tests.ecs import Runs
@@ -48,3 +48,11 @@ def test_what_was_typed_wrongly_is_not_told_only_after_the_delivery(runs: Runs) 
 def test_all_that_was_typed_wrongly_is_told_at_once() -> None:
     with pytest.raises(AirflowFailException, match="unknown key 'a', this DAG takes none; unknown key 'b'"):
         params_of_run({}, {"dag_run": Mock(conf={"a": 1, "b": 2})})
+
+
+def test_a_template_that_changes_a_param_changes_it_for_that_task_only() -> None:
+    params = {"days": Param(type="array", default=[1])}
+
+    params_of_run(params, {})["days"].append(2)
+
+    assert params_of_run(params, {}) == {"days": [1]}
