@@ -3,7 +3,7 @@
 A golden is a ``.txt`` below tests/data, with one test that compares it: the one that is marked with its path::
 
     @pytest.mark.parametrize("case", goldens.cases("bad/*.yaml"))
-    def test_a_report_is_as_it_is(case: Path, golden: Golden) -> None:
+    def test_a_report_equals_its_golden(case: Path, golden: Golden) -> None:
         golden.check(report_of(case))
 
 The other tests compare what they see with one another, not with the file.

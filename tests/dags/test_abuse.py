@@ -145,7 +145,7 @@ def check_bounds(cost: Dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_file_costs_little_whatever_it_says(name: str, costs: Costs) -> None:
+def test_the_cost_of_a_file_is_bounded(name: str, costs: Costs) -> None:
     check_bounds(costs[name])
     assert "dags/etl/pipelines/cwr/case.yaml:" in costs[name]["error"]
     assert len(costs[name]["error"]) < 200_000
@@ -174,13 +174,13 @@ PATHS: Dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_what_is_no_definition_costs_little(name: str, costs: Costs) -> None:
+def test_the_cost_of_a_special_file_is_bounded(name: str, costs: Costs) -> None:
     check_bounds(costs[name])
     assert costs[name]["error"].startswith("1 problem in the definitions:\n\ndags/etl/pipelines/cwr/case.yaml:1:1: is ")
 
 
 @pytest.mark.parametrize("text", MANY)
-def test_5000_broken_files_cost_little(text: str, costs: Costs) -> None:
+def test_the_cost_of_5000_broken_files_is_bounded(text: str, costs: Costs) -> None:
     check_bounds(costs[text])
     assert costs[text]["error"].startswith("5000 problems in the definitions:")
 
@@ -192,7 +192,7 @@ def kinds_of_characters() -> List[str]:
     return [found[kind] for kind in sorted(found)]
 
 
-def test_names_of_all_kinds_of_characters_are_told(root: Path) -> None:
+def test_file_names_of_all_kinds_of_characters_are_reported(root: Path) -> None:
     names = [*kinds_of_characters(), "a\nb", "\x1b[31m", "..", "%s", "{0}", "-rf", "$(id)", "a" * 200]
     for name in names:
         (root / "pipelines" / "cwr" / f"X{name}.yaml").write_text(SMALL)
@@ -208,7 +208,7 @@ def test_names_of_all_kinds_of_characters_are_told(root: Path) -> None:
         assert all(character.isprintable() or character == "\n" for character in str(problem))
 
 
-def test_a_file_that_goes_or_grows_while_it_is_read_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_read_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, real = root / "pipelines" / "cwr" / "case.yaml", os.open
 
     def become_folder() -> None:

@@ -24,7 +24,7 @@ def docs(root: Path) -> Dict[str, str]:
     return {name: bag.dags[f"cwr-{name}_dag_un"].doc_md for name in ("big", "small")}
 
 
-def test_it_is_shown_short(root: Path) -> None:
+def test_the_commit_is_abbreviated(root: Path) -> None:
     (root / "commit.txt").write_text(f"{ONE}\n")
 
     shown = docs(root)
@@ -33,7 +33,7 @@ def test_it_is_shown_short(root: Path) -> None:
     assert "Commit **0123456789ab**." in shown["small"]
 
 
-def test_a_file_that_was_deployed_alone_has_its_own(root: Path) -> None:
+def test_a_file_that_was_deployed_alone_has_its_own_commit(root: Path) -> None:
     (root / "commit.txt").write_text(f"{ONE} with uncommitted changes\n{OTHER} pipelines/cwr/big.yaml\n")
 
     shown = docs(root)
@@ -57,7 +57,7 @@ NOTHING: Dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", list(NOTHING.values()), ids=list(NOTHING))
-def test_without_a_commit_nothing_is_shown(make: Callable[[Path], object], root: Path) -> None:
+def test_without_a_valid_commit_the_docs_name_none(make: Callable[[Path], object], root: Path) -> None:
     make(root / "commit.txt")
 
     assert not [text for text in docs(root).values() if "Commit" in text or "script" in text]

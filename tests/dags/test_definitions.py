@@ -58,7 +58,7 @@ def test_airflow_can_store_and_show_each_dag(bag: Any) -> None:
             assert task.task_id == WAIT_FOR or f"<td>{task.task_id}</td>" in page
 
 
-def test_airflow_renders_every_template_of_which_all_is_known_before_a_run(bag: Any) -> None:
+def test_airflow_renders_every_template_that_needs_no_run(bag: Any) -> None:
     """What only a run knows, such as what an earlier task has answered, is left out."""
     for definition in load(ETL, bag.environment).definitions:
         run = run_at(definition, None)
@@ -73,13 +73,13 @@ def test_airflow_renders_every_template_of_which_all_is_known_before_a_run(bag: 
                 task.render_template_fields({name: names[name] for name in names if name not in ("env", "provider")})
 
 
-def test_what_is_deployed_is_what_is_tested() -> None:
+def test_the_links_in_the_dags_folder_lead_to_the_files_of_the_repository() -> None:
     assert (ETL / "configs").resolve() == REPOSITORY / "configs"
     ignored = REPOSITORY / "dags" / ".airflowignore"
     assert ignored.resolve() == REPOSITORY / ".airflowignore"
 
 
-def test_the_scheduler_looks_at_the_factory_only() -> None:
+def test_the_scheduler_parses_only_the_factory() -> None:
     from airflow.utils.file import list_py_file_paths
 
     files = list_py_file_paths(str(REPOSITORY / "dags"), safe_mode=True, include_examples=False)

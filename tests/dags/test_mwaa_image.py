@@ -101,23 +101,25 @@ def installed(factory_py: str, tmp_path_factory: pytest.TempPathFactory) -> Inst
     return Installed(python, before, pins(run(python, "-m", "pip", "freeze", "--all")), tried)
 
 
-def test_nothing_comes_or_moves_that_requirements_txt_does_not_pin(installed: Installed) -> None:
+def test_only_pinned_packages_are_added_or_changed(installed: Installed) -> None:
     pinned = pins((REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
     assert installed.after == {**installed.before, **pinned}
 
 
-def test_of_the_image_only_the_amazon_provider_moves(installed: Installed) -> None:
+def test_only_the_amazon_provider_of_the_image_changes(installed: Installed) -> None:
     before, after = installed.before, installed.after
     assert [name for name in before if after.get(name) != before[name]] == ["apache-airflow-providers-amazon"]
     assert after["watchtower"] == "2.0.1"
 
 
-def test_the_packages_fit_together(installed: Installed) -> None:
+def test_the_packages_are_compatible(installed: Installed) -> None:
     assert run(installed.python, "-m", "pip", "check") == "No broken requirements found.\n"
 
 
 @pytest.mark.parametrize("environment", environments(COMPANY))
-def test_the_factory_parses_there(installed: Installed, factory_py: str, environment: str, tmp_path: Path) -> None:
+def test_the_factory_parses_with_the_packages_of_the_image(
+    installed: Installed, factory_py: str, environment: str, tmp_path: Path
+) -> None:
     environ = {"AIRFLOW__ETL__ENVIRONMENT": environment, "AIRFLOW_HOME": str(tmp_path)}
     dags, errors = json.loads(run(installed.python, "-W", "ignore", "-c", BAG, factory_py, **environ).splitlines()[-1])
     assert errors == {}
@@ -126,7 +128,7 @@ def test_the_factory_parses_there(installed: Installed, factory_py: str, environ
     assert [dag_id for dag_id in dags if f"{dag_id}  dags/etl/" not in told] == []
 
 
-def test_the_provider_of_the_image_itself_runs_tasks_and_waits(installed: Installed) -> None:
+def test_the_amazon_provider_of_the_image_runs_tasks_and_sensors(installed: Installed) -> None:
     dags, errors, told, looked = json.loads(installed.tried.splitlines()[-1])
     assert errors == {}
     assert len(dags) >= 10

@@ -55,7 +55,7 @@ def test_two_folders_in_one_process_run_their_own_code(tmp_path: Path) -> None:
         assert set(dag_bag(sandbox).dags) == {"tried"}
 
 
-def test_two_folders_of_the_same_name_do_too(tmp_path: Path) -> None:
+def test_two_folders_of_the_same_name_run_their_own_code(tmp_path: Path) -> None:
     one, other = folder(tmp_path / "one", "etl", "first"), folder(tmp_path / "other", "etl", "second")
 
     for _ in range(2):
@@ -63,7 +63,7 @@ def test_two_folders_of_the_same_name_do_too(tmp_path: Path) -> None:
         assert set(dag_bag(other).dags) == {"second"}
 
 
-def test_a_second_parse_gets_the_code_of_then(tmp_path: Path) -> None:
+def test_a_second_parse_runs_the_changed_code(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "before")
     assert set(dag_bag(root).dags) == {"before"}
 
@@ -72,7 +72,7 @@ def test_a_second_parse_gets_the_code_of_then(tmp_path: Path) -> None:
     assert set(dag_bag(root).dags) == {"after", "another"}
 
 
-def test_code_that_stays_keeps_its_classes(tmp_path: Path) -> None:
+def test_unchanged_code_keeps_its_classes(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "one")
     dag_bag(root)
     failed = importlib.import_module("orchestrator_etl.dags").Failed("of the first parse")
@@ -83,7 +83,7 @@ def test_code_that_stays_keeps_its_classes(tmp_path: Path) -> None:
     assert (type(again), str(again)) == (type(failed), "of the first parse")
 
 
-def test_a_failed_import_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_import_leaves_no_module_behind(tmp_path: Path) -> None:
     before = loaded()
     root = folder(tmp_path, "etl", "one", names="MISSING")
 
@@ -96,7 +96,7 @@ def test_a_failed_import_leaves_nothing_behind(tmp_path: Path) -> None:
     assert set(dag_bag(root).dags) == {"one"}
 
 
-def test_the_dags_are_those_of_factory_py(tmp_path: Path) -> None:
+def test_the_file_of_each_dag_is_factory_py(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
 
     with pytest.MonkeyPatch.context() as patch:

@@ -83,7 +83,7 @@ def disturbed(tmp_path: Path) -> Iterator[Folder]:
 
 
 @pytest.mark.slow
-def test_a_dag_that_nobody_touches_is_there_at_every_parse(disturbed: Folder, silence: None) -> None:
+def test_an_untouched_dag_is_present_after_every_parse(disturbed: Folder, silence: None) -> None:
     seen = set()
     for _ in range(PARSES):
         bag, _ = disturbed.bag("staging")

@@ -76,7 +76,7 @@ def test_a_task_runs_and_stops_with_exit_code_0(ecs: Any) -> None:
     assert [(c["lastStatus"], c["exitCode"]) for c in stopped["containers"]] == [("STOPPED", 0)]
 
 
-def test_its_log_shows_what_would_have_run(emulated: Emulated, ecs: Any) -> None:
+def test_the_log_shows_the_command_and_its_overrides(emulated: Emulated, ecs: Any) -> None:
     override = {"name": "fetch", "command": ["get", "two words"], "environment": [{"name": "DAY", "value": "1"}]}
     arn = run(ecs, "fetch", overrides={"containerOverrides": [{**override, "cpu": 256}]})
     wait(ecs, arn, "STOPPED")
@@ -128,7 +128,7 @@ def test_an_unknown_task_definition_fails_as_in_aws(ecs: Any, task_definition: s
         run(ecs, task_definition)
 
 
-def test_what_is_added_later_exists(emulated: Emulated, ecs: Any) -> None:
+def test_resources_can_be_added_later(emulated: Emulated, ecs: Any) -> None:
     added = {"late": {"containers": ["late"]}, "fetch": INVENTORY["task_definitions"]["fetch"]}  # type: ignore[index]
     emulated.seed({**INVENTORY, "clusters": ["etl", "second"], "task_definitions": added})
     wait(ecs, run(ecs, "late"), "STOPPED")
@@ -141,7 +141,7 @@ def test_buckets_and_topics_exist(emulated: Emulated) -> None:
     emulated.client("sns").publish(TopicArn=INVENTORY["topics"][0], Message="text")  # type: ignore[index]
 
 
-def test_a_person_delivers_with_an_http_put(emulated: Emulated) -> None:
+def test_a_file_can_be_delivered_by_an_http_put(emulated: Emulated) -> None:
     address = f"{emulated.address}/deliveries/un/catalogue.xml"
     DIRECT.open(urllib.request.Request(address, b"<catalogue/>", method="PUT")).close()  # as `curl -T` does
 
@@ -149,7 +149,7 @@ def test_a_person_delivers_with_an_http_put(emulated: Emulated) -> None:
     assert [found["Key"] for found in objects] == ["un/catalogue.xml"]
 
 
-def test_what_becomes_of_the_next_tasks_of_a_family_can_be_told(emulated: Emulated, ecs: Any) -> None:
+def test_the_outcomes_of_the_next_tasks_of_a_family_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
     agent.tell(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})
 
@@ -164,7 +164,7 @@ def test_what_becomes_of_the_next_tasks_of_a_family_can_be_told(emulated: Emulat
     assert wait(ecs, run(ecs, "fetch"), "STOPPED")["containers"][0]["exitCode"] == 0
 
 
-def test_how_long_the_tasks_of_a_family_run_can_be_told_while_they_run(emulated: Emulated, ecs: Any) -> None:
+def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
     agent.tell(seconds={"silent": 600})
     arn = run(ecs, "silent")
@@ -180,7 +180,7 @@ def test_how_long_the_tasks_of_a_family_run_can_be_told_while_they_run(emulated:
     )
 
 
-def test_all_of_aws_can_be_away(emulated: Emulated, ecs: Any) -> None:
+def test_all_of_aws_can_be_made_unavailable(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
     agent.tell(away=600)
     with pytest.raises(ConnectionClosedError):
@@ -192,6 +192,6 @@ def test_all_of_aws_can_be_away(emulated: Emulated, ecs: Any) -> None:
 
 
 @pytest.mark.parametrize("told", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"outcomes": 3}])
-def test_what_cannot_be_understood_is_refused(emulated: Emulated, told: Dict[str, Any]) -> None:
+def test_an_invalid_setting_is_refused(emulated: Emulated, told: Dict[str, Any]) -> None:
     with pytest.raises(AgentRefuses):
         Agent(emulated.address).tell(**told)

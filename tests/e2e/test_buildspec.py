@@ -166,7 +166,9 @@ def test_a_push_to_the_branch_of_an_environment_is_deployed_to_it(
 
 
 @pytest.mark.parametrize("webhook", [{}, {"event": "PUSH", "head_ref": f"refs/heads/{EVIL}"}], ids=["none", "evil"])
-def test_another_build_is_checked_and_tested(project: Project, emulated: Emulated, webhook: Dict[str, str]) -> None:
+def test_other_builds_are_only_checked_and_tested(
+    project: Project, emulated: Emulated, webhook: Dict[str, str]
+) -> None:
     project.push("staging", EVIL)
 
     build = project.build(**webhook)
@@ -218,7 +220,7 @@ def test_a_pull_request_is_planned_and_not_deployed(project: Project, emulated: 
     assert "1 passed" in build.log
 
 
-def test_a_pull_request_is_told_what_goes_away_from_the_branch_that_it_goes_into(project: Project) -> None:
+def test_a_pull_request_is_compared_with_the_branch_that_it_merges_into(project: Project) -> None:
     base = (project.clone / DEFINITION).read_text(encoding="utf-8")
     project.commit({DEFINITION: base.replace("tasks:\n", "tasks:\n  extra: {task_definition: smoke}\n")})
     project.push("development")  # main does not have the task
@@ -242,7 +244,7 @@ def test_a_broken_definition_is_not_deployed(project: Project, emulated: Emulate
     assert deployed(emulated) == {}
 
 
-def test_what_fails_a_test_is_not_deployed_and_reported(project: Project, emulated: Emulated) -> None:
+def test_a_failed_test_is_reported_and_nothing_is_deployed(project: Project, emulated: Emulated) -> None:
     project.commit({TESTS: FAILS})
     project.push("staging")
 

@@ -123,7 +123,7 @@ def test_both_workers_run_tasks(distributed: Distributed) -> None:
     assert first | second == set(PARTS)
 
 
-def test_the_other_worker_takes_up_what_the_dead_one_had(distributed: Distributed) -> None:
+def test_the_other_worker_takes_up_the_tasks_of_the_killed_one(distributed: Distributed) -> None:
     retried = distributed.tasks_of("worker-2", 2)
     assert retried
     assert retried <= distributed.tasks_of("worker-1", 1)
@@ -146,7 +146,7 @@ def test_the_start_of_a_task_builds_its_dag_only(distributed: Distributed) -> No
     assert all(set(dags) == {DAG, *SIBLINGS} for dags in others)
 
 
-def test_nothing_is_to_be_reached_from_elsewhere(distributed: Distributed) -> None:
+def test_only_the_loopback_address_is_listened_on(distributed: Distributed) -> None:
     assert distributed.addresses == {"127.0.0.1"}
 
 

@@ -286,22 +286,22 @@ def heads(report: str) -> List[str]:
     return [line for line in report.splitlines() if line.endswith("[preflight]")]
 
 
-def test_the_policy_allows_just_what_is_known_to_be_needed() -> None:
+def test_the_policy_equals_the_permissions_of_the_role() -> None:
     assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find none of it superfluous or missing
 
 
-def test_an_account_that_has_all_that_is_named_is_right(right: Asked) -> None:
+def test_a_complete_account_has_no_problem(right: Asked) -> None:
     assert right.reports == [""]
     assert right.errors == ""
 
 
 @goldens.at("preflight/wrong.txt")
-def test_what_is_missing_or_does_not_fit_is_told_once_where_it_is_named(wrong: Asked, golden: Golden) -> None:
+def test_missing_or_unsuitable_resources_are_reported_once_where_they_are_named(wrong: Asked, golden: Golden) -> None:
     (report,) = wrong.reports
     golden.check(f"{report}\n")
 
 
-def test_a_person_is_told_by_deploy(account: Account, wrong: Asked, tmp_path: Path) -> None:
+def test_deploy_prints_the_report(account: Account, wrong: Asked, tmp_path: Path) -> None:
     done = account.deploy(tmp_path / "right", "right", "--role", AIRFLOW)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("no problems in ")
@@ -313,13 +313,15 @@ def test_a_person_is_told_by_deploy(account: Account, wrong: Asked, tmp_path: Pa
     assert summary.startswith(f"{len(heads(report))} problems in ")
 
 
-def test_without_a_role_its_permissions_are_not_looked_at_which_is_told(wrong: Asked) -> None:
+def test_without_a_role_a_note_says_that_permissions_are_not_checked(wrong: Asked) -> None:
     assert "SimulatePrincipalPolicy" not in wrong.calls
     assert re.fullmatch(r"etl: what Airflow may do was not checked; .*: --role arn:.*\n", wrong.errors)
 
 
 @pytest.mark.parametrize("action", list(POLICY))
-def test_what_the_role_may_not_do_is_told_where_the_resource_is_named(lacking: Dict[str, str], action: str) -> None:
+def test_a_missing_permission_of_the_role_is_reported_where_the_resource_is_named(
+    lacking: Dict[str, str], action: str
+) -> None:
     role = f"without-{action.replace(':', '-')}"
     assert heads(lacking[action]) == [
         f"dags/etl/{place}: the role '{role}' may not {action} on {resource} [preflight]"
@@ -327,24 +329,24 @@ def test_what_the_role_may_not_do_is_told_where_the_resource_is_named(lacking: D
     ]
 
 
-def test_each_resource_is_judged_by_itself(lacking: Dict[str, str]) -> None:
+def test_permissions_are_checked_for_each_resource(lacking: Dict[str, str]) -> None:
     of_others = [head for head in heads(lacking["ecs:RunTask"]) if "/fetch:" not in head]
     assert heads(lacking["narrow"]) == [head.replace("without-ecs-RunTask", "narrow") for head in of_others]
 
 
-def test_a_policy_can_have_conditions(lacking: Dict[str, str]) -> None:
+def test_conditions_of_a_policy_are_respected(lacking: Dict[str, str]) -> None:
     told = {match.group(1) for match in re.finditer(r"may not (\S+) on", lacking["elsewhere"])}
     assert told == {action for action, statement in POLICY.items() if "Condition" in statement}
 
 
-def test_what_a_policy_denies_is_told_as_such(lacking: Dict[str, str]) -> None:
+def test_an_explicit_deny_is_reported_as_such(lacking: Dict[str, str]) -> None:
     (head,) = heads(lacking["sns:Publish"])
     assert heads(lacking["denied"]) == [head.replace("without-sns-Publish", "denied")]
     assert lacking["denied"].endswith("= a statement of its policies denies it")
 
 
 @goldens.at("preflight/refused.txt")
-def test_what_the_credentials_may_not_look_at_is_told_once(account: Account, golden: Golden) -> None:
+def test_missing_permissions_of_the_credentials_are_reported_once(account: Account, golden: Golden) -> None:
     with account.refusing(REFUSALS):
         (refused,) = account.ask("right", AIRFLOW).reports
     golden.check(f"{refused}\n")
@@ -353,7 +355,7 @@ def test_what_the_credentials_may_not_look_at_is_told_once(account: Account, gol
     assert heads(report) == heads(refused)[-1:]
 
 
-def test_what_the_credentials_may_look_at_is_told_all_the_same(account: Account, wrong: Asked) -> None:
+def test_without_one_permission_the_other_resources_are_checked(account: Account, wrong: Asked) -> None:
     with account.refusing({"DescribeClusters": "AccessDeniedException"}):
         (report,) = account.ask("wrong").reports
     there, told = heads(wrong.reports[0]), heads(report)
@@ -364,14 +366,14 @@ def test_what_the_credentials_may_look_at_is_told_all_the_same(account: Account,
     assert [head for head in there if head not in told] == [head for head in there if " cluster '" in head]
 
 
-def test_credentials_that_may_not_simulate_still_see_the_rest(account: Account, wrong: Asked) -> None:
+def test_without_permission_to_simulate_the_resources_are_checked(account: Account, wrong: Asked) -> None:
     with account.refusing({"SimulatePrincipalPolicy": "AccessDenied"}):
         (report,) = account.ask("wrong", AIRFLOW).reports
     message = "dags/etl/configs/wrong.yaml:2:1: what the role 'airflow' may do cannot be looked at [preflight]"
     assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
-def test_credentials_that_may_not_list_cost_only_the_hints(account: Account, wrong: Asked) -> None:
+def test_without_permission_to_list_only_the_hints_are_missing(account: Account, wrong: Asked) -> None:
     with account.refusing(LISTS):
         (report,) = account.ask("wrong").reports
     assert heads(report) == heads(wrong.reports[0])
@@ -383,12 +385,12 @@ def test_credentials_that_may_not_list_cost_only_the_hints(account: Account, wro
     }
 
 
-def test_only_what_reads_is_called_and_what_needs_a_permission_is_known(right: Asked, wrong: Asked) -> None:
+def test_only_reading_operations_with_a_known_permission_are_called(right: Asked, wrong: Asked) -> None:
     assert {*right.calls, *wrong.calls} == set(lookup.PERMISSIONS)
     assert [name for name in lookup.PERMISSIONS if not re.match("Describe|Get|Head|List|Simulate", name)] == []
 
 
-def test_each_thing_is_asked_for_once(right: Asked) -> None:
+def test_each_resource_is_looked_up_once(right: Asked) -> None:
     assert Counter(right.calls) == {
         **dict.fromkeys(REFUSALS, 1),
         "DescribeTaskDefinition": 5,  # it takes one at a time
@@ -398,7 +400,7 @@ def test_each_thing_is_asked_for_once(right: Asked) -> None:
     }
 
 
-def test_a_thousand_dags_are_asked_for_in_as_many_calls_as_one(account: Account, right: Asked, tmp_path: Path) -> None:
+def test_a_thousand_dags_need_as_many_calls_as_one(account: Account, right: Asked, tmp_path: Path) -> None:
     text = (account.etl / "pipelines" / "cwr" / "right.yaml").read_text()
     many = "".join(f"  p{number}: {{variables: {{program: fetch}}}}\n" for number in range(1000))
     etl = tree(tmp_path, {"cwr/right.yaml": text + many}, configs=account.etl / "configs")
@@ -407,7 +409,7 @@ def test_a_thousand_dags_are_asked_for_in_as_many_calls_as_one(account: Account,
     assert Counter(asked.calls) == Counter(right.calls)
 
 
-def test_a_role_that_is_not_there_is_told_beside_the_rest(account: Account, wrong: Asked) -> None:
+def test_a_missing_role_is_reported_beside_the_rest(account: Account, wrong: Asked) -> None:
     nobody = ROLE.format("nobody")
     (report,) = account.ask("wrong", nobody).reports
     told = "there is no role '{}', so that what Airflow may do was not looked at"
@@ -415,13 +417,13 @@ def test_a_role_that_is_not_there_is_told_beside_the_rest(account: Account, wron
     assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
-def test_nothing_is_told_without_credentials(account: Account) -> None:
+def test_missing_credentials_end_the_preflight(account: Account) -> None:
     asked = account.ask("right", AWS_ACCESS_KEY_ID="")
     assert asked.errors == "etl deploy: asking for the bucket deliveries: Unable to locate credentials\n"
     assert asked.calls == ["HeadBucket"]  # the other calls would only take their time to fail
 
 
-def test_nothing_is_told_where_aws_cannot_be_reached(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_aws_ends_the_preflight(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**account.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(cloud, "RETRIES", Config(retries={"total_max_attempts": 1}))
@@ -456,7 +458,7 @@ class Ecs:
         ("UnrecognizedClientException", None),
     ],
 )
-def test_a_name_that_aws_does_not_take_costs_no_other_its_answer(code: str, answer: Any) -> None:
+def test_an_invalid_name_does_not_affect_the_answer_for_another(code: str, answer: Any) -> None:
     if answer is None:
         with pytest.raises(cloud.CloudError, match=f"asking for the cluster etl: .*{code}"):
             lookup.look("cluster", Ecs(code), ["etl", "b d"])
@@ -466,11 +468,11 @@ def test_a_name_that_aws_does_not_take_costs_no_other_its_answer(code: str, answ
     assert found[lookup.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
 
 
-def test_what_is_wrong_with_the_definitions_is_told_without_asking(account: Account, tmp_path: Path) -> None:
+def test_problems_of_the_definitions_are_reported_without_a_call(account: Account, tmp_path: Path) -> None:
     etl = tree(tmp_path, {"cwr/broken.yaml": "tasks: 3"}, configs=account.etl / "configs")
     assert preflight.preflight(etl, "right") == load(etl, "right").problems != []
 
 
-def test_the_example_of_the_documentation_is_one(wrong: Asked) -> None:
+def test_the_example_in_the_documentation_is_part_of_the_report(wrong: Asked) -> None:
     (example,) = (block.text for block in blocks("rules.md", "text") if block.heading == "preflight")
     assert example in wrong.reports[0] + "\n"

@@ -42,7 +42,7 @@ def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> No
     assert states == {"bad": "failed", "usual": "upstream_failed", "anyway": "success", "only_then": "success"}
 
 
-def test_a_task_that_depends_on_its_past_waits_for_its_success_in_the_run_before(engine: Engine) -> None:
+def test_depends_on_past_waits_for_success_in_the_run_before(engine: Engine) -> None:
     engine.agent.tell(outcomes={"fails_once": [1]})
     first, second = engine.trigger("rules-past_dag_un"), engine.trigger("rules-past_dag_un")
     assert first.end() == "failed"
@@ -55,14 +55,14 @@ def test_a_task_that_depends_on_its_past_waits_for_its_success_in_the_run_before
     assert second.end() == "success"
 
 
-def test_a_run_waits_for_its_turn(engine: Engine) -> None:
+def test_a_run_waits_for_the_end_of_the_run_before(engine: Engine) -> None:
     first, second = engine.trigger("rules-single_dag_un"), engine.trigger("rules-single_dag_un")
 
     assert (first.end(), second.end()) == ("success", "success")
     assert second.row()["start_date"] >= first.row()["end_date"]
 
 
-def test_a_run_that_takes_too_long_fails_and_is_told(engine: Engine, alerts: Alerts) -> None:
+def test_a_run_that_takes_too_long_fails_and_sends_an_alert(engine: Engine, alerts: Alerts) -> None:
     engine.agent.tell(seconds={"slow": 3})
     run = engine.trigger("rules-slow_dag_un")
 
@@ -73,7 +73,7 @@ def test_a_run_that_takes_too_long_fails_and_is_told(engine: Engine, alerts: Ale
     assert alert["Reason"] == "it took longer than 0:00:02"
 
 
-def test_a_missed_sla_is_told_once(engine: Engine, alerts: Alerts) -> None:
+def test_a_missed_sla_sends_one_alert(engine: Engine, alerts: Alerts) -> None:
     def told() -> List[str]:
         return sorted(alert["Run of"][:4] for alert in alerts.of(DAG="rules-sla_dag_un"))
 
@@ -88,7 +88,7 @@ def test_a_missed_sla_is_told_once(engine: Engine, alerts: Alerts) -> None:
     }
 
 
-def test_years_that_were_missed_are_caught_up_in_turn(engine: Engine) -> None:
+def test_missed_runs_are_caught_up_in_order(engine: Engine) -> None:
     def years() -> List[Any]:
         sql = "SELECT * FROM dag_run WHERE dag_id = ? AND state = 'success' ORDER BY execution_date"
         runs = engine.query(sql, "rules-sla_dag_un")

@@ -52,7 +52,7 @@ def kill(engine: Engine, run: Run) -> None:
 # ------------------------------------------------------------------------------------------------ exactly one ECS task
 
 
-def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Engine, alerts: Alerts) -> None:
+def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Alerts) -> None:
     lost = running(engine, "killed_for_good")
     kill(engine, lost)
     finished = running(engine, "killed_finished")
@@ -95,7 +95,7 @@ def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Eng
         ("unanswered", ["AnswerLost"], "its answer got lost", 1),
     ],
 )
-def test_ecs_trouble_is_outlasted_within_one_try(
+def test_temporary_failures_of_ecs_are_retried_within_one_try(
     provider: str, outcomes: List[str], told: str, ecs_tasks: int, engine: Engine
 ) -> None:
     engine.agent.tell(outcomes={provider: outcomes})
@@ -108,7 +108,7 @@ def test_ecs_trouble_is_outlasted_within_one_try(
     assert len(engine.agent.tasks(provider)) == ecs_tasks
 
 
-def test_an_api_that_is_away_for_a_while_is_outlasted(engine: Engine) -> None:
+def test_requests_to_an_unavailable_api_are_retried(engine: Engine) -> None:
     run = running(engine, "away")
     engine.agent.tell(away=5, seconds={"away": 0})
 
@@ -127,7 +127,7 @@ def test_an_api_that_is_away_for_a_while_is_outlasted(engine: Engine) -> None:
         ("no_cluster", "ClusterNotFoundException: Cluster not found.", "no_cluster:"),
     ],
 )
-def test_a_mistake_fails_at_once_and_names_the_line(
+def test_a_mistake_in_the_definition_fails_at_once_and_names_its_line(
     provider: str, error: str, line: str, engine: Engine, alerts: Alerts
 ) -> None:
     definition = (DATA / "survival" / "pipelines" / "ecs" / "trouble.yaml").read_text().splitlines()
@@ -170,7 +170,7 @@ def test_a_task_marked_failed_stops_the_ecs_task(engine: Engine, alerts: Alerts)
     assert alert["Reason"] == "task marked as failed externally"
 
 
-def test_a_worker_that_is_asked_to_end_stops_the_ecs_task_and_alerts_once(engine: Engine, alerts: Alerts) -> None:
+def test_a_terminated_worker_stops_the_ecs_task_and_alerts_once(engine: Engine, alerts: Alerts) -> None:
     run = running(engine, "terminated")
     # Airflow's exception for SIGTERM is one that the provider takes for bad credentials while it makes a client.
     engine.wait_for(lambda: "emulated: app would run" in run.log())
@@ -187,7 +187,7 @@ def test_a_worker_that_is_asked_to_end_stops_the_ecs_task_and_alerts_once(engine
 # -------------------------------------------------------------------------------------------------------------- alerts
 
 
-def test_a_task_that_is_retried_well_alerts_nobody(engine: Engine, alerts: Alerts) -> None:
+def test_a_successful_retry_sends_no_alert(engine: Engine, alerts: Alerts) -> None:
     engine.agent.tell(outcomes={"flaky": [1]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
@@ -198,7 +198,7 @@ def test_a_task_that_is_retried_well_alerts_nobody(engine: Engine, alerts: Alert
     assert alerts.of(Run=run.run_id) == []
 
 
-def test_a_failed_task_alerts_once_with_all_there_is_to_know(engine: Engine, alerts: Alerts) -> None:
+def test_a_failed_task_sends_one_complete_alert(engine: Engine, alerts: Alerts) -> None:
     engine.agent.tell(outcomes={"flaky": [3, 3]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
@@ -214,7 +214,7 @@ def test_a_failed_task_alerts_once_with_all_there_is_to_know(engine: Engine, ale
 # ---------------------------------------------------------------------------------------------------------- deliveries
 
 
-def test_a_late_delivery_says_what_was_awaited(engine: Engine, alerts: Alerts) -> None:
+def test_a_late_delivery_fails_with_the_awaited_address(engine: Engine, alerts: Alerts) -> None:
     run = engine.trigger("s3-deliveries_dag_late")
 
     assert run.end() == "failed"
@@ -248,7 +248,7 @@ def test_a_delivery_is_found_by_its_wildcards(engine: Engine) -> None:
         ({"mode": 1}, "failed", "'mode': 1 is not of type 'string'"),
     ],
 )
-def test_what_a_person_types_on_the_command_line_is_checked_and_used(
+def test_a_configuration_from_the_command_line_is_checked_and_used(
     conf: Dict[str, Any], state: str, message: str, engine: Engine
 ) -> None:
     engine.wait_for_dag("ecs-trouble_dag_typed")

@@ -29,7 +29,7 @@ def triggered(etls: List[Etl], company: Path) -> Triggered:
     return Triggered(etls, str(company))
 
 
-def test_a_run_that_succeeds_exits_with_0_and_tells_each_task(triggered: Triggered) -> None:
+def test_a_run_that_succeeds_exits_with_0_and_reports_each_task(triggered: Triggered) -> None:
     assert triggered.success.wait() == 0, triggered.success.output
     assert triggered.success.processes() == []
     report = report_of(triggered.success)
@@ -46,7 +46,7 @@ def test_a_run_that_fails_exits_with_1_and_names_the_task(triggered: Triggered) 
     assert load.split() == ["load", "upstream_failed"]
 
 
-def test_an_unknown_dag_exits_with_2_and_names_the_nearest(triggered: Triggered) -> None:
+def test_an_unknown_dag_exits_with_2_and_suggests_the_nearest(triggered: Triggered) -> None:
     assert triggered.unknown.wait() == 2, triggered.unknown.output
     assert f"there is no DAG 'cwr-big_dag_u'; did you mean {DAG}?" in triggered.unknown.output
 
@@ -86,7 +86,7 @@ def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl], c
         (["--environment", "nowhere"], {}, 1, "nowhere"),
     ],
 )
-def test_a_setting_that_is_wrong_is_told(
+def test_an_invalid_setting_is_reported(
     arguments: List[str], environ: Dict[str, str], status: int, message: str, company: Path
 ) -> None:
     etl = Etl("run", "--trigger", DAG, "--dags", str(company), *arguments, **environ)
@@ -95,7 +95,7 @@ def test_a_setting_that_is_wrong_is_told(
     assert "Traceback" not in etl.output
 
 
-def test_what_is_typed_for_a_run_that_nothing_starts_is_told() -> None:
+def test_a_configuration_without_a_trigger_is_reported() -> None:
     etl = Etl("run", "--conf", "{}")
     assert etl.wait() == 2, etl.output
     assert "add --trigger DAG_ID" in etl.output

@@ -24,7 +24,7 @@ def rows(text: str, heading: str) -> List[List[str]]:
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
 
 
-def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(tmp_path: Path) -> None:
+def test_every_contender_has_its_costs_in_the_document(tmp_path: Path) -> None:
     ours = [name for name, contender in CONTENDERS.items() if not contender.is_peer]
     document = tmp_path / "performance.md"
     document.write_text(
@@ -47,7 +47,7 @@ def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(t
 
 
 @pytest.mark.slow
-def test_what_check_costs_is_measured_and_its_memory_is_bounded() -> None:
+def test_the_time_and_memory_of_check_are_measured_and_its_memory_is_bounded() -> None:
     done = bench("check", "--repeats", "1")
 
     assert done.returncode == 0, done.stderr
@@ -66,7 +66,7 @@ def test_what_check_costs_is_measured_and_its_memory_is_bounded() -> None:
         ("fuzz --minutes 0", "it takes some time"),
     ],
 )
-def test_what_cannot_be_measured_is_told(arguments: str, told: str) -> None:
+def test_invalid_arguments_are_reported(arguments: str, told: str) -> None:
     done = bench(*arguments.split())
 
     assert done.returncode == 2

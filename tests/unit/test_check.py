@@ -56,7 +56,7 @@ def problems(answer: Answer) -> List[Dict[str, object]]:
     return found
 
 
-def test_right_definitions_are_counted_and_airflow_is_not_imported(tmp_path: Path) -> None:
+def test_valid_definitions_are_counted_without_importing_airflow(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys; from tools import checkout; from tools.commands import check;"
         "checkout.ETL = pathlib.Path(sys.argv[1]); status = check.main([]); print('airflow' in sys.modules, status)"
@@ -68,7 +68,7 @@ def test_right_definitions_are_counted_and_airflow_is_not_imported(tmp_path: Pat
     assert imported == "False 0"
 
 
-def test_it_runs_from_any_folder(tmp_path: Path) -> None:
+def test_check_runs_from_any_folder(tmp_path: Path) -> None:
     copy = checkout_copy(tmp_path)
     result = subprocess.run(
         [sys.executable, "-m", "tools.commands.check", "cwr/big.yaml"],
@@ -81,7 +81,7 @@ def test_it_runs_from_any_folder(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (0, "no problems in 1 file, 2 DAGs, 2 environments\n"), result.stderr
 
 
-def test_a_problem_is_told_as_the_factory_tells_it_and_counted(checked: Checker) -> None:
+def test_a_problem_is_printed_as_the_package_reports_it_and_counted(checked: Checker) -> None:
     status, out, _ = checked({"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL})
 
     (problem,) = load(checkout.ETL, "development").problems
@@ -89,7 +89,7 @@ def test_a_problem_is_told_as_the_factory_tells_it_and_counted(checked: Checker)
     assert out == f"{problem}\n\n1 problem in 4 files, 2 DAGs, 2 environments\n"
 
 
-def test_nothing_that_the_factory_tells_of_the_bad_examples_is_left_out(checked: Checker) -> None:
+def test_every_problem_that_the_package_reports_is_reported_by_check(checked: Checker) -> None:
     bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
     answer = checked(bad, "--format", "json")
 
@@ -150,7 +150,7 @@ def test_a_problem_of_one_environment_names_it(checked: Checker, tmp_path: Path)
     assert problem["message"] == "unknown cluster 'only' (in development)"
 
 
-def test_a_problem_of_all_environments_is_told_once(checked: Checker) -> None:
+def test_a_problem_of_all_environments_is_reported_once(checked: Checker) -> None:
     text = SMALL.replace("loader}", 'loader, cluster: nowhere, command: ["{{ env.nothing }}"]}')
 
     told = problems(checked({"cwr/big.yaml": text}, "--format", "json"))
@@ -162,7 +162,7 @@ def test_a_problem_of_all_environments_is_told_once(checked: Checker) -> None:
     ]
 
 
-def test_only_what_is_named_is_told(checked: Checker) -> None:
+def test_only_problems_of_the_named_paths_are_reported(checked: Checker) -> None:
     pipelines = {"cwr/bad.yaml": BAD, "vi/bad.yaml": BAD, "vi/good.yaml": SMALL}
 
     for path, files in [
@@ -176,7 +176,7 @@ def test_only_what_is_named_is_told(checked: Checker) -> None:
         assert [str(problem["path"])[len("dags/etl/pipelines/") : -len(".yaml")] for problem in told] == files
 
 
-def test_a_request_that_botocore_would_refuse_is_told(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_botocore_refuses_is_reported(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         run_task, "run_task_request", lambda definition, task_id: {"taskDefinition": "loader", "cpu": 1}
     )
@@ -188,7 +188,7 @@ def test_a_request_that_botocore_would_refuse_is_told(checked: Checker, monkeypa
 
 
 @pytest.mark.parametrize("path", ["configs", "dags/etl/configs", "dags/etl/configs/../configs/staging.yaml"])
-def test_the_environments_are_found_by_their_link_too(path: str, tmp_path: Path) -> None:
+def test_environments_can_be_named_by_their_link(path: str, tmp_path: Path) -> None:
     copy = checkout_copy(tmp_path)
     selected = select_files(copy / "dags" / "etl", [str(copy / path)])
 
@@ -204,7 +204,7 @@ def test_the_environments_are_found_by_their_link_too(path: str, tmp_path: Path)
         ("empty", "empty holds no definition; one is "),
     ],
 )
-def test_a_path_without_definitions_is_wrong_use(path: str, message: str, checked: Checker, tmp_path: Path) -> None:
+def test_a_path_without_definitions_is_a_usage_error(path: str, message: str, checked: Checker, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
 
     status, out, err = checked({"cwr/big.yaml": SMALL}, path)
@@ -213,11 +213,11 @@ def test_a_path_without_definitions_is_wrong_use(path: str, message: str, checke
     assert err.startswith(f"etl check: {message}")
 
 
-def test_an_unknown_format_is_wrong_use(checked: Checker) -> None:
+def test_an_unknown_format_is_a_usage_error(checked: Checker) -> None:
     assert checked({}, "--format", "xml").status == 2
 
 
-def test_what_an_environments_defaults_do_is_told_of_its_file(checked: Checker, tmp_path: Path) -> None:
+def test_a_problem_in_the_defaults_of_an_environment_is_reported_in_its_file(checked: Checker, tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL, "cwr/bad.yaml": BAD})
     file = root / "configs" / "staging.yaml"
     file.write_text(file.read_text() + "defaults:\n  cpu: 300\n")
@@ -228,7 +228,7 @@ def test_what_an_environments_defaults_do_is_told_of_its_file(checked: Checker, 
     assert problem["message"] == "Fargate has no 300 CPU"
 
 
-def test_an_environment_that_cannot_be_read_is_told_whatever_is_named(checked: Checker, tmp_path: Path) -> None:
+def test_a_broken_environment_is_reported_for_every_path(checked: Checker, tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     (root / "configs" / "staging.yaml").write_text("")
 
@@ -240,7 +240,7 @@ def test_an_environment_that_cannot_be_read_is_told_whatever_is_named(checked: C
     )
 
 
-def test_a_person_who_waits_sees_a_progress_bar(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_progress_bar_is_printed_on_a_slow_terminal(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
     pipelines = {f"cwr/p{number}.yaml": SMALL for number in range(5)}
     quiet = checked(pipelines).err
     assert "checking" not in quiet

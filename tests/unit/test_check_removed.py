@@ -52,18 +52,18 @@ def without_load(text: str = PIPELINE) -> str:
 
 
 @pytest.mark.parametrize("case", goldens.cases("bad/removed/task_*.yaml"))
-def test_a_change_is_reported_where_and_as_it_is(case: Path, golden: Golden, told: Told) -> None:
+def test_the_report_of_a_change_equals_its_golden(case: Path, golden: Golden, told: Told) -> None:
     told(case.read_text())
 
     problems = check_definitions(checkout.ETL).problems
     golden.check("\n".join(map(str, problems)) + "\n")
 
 
-def test_a_task_that_is_gone_is_told_at_the_tasks(told: Told) -> None:
+def test_a_removed_task_is_reported_at_the_tasks(told: Told) -> None:
     assert told(without_load()) == ["2:1: task 'load' is gone from cwr-big_dag_un, cwr-big_dag_wcm [removed]"]
 
 
-def test_a_renamed_task_is_told_with_what_to_do(told: Told) -> None:
+def test_a_renamed_task_is_reported_with_a_hint(told: Told) -> None:
     assert told(PIPELINE.replace("load:", "upload:")) == [
         "2:1: task 'load' is gone from cwr-big_dag_un, cwr-big_dag_wcm [removed]"
     ]
@@ -73,18 +73,18 @@ def test_a_renamed_task_is_told_with_what_to_do(told: Told) -> None:
     assert problem.location.source == "tasks:"
 
 
-def test_a_task_that_a_provider_takes_away_is_told_there(told: Told) -> None:
+def test_a_task_that_a_provider_removes_is_reported_there(told: Told) -> None:
     assert told(PIPELINE.replace("un: {}", "un: {tasks: {load: null}}")) == [
         "6:16: task 'load' is gone from cwr-big_dag_un [removed]"
     ]
 
 
-def test_retired_tasks_are_meant_to_be_gone(told: Told) -> None:
+def test_retired_tasks_may_be_removed(told: Told) -> None:
     assert told(without_load() + "retired_tasks: [load]\n") == []
     assert told(without_load() + "retired_tasks: [fetched]\n") != []
 
 
-def test_a_dag_that_goes_takes_its_tasks_along(told: Told, repository: Path) -> None:
+def test_the_tasks_of_a_removed_dag_are_not_reported(told: Told, repository: Path) -> None:
     text = without_load().replace("  un: {}\n  wcm: {}\n", "  gema: {}\n")
 
     assert told(text) == []
@@ -96,13 +96,13 @@ def test_other_changes_are_no_removal(told: Told) -> None:
     assert told("# A comment\n" + PIPELINE.replace("fetcher", "fetcher:2").replace("wcm", "sony")) == []
 
 
-def test_it_is_told_beside_other_mistakes(told: Told) -> None:
+def test_a_removed_task_is_reported_beside_other_mistakes(told: Told) -> None:
     rules = [line.rsplit(" ", 1)[1] for line in told(without_load() + "retrys: 1\n")]
 
     assert rules == ["[removed]", "[schema]"]
 
 
-def test_a_broken_definition_on_either_side_is_compared_as_far_as_it_goes(told: Told, repository: Path) -> None:
+def test_a_broken_definition_on_either_side_is_compared_as_far_as_possible(told: Told, repository: Path) -> None:
     assert [line.rsplit(" ", 1)[1] for line in told("tasks: [fetch]\nproviders: un\n")] == ["[schema]", "[schema]"]
     git(repository, "commit", "--quiet", "--all", "--message=Broken")
     assert told(PIPELINE) == []
@@ -118,7 +118,7 @@ def test_the_commit_may_be_named(told: Told, repository: Path, capsys: pytest.Ca
     assert capsys.readouterr().err == "etl check: there is no commit 'nowhere'\n"
 
 
-def test_without_a_main_branch_it_says_that_nothing_is_compared(
+def test_without_a_main_branch_a_note_says_that_nothing_is_compared(
     told: Told, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     git(repository, "branch", "--quiet", "--move", "topic")

@@ -16,12 +16,12 @@ ALL = [definition for found in checkout.load_all().values() for definition in fo
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
-def test_botocore_takes_the_requests_of_this_repository(definition: Definition) -> None:
+def test_botocore_accepts_every_request(definition: Definition) -> None:
     assert list(check_requests([definition])) == []
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
-def test_a_request_is_what_the_operator_sends(definition: Definition) -> None:
+def test_the_operator_sends_the_request_of_its_definition(definition: Definition) -> None:
     tasks = Builder().build(definition).task_dict
     for task_id in definition.plan.tasks:
         task: Any = tasks[task_id]
@@ -43,7 +43,7 @@ def test_a_request_is_what_the_operator_sends(definition: Definition) -> None:
         ({"tags": {"a": "b"}}, "Invalid type for parameter tags"),
     ],
 )
-def test_a_request_that_botocore_would_refuse_is_seen(broken: Dict[str, Any], error: str) -> None:
+def test_a_request_that_botocore_refuses_has_errors(broken: Dict[str, Any], error: str) -> None:
     request = run_task_request(ALL[0], next(iter(ALL[0].plan.tasks)))
     assert request_errors(request) == []
 
@@ -52,7 +52,7 @@ def test_a_request_that_botocore_would_refuse_is_seen(broken: Dict[str, Any], er
     assert error in told
 
 
-def test_a_refused_request_is_told_at_its_task_and_once(tmp_path: Path) -> None:
+def test_a_refused_request_is_reported_once_at_its_task(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader}\nproviders: {un: {}, wcm: {}}\n"
     found = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
     found.definitions[0].plan.tasks["load"].operator["overrides"]["cpus"] = "256"

@@ -40,7 +40,7 @@ STAGING = bucket.Target("staging", "etl", "eu-west-1")
         (["staging", "--preflight", "--role", ""], "--role '' is no ARN of a role"),
     ],
 )
-def test_wrong_use_is_told(arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_errors_are_reported(arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         deploy.main(arguments)
 
@@ -56,7 +56,7 @@ def test_wrong_use_is_told(arguments: List[str], message: str, capsys: pytest.Ca
         ("AWS_ENDPOINT_URL", "elsewhere", "Invalid endpoint: elsewhere"),
     ],
 )
-def test_settings_that_lead_to_no_aws_are_told_in_one_line(
+def test_invalid_settings_of_aws_are_reported_in_one_line(
     name: str,
     value: str,
     message: str,
@@ -84,14 +84,14 @@ def test_settings_that_lead_to_no_aws_are_told_in_one_line(
         ("", ONE, "a", True, f"\n{ONE} a\n"),
     ],
 )
-def test_the_commit_of_all_and_of_each_file_alone(
+def test_the_commit_of_the_release_and_of_each_file_deployed_alone(
     before: str, commit: str, path: str, is_there: bool, after: str
 ) -> None:
     assert changes.commit_text(before, commit, path, is_there) == after
 
 
 @pytest.mark.parametrize("pattern", ["configs$|fact.ry", "/etl$", "*.yml", "x\n.*  # all"])
-def test_what_hides_every_dag_is_refused(pattern: str) -> None:
+def test_a_pattern_that_hides_every_dag_is_refused(pattern: str) -> None:
     with pytest.raises(upload_order.Refused, match=r"\.airflowignore: "):
         sources.refuse_hiding(pattern)
 
@@ -100,11 +100,11 @@ def test_this_repositorys_airflowignore_hides_no_dag() -> None:
     sources.refuse_hiding((REPOSITORY / ".airflowignore").read_text())
 
 
-def test_a_key_that_anybody_may_have_made_up_is_one_line() -> None:
+def test_control_characters_of_a_key_are_escaped() -> None:
     assert bucket.display_key("airflow/dags/etl/a\nb\x1b[31m\u2028é") == r"airflow/dags/etl/a\x0ab\x1b[31m\x2028é"
 
 
-def test_without_a_commit_there_is_nothing_to_deploy(tmp_path: Path) -> None:
+def test_a_folder_outside_git_is_refused(tmp_path: Path) -> None:
     target = bucket.Target("staging", "test_merge", "eu-west-1")
     with pytest.raises(upload_order.Refused, match=r"deploy from a clone\. fatal: not a git repository"):
         sources.commit_of(tmp_path / "dags" / "etl", target, [], whole=True)
@@ -133,7 +133,7 @@ class Bucket:
 CHANGE = bucket.Change([{"a": b"", "b": b""}, {"c": b"", bucket.REQUIREMENTS: b""}, {"d": None}], {})
 
 
-def test_a_step_is_written_at_the_same_time_and_the_next_one_when_it_is_there() -> None:
+def test_the_objects_of_a_step_are_written_concurrently_and_the_steps_in_order() -> None:
     s3 = Bucket()
 
     assert bucket.write(s3, STAGING, CHANGE, ONE) == f"version of {bucket.REQUIREMENTS}"
@@ -144,7 +144,7 @@ def test_a_step_is_written_at_the_same_time_and_the_next_one_when_it_is_there() 
     assert third == ["d is deleted"]
 
 
-def test_what_follows_one_that_cannot_be_written_is_not() -> None:
+def test_a_failed_write_stops_the_following_steps() -> None:
     s3 = Bucket(refused="b")
 
     with pytest.raises(cloud.CloudError) as raised:
@@ -155,7 +155,7 @@ def test_what_follows_one_that_cannot_be_written_is_not() -> None:
     assert {note[0] for note in s3.noted} == {"a", "b"}
 
 
-def test_when_a_call_fails_the_progress_ends_and_those_not_begun_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_call_ends_the_progress_and_cancels_the_remaining_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     made, ended = [], []
 
     def call(number: int) -> None:

@@ -16,7 +16,7 @@ def keys(home: Path) -> str:
     return subprocess.run(command, env=engine.base_environ(home), check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def test_processes_that_start_at_once_find_a_configuration_and_write_none(tmp_path: Path) -> None:
+def test_the_configuration_is_written_once_and_its_keys_are_kept(tmp_path: Path) -> None:
     home = tmp_path / "home"
     engine.prepare_config(home)
     file = home / "airflow.cfg"

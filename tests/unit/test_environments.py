@@ -48,20 +48,20 @@ ENVIRONMENT = Environment(
 )
 
 
-def test_a_current_environment_is_left_alone(uv: Uv) -> None:
+def test_a_current_environment_is_kept(uv: Uv) -> None:
     environments.ensure(ENVIRONMENT)
     environments.ensure(ENVIRONMENT)
     assert uv.made == 1
 
 
-def test_changed_requirements_make_it_anew(uv: Uv, tmp_path: Path) -> None:
+def test_changed_requirements_recreate_the_environment(uv: Uv, tmp_path: Path) -> None:
     environments.ensure(ENVIRONMENT)
     (tmp_path / "requirements.txt").write_text("a==2\n")
     environments.ensure(ENVIRONMENT)
     assert uv.made == 2
 
 
-def test_an_interrupted_set_up_is_done_again(uv: Uv) -> None:
+def test_an_interrupted_set_up_is_repeated(uv: Uv) -> None:
     uv.can_install = False
     with pytest.raises(SetupError, match=r"try again: \./etl"):
         environments.ensure(ENVIRONMENT)
@@ -70,7 +70,7 @@ def test_an_interrupted_set_up_is_done_again(uv: Uv) -> None:
     assert uv.made == 2
 
 
-def test_a_lost_interpreter_makes_it_anew(uv: Uv) -> None:
+def test_a_missing_interpreter_recreates_the_environment(uv: Uv) -> None:
     environments.ensure(ENVIRONMENT)
     ENVIRONMENT.python.unlink()
     ENVIRONMENT.python.symlink_to("/uninstalled/python3.7")
@@ -78,7 +78,7 @@ def test_a_lost_interpreter_makes_it_anew(uv: Uv) -> None:
     assert uv.made == 2
 
 
-def test_a_copied_checkout_makes_its_own(uv: Uv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copied_checkout_creates_its_own_environment(uv: Uv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments.ensure(ENVIRONMENT)
     (tmp_path / ".local").rename(tmp_path / "copied")
     monkeypatch.setattr(environments, "LOCAL", tmp_path / "copied")
@@ -86,7 +86,7 @@ def test_a_copied_checkout_makes_its_own(uv: Uv, tmp_path: Path, monkeypatch: py
     assert uv.made == 2
 
 
-def test_two_at_once_make_it_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_set_ups_create_the_environment_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow_create(environment: Environment) -> None:
         time.sleep(0.2)
         create(environment)
@@ -101,7 +101,7 @@ def test_two_at_once_make_it_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> No
     assert uv.made == 1
 
 
-def test_without_a_python_uv_is_asked_for_one(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_python_uv_is_asked_to_install_one(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: List[str] = []
 
     def offline(program: str, *arguments: str, quiet: bool = False) -> bool:

@@ -28,7 +28,7 @@ def test_help_lists_the_commands(arguments: List[str]) -> None:
     assert "./etl test" in result.stdout
 
 
-def test_an_unknown_command_is_told_the_nearest() -> None:
+def test_an_unknown_command_suggests_the_nearest() -> None:
     result = etl("rnu")
     assert result.returncode == 2
     assert result.stderr == "etl: there is no command 'rnu'; did you mean run?\n"
@@ -85,7 +85,7 @@ def test_all_commands_are_listed_without_set_up(fresh: Path) -> None:
         ("bench --contenders lop", 2, "there is no lop"),
     ],
 )
-def test_wrong_use_is_reported_before_anything_is_set_up(
+def test_usage_errors_are_reported_before_anything_is_set_up(
     arguments: str, status: int, message: str, fresh: Path
 ) -> None:
     result = etl_in(fresh, *arguments.split())
@@ -101,7 +101,7 @@ def test_the_help_of_the_tests_explains_their_parts_and_options(fresh: Path) -> 
     assert all(word in text for word in ("unit", "dags", "e2e", "-m ", "-k ", "--accept", "pytest"))
 
 
-def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_python_is_reported_with_the_package_to_install(tmp_path: Path) -> None:
     for name in ("dirname", "readlink"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     (tmp_path / "python3").write_text("#!/bin/sh\nexit 127\n")

@@ -66,7 +66,7 @@ def is_allowed(heading: str, action: str, resource: str) -> bool:
 
 
 @pytest.mark.parametrize("heading", [MWAA, CODEBUILD, PREFLIGHT])
-def test_a_policy_allows_what_there_is(heading: str) -> None:
+def test_a_policy_names_existing_actions(heading: str) -> None:
     session = botocore.session.get_session()
     for action in actions(heading) - PERMISSIONS:
         service, operation = action.split(":")
@@ -76,12 +76,12 @@ def test_a_policy_allows_what_there_is(heading: str) -> None:
         assert statement["Effect"] == "Allow"
 
 
-def test_mwaa_may_do_what_the_operator_does() -> None:
+def test_the_policy_of_mwaa_allows_what_the_operator_does() -> None:
     """The preflight asks IAM for each of these, with what the definitions of an environment name."""
     assert actions(MWAA) == permissions.ROLE_PERMISSIONS
 
 
-def test_mwaa_may_do_it_with_all_that_staging_names(etl: Path) -> None:
+def test_the_policy_of_mwaa_covers_every_resource_of_staging(etl: Path) -> None:
     environment: Any = read_context(etl, "staging").environment
     region, account = environment.region, environment.variables["account"]
     ecs = f"arn:aws:ecs:{region}:{account}"
@@ -104,7 +104,7 @@ def test_mwaa_may_do_it_with_all_that_staging_names(etl: Path) -> None:
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
-def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str, etl: Path) -> None:
+def test_the_policy_of_codebuild_covers_the_deployed_keys_only(action: str, etl: Path) -> None:
     target = bucket.Target("staging", "etl", "eu-west-1")
     for key in sources.sources(etl, target):
         assert is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
@@ -113,11 +113,11 @@ def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str, etl:
     assert not is_allowed(CODEBUILD, "s3:DeleteObject", f"{BUCKET}/airflow/requirements.txt")
 
 
-def test_the_preflight_may_do_what_it_does_and_only_look() -> None:
+def test_the_policy_of_the_preflight_equals_its_permissions() -> None:
     assert actions(PREFLIGHT) == set(lookup.PERMISSIONS.values())
 
 
-def test_the_options_are_airflows() -> None:
+def test_the_options_exist_in_airflow() -> None:
     from airflow.configuration import default_config_yaml
 
     known = {
@@ -129,7 +129,7 @@ def test_the_options_are_airflows() -> None:
     assert set(named) - known == {"etl.environment"}
 
 
-def test_the_commands_of_deploying_are_taken() -> None:
+def test_the_deploy_commands_are_valid() -> None:
     lines = [line.strip() for block in blocks("operations.md", "sh") for line in block.text.splitlines()]
     lines = [line.replace("<ARN of MWAA's execution role>", "arn:aws:iam::000000000000:role/mwaa") for line in lines]
     commands = [shlex.split(re.sub(r"<.*?>", "x", line), comments=True) for line in lines if "./etl deploy" in line]
@@ -138,7 +138,7 @@ def test_the_commands_of_deploying_are_taken() -> None:
         assert deploy.parse(command[2:]).environment in environments(COMPANY)
 
 
-def test_the_commands_for_mwaa_are_airflows() -> None:
+def test_the_commands_for_mwaa_exist_in_airflow() -> None:
     from airflow.cli.cli_parser import get_parser
 
     lines = [line for block in blocks("operations.md", "sh") for line in block.text.splitlines()]
@@ -148,7 +148,7 @@ def test_the_commands_for_mwaa_are_airflows() -> None:
         get_parser().parse_args(shlex.split(" ".join(command)))  # which exits where it takes exception
 
 
-def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(etl: Path, tmp_path: Path) -> None:
+def test_the_trigger_command_sends_a_configuration_that_the_dag_accepts(etl: Path, tmp_path: Path) -> None:
     answer = {key: base64.b64encode(text.encode()).decode() for key, text in (("stderr", ""), ("stdout", "Created"))}
     programs = {
         "aws": "printf 'host\\ttoken\\n'",

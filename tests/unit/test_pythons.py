@@ -32,7 +32,7 @@ def says(version: str) -> str:
     return f"echo {version.replace('.', ' ')}"
 
 
-def test_a_python_that_does_not_start_is_passed_over(fake: Fake, tmp_path: Path) -> None:
+def test_a_python_that_does_not_start_is_skipped(fake: Fake, tmp_path: Path) -> None:
     fake("shims/python3.7", BROKEN)
     working = fake("bin/python3.7", says("3.7.9"))
     path = f"{tmp_path}/shims:{tmp_path}/bin"
@@ -40,7 +40,7 @@ def test_a_python_that_does_not_start_is_passed_over(fake: Fake, tmp_path: Path)
     assert found == pythons.Python(str(working), (3, 7, 9))
 
 
-def test_a_python_of_another_version_is_passed_over(fake: Fake, tmp_path: Path) -> None:
+def test_a_python_of_another_version_is_skipped(fake: Fake, tmp_path: Path) -> None:
     fake("bin/python3.7", says("3.8.1"))
     fake("pyenv/versions/3.7.16/bin/python3.7", says("3.7.16"))
     found = pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin", "PYENV_ROOT": f"{tmp_path}/pyenv"})
@@ -48,7 +48,7 @@ def test_a_python_of_another_version_is_passed_over(fake: Fake, tmp_path: Path) 
     assert found.version == (3, 7, 16)
 
 
-def test_pyenv_is_looked_into_when_the_path_has_none(fake: Fake, tmp_path: Path) -> None:
+def test_pyenv_is_searched_when_the_path_has_none(fake: Fake, tmp_path: Path) -> None:
     fake("pyenv/versions/3.7.2/bin/python3.7", BROKEN)
     working = fake("pyenv/versions/3.7.1/bin/python3.7", says("3.7.1"))
     found = pythons.find(["3.7"], {"PATH": "", "PYENV_ROOT": f"{tmp_path}/pyenv"})
@@ -61,20 +61,20 @@ def test_none_is_found_when_none_starts(fake: Fake, tmp_path: Path, monkeypatch:
     assert pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin"}) is None
 
 
-def test_a_named_python_wins(fake: Fake, tmp_path: Path) -> None:
+def test_the_variable_python37_takes_precedence(fake: Fake, tmp_path: Path) -> None:
     fake("bin/python3.7", says("3.7.1"))
     named = fake("named", says("3.7.9"))
     assert python37({"PATH": f"{tmp_path}/bin", "PYTHON37": str(named)}) == (str(named), (3, 7, 9))
 
 
 @pytest.mark.parametrize("line", [BROKEN, says("3.8.1"), says("3.7.9") + "; exit 1", "echo nonsense"])
-def test_a_named_python_that_is_none_is_an_error(fake: Fake, line: str) -> None:
+def test_a_variable_python37_that_names_no_python_is_an_error(fake: Fake, line: str) -> None:
     named = fake("named", line)
     with pytest.raises(SetupError, match=r"PYTHON37 is .*named.*unset PYTHON37"):
         python37({"PYTHON37": str(named)})
 
 
-def test_a_real_python_is_complete() -> None:
+def test_this_interpreter_passes_the_probe() -> None:
     found = pythons.probe(sys.executable)
     assert found
     assert found.version == sys.version_info[:3]

@@ -33,7 +33,7 @@ def test_imports_go_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_module_of_the_package_has_its_place_in_the_order() -> None:
+def test_the_order_of_imports_lists_every_module_of_the_package() -> None:
     settings = tomli.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     layers, airflow = settings["contracts"][:2]
     modules = {f"orchestrator.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
@@ -52,7 +52,7 @@ def imports(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=name)
-def test_what_is_deployed_imports_neither_tools_nor_tests_nor_itself_by_name(path: Path) -> None:
+def test_deployed_modules_import_neither_tools_nor_tests_nor_the_package_by_name(path: Path) -> None:
     """Airflow loads a release under a name of its folder: by its own name, one would import another's modules."""
     roots = {imported.split(".")[0] for imported in imports(path)}
     assert not roots & {"tools", "tests", "orchestrator", "factory"}
@@ -63,6 +63,6 @@ def lines(path: Path) -> List[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_can_be_read_in_one_go(path: Path) -> None:
+def test_the_length_of_a_module_is_limited(path: Path) -> None:
     limit = FACTORY_LINES if path == ETL / "factory.py" else MODULE_LINES
     assert len(lines(path)) <= limit, f"{name(path)} has more than {limit} lines: a part of it is another subject"

@@ -100,7 +100,7 @@ def test_the_schemas_are_up_to_date(path: Path) -> None:
 
 
 @pytest.mark.parametrize("validator", [PIPELINE, ENVIRONMENT], ids=["pipeline", "environment"])
-def test_the_schemas_are_draft_7_with_words_for_every_key(validator: Draft7Validator) -> None:
+def test_the_schemas_are_draft_7_and_describe_every_key(validator: Draft7Validator) -> None:
     Draft7Validator.check_schema(validator.schema)
     assert validator.schema["$schema"] == "http://json-schema.org/draft-07/schema#"
     for name, model in {"": validator.schema, **validator.schema["definitions"]}.items():
@@ -113,17 +113,17 @@ def test_the_schemas_are_draft_7_with_words_for_every_key(validator: Draft7Valid
 
 
 @pytest.mark.parametrize("file", PIPELINES, ids=str)
-def test_a_good_pipeline_is_good(file: Path) -> None:
+def test_a_good_pipeline_is_valid(file: Path) -> None:
     assert not list(PIPELINE.iter_errors(data_of(file.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("file", [*ENVIRONMENTS, *(DATA / "configs").glob("*.yaml")], ids=str)
-def test_a_good_environment_is_good(file: Path) -> None:
+def test_a_good_environment_is_valid(file: Path) -> None:
     assert not list(ENVIRONMENT.iter_errors(data_of(file.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("name", [case.stem for case in BAD if is_yaml(case)])
-def test_a_bad_pipeline_is_bad_unless_json_schema_cannot_say_so(name: str, tmp_path: Path) -> None:
+def test_a_bad_pipeline_is_invalid_where_json_schema_can_express_the_rule(name: str, tmp_path: Path) -> None:
     case = DATA / "bad" / f"{name}.yaml"
     is_good = PIPELINE.is_valid(data_of(case.read_text(encoding="utf-8")))
 
@@ -134,11 +134,11 @@ def test_a_bad_pipeline_is_bad_unless_json_schema_cannot_say_so(name: str, tmp_p
 
 
 @pytest.mark.parametrize("case", [case for case in BAD if not is_yaml(case)], ids=stem)
-def test_what_is_no_yaml_is_told_as_such(case: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_yaml_is_reported_as_such(case: Path, tmp_path: Path) -> None:
     assert any(problem.message.startswith("not YAML: ") for problem in problems(case, tmp_path))
 
 
-def test_the_list_of_unseen_cases_names_cases() -> None:
+def test_every_unseen_case_exists() -> None:
     assert set(UNSEEN) <= {case.stem for case in BAD}
 
 
@@ -160,7 +160,7 @@ BAD_VALUES: List[Tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=[key for key, _ in BAD_VALUES])
-def test_a_bad_environment_is_bad_for_both(key: str, value: Any, tmp_path: Path) -> None:
+def test_a_bad_environment_is_invalid_for_schema_and_package(key: str, value: Any, tmp_path: Path) -> None:
     data = {"region": "eu-west-1", "clusters": {"a": CLUSTER}}
     assert ENVIRONMENT.is_valid(data)
 
@@ -181,7 +181,7 @@ def test_a_bad_environment_is_bad_for_both(key: str, value: Any, tmp_path: Path)
         *("? * * * *", "", "*;* * * * *"),
     ],
 )
-def test_a_schedule_is_judged_as_the_factory_judges_it(schedule: str) -> None:
+def test_schema_and_package_agree_about_a_schedule(schedule: str) -> None:
     document = {"schedule": schedule, "tasks": {"load": {}}, "providers": {}}
 
     assert PIPELINE.is_valid(document) is (Cron.mistake_in(schedule) is None)

@@ -39,7 +39,7 @@ def shown(tmp_path: Path, text: str) -> str:
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_credential_is_never_shown(secret: str, place: str, tmp_path: Path) -> None:
+def test_a_credential_is_reported_and_never_printed(secret: str, place: str, tmp_path: Path) -> None:
     value = SECRETS[secret] if place == "template" else f'"{SECRETS[secret]}"'
 
     report = shown(tmp_path, PLACES[place].format(value))
@@ -54,7 +54,7 @@ def test_a_credential_is_never_shown(secret: str, place: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "name", ["DB_PASSWORD", "password", "apiKey", "API_KEY", "AWS_SECRET_ACCESS_KEY", "sftp-token"]
 )
-def test_a_literal_value_of_something_called_like_a_credential(name: str, tmp_path: Path) -> None:
+def test_a_literal_value_with_the_name_of_a_credential_is_reported(name: str, tmp_path: Path) -> None:
     for number, line in enumerate(
         (
             f"defaults: {{environment: {{{name}: hunter2}}}}\n",
@@ -83,7 +83,7 @@ def test_a_reference_is_no_credential(value: str, tmp_path: Path) -> None:
     assert not found.problems
 
 
-def test_a_credential_in_an_environment_is_told(tmp_path: Path) -> None:
+def test_a_credential_in_an_environment_is_reported(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
     config = root / "configs" / "development.yaml"
     config.write_text(config.read_text().replace("shards: 4", "db_password: hunter2"))
@@ -95,7 +95,7 @@ def test_a_credential_in_an_environment_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["password" + "\n" * 300_000, "://a:" * 60_000, "-----BEGIN PRIVATE KEY-----" * 9_000])
-def test_looking_for_credentials_takes_no_longer_than_reading(text: str) -> None:
+def test_searching_for_credentials_takes_linear_time(text: str) -> None:
     import time
 
     start = time.process_time()

@@ -87,11 +87,11 @@ def test_a_selection_is_a_family_a_pipeline_or_a_pattern(
     assert in_plan(root, capsys, "--only", selection) == dag_ids
 
 
-def test_without_one_it_is_all(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_selection_all_dags_are_selected(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert in_table(root, capsys) == in_plan(root, capsys) == ALL
 
 
-def test_a_dag_id_in_full_is_shown_with_its_details(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_dag_id_prints_its_details(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     etl = root / "dags" / "etl"
 
     assert show.main(["cwr-big_dag_un"], etl) == 0
@@ -102,7 +102,7 @@ def test_a_dag_id_in_full_is_shown_with_its_details(root: Path, capsys: pytest.C
 
 
 @pytest.mark.parametrize(("selection", "hint"), UNKNOWN)
-def test_an_unknown_selection_is_wrong_use(
+def test_an_unknown_selection_is_a_usage_error(
     selection: str, hint: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert show.main([selection], root / "dags" / "etl") == 2
@@ -116,7 +116,7 @@ def test_an_unknown_selection_is_wrong_use(
     assert hint in shown.err
 
 
-def test_a_selection_that_does_not_change_is_known(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unchanged_selection_is_no_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     git(root, "add", "--all")
     git(root, "commit", "--quiet", "--message=Two")
     write(root / "dags" / "etl", "vi/works", text_of("prs gema"))
@@ -140,7 +140,7 @@ def test_a_removed_dag_can_be_selected(root: Path, capsys: pytest.CaptureFixture
     ("selection", "status"),
     [("vi", 0), ("vi/*", 0), ("vi-*", 0), ("vi-works_dag_prs", 0), ("*_dag_prs", 1), ("cwr/small", 1), ("cwr*", 1)],
 )
-def test_only_problems_that_may_keep_a_selected_dag_out_count(
+def test_only_problems_that_may_affect_the_selection_count(
     selection: str, status: int, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(root / "dags" / "etl", "cwr/small", "tasks: [")
@@ -150,14 +150,16 @@ def test_only_problems_that_may_keep_a_selected_dag_out_count(
     assert ("cwr/small.yaml" in capsys.readouterr().out) == bool(status)
 
 
-def test_a_problem_of_an_environment_concerns_every_selection(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_problem_of_an_environment_affects_every_selection(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dags" / "etl" / "configs" / "staging.yaml").write_text("region: [")
 
     assert show.main(["vi"], root / "dags" / "etl") == 1
     assert plan.main(["--only", "vi"], root) == 1
 
 
-def test_a_selection_of_another_environment_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_selection_of_another_environment_names_that_environment(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = text_of("un").replace("un: {}", "un: {environments: [development]}")
     write(root / "dags" / "etl", "radio/plays", text)
 

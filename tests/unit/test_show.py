@@ -111,7 +111,7 @@ def test_each_dag_of_each_environment_has_a_row(etl: Path, capsys: pytest.Captur
     assert on.split()[-2:] == ["4", "dags/etl/pipelines/cwr/big.yaml"]
 
 
-def test_the_table_is_data_too(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_as_json(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(Shown(etl, capsys, "--format", "json", "--environment", "staging").out)
 
     assert rows[0].pop("next_run").endswith("T03:00:00+00:00")
@@ -125,7 +125,9 @@ def test_the_table_is_data_too(etl: Path, capsys: pytest.CaptureFixture[str]) ->
     }
 
 
-def test_the_table_says_that_problems_keep_dags_out(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_refers_to_check_when_definitions_have_problems(
+    etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")
     shown = Shown(etl, capsys)
 
@@ -134,7 +136,7 @@ def test_the_table_says_that_problems_keep_dags_out(etl: Path, capsys: pytest.Ca
     assert "./etl check reports them" in shown.err
 
 
-def test_an_unknown_environment_names_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_environment_suggests_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = Shown(etl, capsys, "--environment", "stagin")
     assert (shown.status, shown.err) == (2, "etl: there is no environment 'stagin'; did you mean 'staging'?\n")
 
@@ -142,7 +144,7 @@ def test_an_unknown_environment_names_the_nearest(etl: Path, capsys: pytest.Capt
 # -------------------------------------------------------------------------------------------------- definition
 
 
-def test_the_definition_is_what_all_layers_come_to(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_definition_is_the_merge_of_all_layers(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     definition = one(etl, capsys, "cwr-big_dag_wcm")["definition"]
     tasks, clusters = definition.pop("tasks"), definition.pop("clusters")
 
@@ -175,7 +177,7 @@ def test_the_definition_is_what_all_layers_come_to(etl: Path, capsys: pytest.Cap
     }
 
 
-def test_the_definition_as_text_is_the_same_as_yaml(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_definition_as_text_is_yaml_with_the_same_values(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = Shown(etl, capsys, "cwr-big_dag_wcm", "--origin", "--environment", "staging").out
     block = text[text.index("description:") : text.index("\nTasks\n")]
 
@@ -183,7 +185,7 @@ def test_the_definition_as_text_is_the_same_as_yaml(etl: Path, capsys: pytest.Ca
     assert all("# " in line or line.endswith(":") for line in block.splitlines() if line)
 
 
-def test_each_value_tells_the_last_layer_that_holds_it(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_origin_of_a_value_is_the_last_layer_that_sets_it(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     origins = one(etl, capsys, "cwr-big_dag_wcm", "--origin")["origins"]
     lines = dict(enumerate(PIPELINE.splitlines(), 1))
     config, pipeline = "dags/etl/configs/staging.yaml", "dags/etl/pipelines/cwr/big.yaml"
@@ -210,7 +212,7 @@ def test_each_value_tells_the_last_layer_that_holds_it(etl: Path, capsys: pytest
     }
 
 
-def test_a_schedule_that_is_off_comes_from_the_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_origin_of_a_disabled_schedule_is_the_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development", "--format", "json", "--origin")
     (dag,) = json.loads(shown.out)
 
@@ -218,7 +220,7 @@ def test_a_schedule_that_is_off_comes_from_the_environment(etl: Path, capsys: py
     assert dag["origins"]["schedule"] == "dags/etl/configs/development.yaml:8"
 
 
-def test_defaults_are_those_of_the_dag(etl: Path) -> None:
+def test_displayed_defaults_are_those_of_the_dag(etl: Path) -> None:
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(
         "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders: {un: {}}\n"
     )
@@ -233,13 +235,13 @@ def test_defaults_are_those_of_the_dag(etl: Path) -> None:
     assert dag.get_task("load").owner == shown["owner"]
 
 
-def test_without_an_environment_each_that_has_the_dag_is_shown(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_an_environment_the_dag_is_displayed_for_each(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = Shown(etl, capsys, "cwr-big_dag_un")
     headings = [line for line in shown.out.splitlines() if line.startswith("cwr-big_dag_un")]
     assert headings == ["cwr-big_dag_un in development", "cwr-big_dag_un in staging"]
 
 
-def test_a_task_that_waits_for_several_is_below_each_and_followed_once(
+def test_a_task_with_two_upstream_tasks_is_below_each_and_expanded_once(
     etl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (etl / "pipelines" / "cwr" / "big.yaml").read_text()
@@ -266,7 +268,7 @@ def command(dag: Dict[str, Any], task_id: str = "fetch") -> List[str]:
     return list(override["command"])
 
 
-def test_requests_are_rendered_for_a_day_of_the_schedule(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_requests_are_rendered_for_a_date_of_the_schedule(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
 
     assert dag["run"] == {
@@ -293,12 +295,12 @@ def test_requests_are_rendered_for_a_day_of_the_schedule(etl: Path, capsys: pyte
     }
 
 
-def test_without_a_date_it_is_the_first_run(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_date_the_first_run_is_rendered(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert one(etl, capsys, "cwr-big_dag_un")["run"]["run_id"] == "scheduled__2022-01-01T03:00:00+00:00"
     assert one(etl, capsys, "cwr-big_dag_wcm")["run"]["run_id"] == "scheduled__2022-01-02T00:00:00+00:00"
 
 
-def test_a_day_without_a_scheduled_run_is_one_that_a_person_triggers(
+def test_a_date_without_a_scheduled_run_is_rendered_as_a_manual_run(
     etl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = one(etl, capsys, "cwr-big_dag_wcm", "--date", "2022-01-05")["run"]  # a Wednesday; it runs on Sundays
@@ -307,14 +309,14 @@ def test_a_day_without_a_scheduled_run_is_one_that_a_person_triggers(
     assert (run["data_interval_start"][:10], run["data_interval_end"][:10]) == ("2021-12-26", "2022-01-02")
 
 
-def test_a_time_is_taken_as_it_is(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_date_may_have_a_time_and_an_offset(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00+01:00")
     assert dag["run"]["run_id"] == "scheduled__2022-01-05T03:00:00+00:00"
     dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00Z")
     assert dag["run"]["run_id"] == "manual__2022-01-05T04:00:00+00:00"
 
 
-def test_what_only_a_run_knows_stays_a_template(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_only_a_run_knows_stay_templates(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mixed, statement = '{{ ds }} {{ ti.try_number }} {"a": {{ env.shards }}}', "{% if var.value.x %}{{ ds }}{% endif %}"
     set_task(etl, f"command: {json.dumps([mixed, statement])}")
     dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
@@ -327,7 +329,7 @@ def test_what_only_a_run_knows_stays_a_template(etl: Path, capsys: pytest.Captur
     assert "not rendered: '{{ ti.try_number }}' (ti: only a run knows)" in Shown(etl, capsys, "cwr-big_dag_un").out
 
 
-def test_a_template_that_fails_is_told(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_template_is_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_task(etl, 'command: ["{{ 1 / 0 }}"]')
     dag = one(etl, capsys, "cwr-big_dag_un")
 
@@ -335,7 +337,7 @@ def test_a_template_that_fails_is_told(etl: Path, capsys: pytest.CaptureFixture[
     assert dag["not_rendered"]["load"] == {"{{ 1 / 0 }}": "fails: division by zero"}
 
 
-def test_lines_are_not_folded_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_not_wrapped_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_task(etl, f"command: [{'x' * 300}, '[red]']")
     out = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
 
@@ -355,7 +357,7 @@ def test_lines_are_not_folded_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture
         (["zzz"], "etl: there is no DAG, family or pipeline 'zzz'; ./etl show lists all DAGs\n"),
     ],
 )
-def test_an_unknown_id_names_the_nearest(
+def test_an_unknown_id_suggests_the_nearest(
     etl: Path, capsys: pytest.CaptureFixture[str], arguments: List[str], message: str
 ) -> None:
     (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")  # of no concern
@@ -363,7 +365,7 @@ def test_an_unknown_id_names_the_nearest(
     assert (shown.status, shown.out, shown.err) == (2, "", message)
 
 
-def test_an_id_of_another_environment_is_told_so(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_id_of_another_environment_names_that_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = etl / "pipelines" / "cwr" / "big.yaml"
     file.write_text(file.read_text().replace("un: {}", "un: {environments: [staging]}"))
     shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development")
@@ -371,7 +373,7 @@ def test_an_id_of_another_environment_is_told_so(etl: Path, capsys: pytest.Captu
     assert (shown.status, shown.err) == (2, "etl: 'cwr-big_dag_un' is not in development; it is in staging\n")
 
 
-def test_a_dag_with_problems_shows_them(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_problems_of_the_dag_are_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = etl / "pipelines" / "cwr" / "big.yaml"
     file.write_text(file.read_text().replace("un: {}", "un: {retrys: 3}"))
     shown = Shown(etl, capsys, "cwr-big_dag_un")
@@ -381,14 +383,14 @@ def test_a_dag_with_problems_shows_them(etl: Path, capsys: pytest.CaptureFixture
     assert Shown(etl, capsys, "cwr-big_dag_wcm").status == 0
 
 
-def test_a_wrong_date_is_wrong_use(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_date_is_a_usage_error(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as left:
         Shown(etl, capsys, "cwr-big_dag_un", "--date", "tomorrow")
     assert left.value.code == 2
     assert "'tomorrow' is not a date" in capsys.readouterr().err
 
 
-def test_it_runs_anywhere_and_without_airflow(tmp_path: Path) -> None:
+def test_show_runs_in_any_folder_and_without_airflow(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys; from tools.commands import plan, show;"
         "show.main(['testing-smoke_dag_smoke'], pathlib.Path(sys.argv[1])); print('airflow' in sys.modules)"
@@ -429,7 +431,7 @@ def scheduled(etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_intervals_of_a_triggered_run_are_airflows(etl: Path, schedule: Optional[str]) -> None:
+def test_intervals_of_a_manual_run_equal_those_of_airflow(etl: Path, schedule: Optional[str]) -> None:
     definition = scheduled(etl, schedule)
     timetable = Builder().build(definition).timetable
     for minute in range(0, 60 * 24 * 9, 397):
@@ -440,7 +442,7 @@ def test_intervals_of_a_triggered_run_are_airflows(etl: Path, schedule: Optional
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES[:-1])
-def test_the_first_run_is_airflows(etl: Path, schedule: str) -> None:
+def test_the_first_run_equals_that_of_airflow(etl: Path, schedule: str) -> None:
     from airflow.timetables.base import TimeRestriction
 
     definition = scheduled(etl, schedule)
@@ -488,7 +490,7 @@ def test_schedules_in_words(etl: Path, schedule: Optional[str], words: str) -> N
     assert schedules.in_words(scheduled(etl, schedule)) == words
 
 
-def test_filters_and_macros_are_airflows() -> None:
+def test_filters_and_macros_equal_those_of_airflow() -> None:
     from airflow import macros
     from airflow.templates import FILTERS
 
@@ -500,7 +502,7 @@ def test_filters_and_macros_are_airflows() -> None:
         assert getattr(rendering.MACROS, name)(*arguments) == getattr(macros, name)(*arguments)
 
 
-def test_templates_render_as_airflows(etl: Path) -> None:
+def test_templates_render_as_in_airflow(etl: Path) -> None:
     wcm = load(etl, "staging").definitions[1]
     run = schedules.run_at(wcm, None)
     task: Any = Builder().build(wcm).get_task("fetch")
@@ -511,7 +513,7 @@ def test_templates_render_as_airflows(etl: Path) -> None:
     assert (rendered.request["overrides"], rendered.left) == (task.overrides, {})
 
 
-def test_template_names_are_airflows(etl: Path) -> None:
+def test_template_names_equal_those_of_airflow(etl: Path) -> None:
     definition = scheduled(etl, "@daily", "2022-01-01")
     run = schedules.run_at(definition, None)
     names = rendering.template_names(definition, "load", run)

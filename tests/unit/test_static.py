@@ -10,6 +10,6 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize("check", ["ruff check", "ruff format --check", "mypy"])
-def test_code_passes(check: str) -> None:
+def test_the_code_passes(check: str) -> None:
     result = subprocess.run([sys.executable, "-m", *check.split()], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -68,7 +68,7 @@ def runs(site: Site, signed_in: BrowserContext) -> Iterator[Runs]:
     page.close()
 
 
-def test_the_trigger_page_tells_what_can_be_typed(page: Page) -> None:
+def test_the_trigger_page_documents_the_params(page: Page) -> None:
     page.goto(f"/trigger?dag_id={TYPED_DAG}")
     assert json.loads(page.locator("#json").input_value()) == {"greeting": "hello", "times": 1}
     docs = open_docs(page)
@@ -79,7 +79,7 @@ def test_the_trigger_page_tells_what_can_be_typed(page: Page) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_what_was_typed_reaches_the_task_over_the_defaults(site: Site, runs: Runs, door: str) -> None:
+def test_the_task_receives_the_configuration_of_the_run_over_the_defaults(site: Site, runs: Runs, door: str) -> None:
     run_id = runs.good[door]
     assert site.wait_for_run(TYPED_DAG, run_id, "success", "failed")["state"] == "success"
     log = site.log(TYPED_DAG, run_id, "greet")
@@ -88,7 +88,7 @@ def test_what_was_typed_reaches_the_task_over_the_defaults(site: Site, runs: Run
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_what_the_dag_does_not_take_fails_at_once_and_starts_nothing(site: Site, runs: Runs, door: str) -> None:
+def test_an_invalid_configuration_fails_at_once_and_starts_no_ecs_task(site: Site, runs: Runs, door: str) -> None:
     run_id = runs.bad[door]
     assert site.wait_for_run(TYPED_DAG, run_id, "success", "failed")["state"] == "failed"
     task = site.get(f"/dags/{TYPED_DAG}/dagRuns/{run_id}/taskInstances/greet")
@@ -98,7 +98,7 @@ def test_what_the_dag_does_not_take_fails_at_once_and_starts_nothing(site: Site,
     assert LAUNCH not in log
 
 
-def test_the_page_of_the_log_says_why(site: Site, runs: Runs, page: Page) -> None:
+def test_the_log_page_shows_the_reason(site: Site, runs: Runs, page: Page) -> None:
     run = site.wait_for_run(TYPED_DAG, runs.bad["page"], "failed")
     page.goto(f"/log?dag_id={TYPED_DAG}&task_id=greet&execution_date={quote(run['execution_date'])}")
     expect(page.locator("pre")).to_contain_text(REFUSAL)

@@ -34,18 +34,18 @@ def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
         ("un/*.xml", [], False),
     ],
 )
-def test_wildcards_stand_for_what_they_say(pattern: str, keys: List[str], expected: bool) -> None:
+def test_wildcards_match_whole_keys(pattern: str, keys: List[str], expected: bool) -> None:
     assert sensor(keys, f"s3://bucket/{pattern}").poke({}) is expected
 
 
-def test_a_late_delivery_says_what_was_awaited(dag: Any) -> None:
+def test_a_late_delivery_fails_with_the_awaited_address(dag: Any) -> None:
     late = sensor([], "s3://bucket/un/*.xml", timeout=0, poke_interval=1)
 
     with pytest.raises(AirflowSensorTimeout, match=r"Not delivered within 0:00:00: s3://bucket/un/\*\.xml$"):
         late.execute({})
 
 
-def test_the_delivery_is_awaited_before_the_roots_without_taking_a_worker(dag: Any) -> None:
+def test_the_sensor_is_upstream_of_the_roots_and_occupies_no_worker(dag: Any) -> None:
     awaited = dag.get_task("wait_for_delivery")
 
     assert awaited.downstream_task_ids == {"load"}

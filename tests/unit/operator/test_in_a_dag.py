@@ -11,7 +11,7 @@ from tests.ecs import PIPELINE
 from tests.trees import tree
 
 
-def test_an_operator_that_providers_share_is_in_each_dag_as_if_made_there(tmp_path: Path) -> None:
+def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
     from airflow.models.dag import DAG
 
     found = load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
@@ -31,7 +31,7 @@ def test_an_operator_that_providers_share_is_in_each_dag_as_if_made_there(tmp_pa
     assert {name for name in same - ours if isinstance(vars(task)[name], (dict, list, set))} <= set(given)
 
 
-def test_what_a_person_may_write_as_a_template_is_rendered(tmp_path: Path) -> None:
+def test_templates_of_task_definition_cluster_network_and_tags_are_rendered(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
         {
