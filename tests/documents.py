@@ -1,4 +1,4 @@
-"""What the documentation shows: its blocks of code, in order."""
+"""The blocks of code in the documentation."""
 
 import re
 import textwrap
@@ -19,7 +19,7 @@ class Block(NamedTuple):
 
 
 def blocks(name: str, language: Optional[str] = None) -> List[Block]:
-    """The blocks of a document, or those of a language (all that stands behind the backquotes)."""
+    """Return the blocks of a document in order, or only those of a language (the text behind the backquotes)."""
     found = []
     for section in re.split(r"^#+ ", (DOCS / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         heading = section.splitlines()[0]

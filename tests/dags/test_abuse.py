@@ -1,6 +1,6 @@
-"""What a file costs that is made to cost: beside the same tree without it, at most 2 s of CPU and 100 MiB.
+"""The cost of a malicious file: at most 2 s of CPU and 100 MiB more than the same tree without it.
 
-tests/dags/test_isolation.py has what a bad file does to the others.
+tests/dags/test_isolation.py tests the effect of a bad file on the others.
 """
 
 import json
@@ -20,7 +20,7 @@ MANY = ["start_date: [", "\x00"]
 HEAD = "start_date: 2022-01-01\n"
 LOAD = "tasks: {load: {task_definition: loader}}\n"
 UN = "providers: {un: {}}\n"
-# For each case a process: the tree as it is, then with the case in its place.
+# A process for each case: it parses the tree, then the tree with the case.
 PARSE = """
 import json, os, resource, sys, time
 from airflow.jobs import scheduler_job
@@ -55,7 +55,7 @@ def lines(pattern: str, number: int) -> str:
     return "".join(pattern.format(n, n + 1) for n in range(number))
 
 
-# Each of at most 512 KiB, as more is not read.
+# Each is at most 512 KiB, as larger files are not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
     "24,000 unknown keys": lambda: SMALL + lines("k{}: 1\n", 24_000),
@@ -97,7 +97,7 @@ Costs = Dict[str, Dict[str, Any]]
 
 
 def measure(root: Path, cases: Dict[str, Tuple[Path, Path]]) -> Costs:
-    """Give what the parse of a tree costs more when a path is renamed to another one, and what it gives then."""
+    """Return the additional cost of the parse, and its result, when a path of a case is renamed to the other."""
     pairs = json.dumps([[str(trial), str(place)] for trial, place in cases.values()])
     done = python(PARSE, str(root / "factory.py"), pairs, environment={"AIRFLOW__ETL__ENVIRONMENT": "development"})
     assert done.returncode == 0, done.stderr
@@ -108,7 +108,7 @@ def measure(root: Path, cases: Dict[str, Tuple[Path, Path]]) -> Costs:
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
-    """What all the cases cost."""
+    """Measure all cases."""
     folder = tmp_path_factory.mktemp("abuse")
     root = tree(folder, {"vi/works.yaml": SMALL})
     (root / "pipelines" / "cwr").mkdir()
@@ -186,9 +186,9 @@ def test_the_cost_of_5000_broken_files_is_bounded(text: str, costs: Costs) -> No
 
 
 def kinds_of_characters() -> List[str]:
-    """One character of each class of Unicode that a file's name can have."""
+    """Return one character of each class of Unicode that a file name can have."""
     found = {unicodedata.category(chr(code)): chr(code) for code in range(1, 0x20000) if chr(code) != "/"}
-    del found["Cs"]  # no UTF-8 writes it
+    del found["Cs"]  # UTF-8 cannot encode it
     return [found[kind] for kind in sorted(found)]
 
 

@@ -1,4 +1,4 @@
-"""The commit that is deployed, as a DAG's docs show it: what ``./etl deploy`` wrote beside the factory."""
+"""The deployed commit in the docs of a DAG: ``./etl deploy`` writes it to a file beside the factory."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def docs(root: Path) -> Dict[str, str]:
-    """The docs of a DAG of each file."""
+    """Return the docs of one DAG of each file."""
     bag = dag_bag(root)
     assert not bag.import_errors
     return {name: bag.dags[f"cwr-{name}_dag_un"].doc_md for name in ("big", "small")}

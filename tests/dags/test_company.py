@@ -1,4 +1,4 @@
-"""The DAGs of realistic definitions: those of tests/data/company, in each of their environments."""
+"""The DAGs of the realistic definitions of tests/data/company, in each of their environments."""
 
 from pathlib import Path
 from typing import Any

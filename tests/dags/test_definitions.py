@@ -1,6 +1,6 @@
-"""The definitions of this repository, whichever they are: what must hold of any, as Airflow gets them everywhere.
+"""The definitions that this repository ships: what must hold of any, in every environment.
 
-This is the only test of what is shipped. It names and counts nothing, so that an ordinary change passes.
+It names and counts no definition, so that an ordinary change passes.
 """
 
 import html
@@ -59,7 +59,7 @@ def test_airflow_can_store_and_show_each_dag(bag: Any) -> None:
 
 
 def test_airflow_renders_every_template_that_needs_no_run(bag: Any) -> None:
-    """What only a run knows, such as what an earlier task has answered, is left out."""
+    """Leave out templates that only a run can render, such as those with the result of an earlier task."""
     for definition in load(ETL, bag.environment).definitions:
         run = run_at(definition, None)
         for task in bag.dags[definition.dag_id].tasks:

@@ -1,6 +1,6 @@
-"""Definitions made by chance: sound ones become just the DAGs that a simple model has, broken ones cost nobody else.
+"""Random definitions: valid ones become the DAGs of a simple model, broken ones do not affect others.
 
-``./etl bench fuzz`` does the same for as long as one likes, and keeps what fails in tests/data/fuzz/.
+``./etl bench fuzz`` does the same for a given time, and writes each failure to tests/data/fuzz/.
 """
 
 import logging
@@ -20,7 +20,7 @@ CASES = sorted((DATA / "fuzz").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
-    logging.disable(logging.CRITICAL)  # problems are told to the log, too
+    logging.disable(logging.CRITICAL)  # problems are written to the log, too
     yield Folder(tmp_path_factory.mktemp("fuzz"))
     logging.disable(logging.NOTSET)
 

@@ -1,4 +1,4 @@
-"""Whatever a file holds, the DAGs of the others are there and the problem is told."""
+"""Whatever a file holds, the DAGs of the other files are built and the problem is reported."""
 
 import os
 import shutil
@@ -83,7 +83,7 @@ def test_a_folder_or_pipe_leaves_no_descriptor_open(root: Path) -> None:
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Do without what root may do: it reads everything."""
+    """Drop the privileges of root, who can read everything."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -94,13 +94,13 @@ def unprivileged() -> Iterator[None]:
 
 
 def test_an_unreadable_file_disables_only_that_file() -> None:
-    with tempfile.TemporaryDirectory(prefix="etl-") as folder:  # which others may enter, unlike pytest's
+    with tempfile.TemporaryDirectory(prefix="etl-") as folder:  # which other users may enter, unlike pytest's folders
         os.chmod(folder, 0o755)
         root = tree(Path(folder), {"cwr/big.yaml": SMALL, "cwr/case.yaml": SMALL, "vi/works.yaml": SMALL})
         (root / "pipelines" / "vi" / "README.md").write_text("")
-        assert not load(root, "development").problems  # imports what others may not
+        assert not load(root, "development").problems  # imports modules that the other user cannot read
         os.chmod(str(root / "pipelines" / "cwr" / "case.yaml"), 0)
-        os.chmod(str(root / "pipelines" / "vi"), 0o644)  # its names may be read, and nothing behind them
+        os.chmod(str(root / "pipelines" / "vi"), 0o644)  # its file names may be read, but not the files
         with unprivileged():
             found = load(root, "development")
         os.chmod(str(root / "pipelines" / "vi"), 0o755)
@@ -141,7 +141,7 @@ def have_a_bug() -> None:
 
 @contextmanager
 def before_opening(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Have something happen amidst the parse: when it opens the file of that name."""
+    """Call ``act`` during the parse, whenever it opens the file of that name."""
     real, acts = os.open, []
 
     def opened(path: Any, *more: Any, **named: Any) -> int:
@@ -168,7 +168,7 @@ def test_a_bug_in_the_package_disables_only_that_file(root: Path, monkeypatch: p
 
 def test_the_import_timeout_is_reported_by_airflow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def take_long() -> None:
-        # Airflow's alarm comes here: by the clock it may come amidst a library that swallows every exception.
+        # Send Airflow's alarm at a fixed point: by the clock it may come in a library that swallows every exception.
         os.kill(os.getpid(), signal.SIGALRM)
         time.sleep(5)
 
@@ -240,7 +240,7 @@ def test_a_file_name_that_is_not_utf_8_disables_only_that_file(root: Path) -> No
     bag = dag_bag(root)
 
     assert set(bag.dags) == HEALTHY
-    import_error(bag).encode()  # what a database could not store would cost every DAG
+    import_error(bag).encode()  # a text that the database could not store would disable every DAG
 
 
 def test_a_family_that_is_a_link_disables_only_that_family(root: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""factory.py loads the package beside it: each folder's own, as it is at the time of the parse."""
+"""factory.py loads the package beside it, as it is at the time of the parse."""
 
 import importlib
 import pickle
@@ -11,7 +11,7 @@ import pytest
 
 from tests.trees import REPOSITORY, SMALL, dag_bag, import_error, tree
 
-# A package as factory.py expects one: its module dags says which DAGs a folder has.
+# A package as factory.py expects it: its module dags returns the DAGs of a folder.
 DAGS = """\
 from airflow.models.dag import DAG
 from .names import {names}
@@ -25,7 +25,7 @@ def dags_of_folder(root):
 
 
 def folder(above: Path, name: str, *dag_ids: str, names: str = "NAMES") -> Path:
-    """Make a folder of factory.py and a package of the test's own that gives these DAGs; return it."""
+    """Make a folder with factory.py and a package of the test that returns these DAGs; return the folder."""
     root = above / "dags" / name
     (root / "orchestrator").mkdir(parents=True, exist_ok=True)
     shutil.copy(str(REPOSITORY / "dags" / "etl" / "factory.py"), str(root))

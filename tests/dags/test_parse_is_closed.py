@@ -1,4 +1,4 @@
-"""At parse time there is no database, no network, no other process and no variable."""
+"""Parsing uses no database, no network, no other process and no Airflow variable."""
 
 from pathlib import Path
 from typing import Tuple

@@ -1,6 +1,6 @@
-"""From a definition there is no way to code, to another file or to what the process knows.
+"""A definition cannot run code, read another file or read the memory of the process.
 
-What templates may name is in tests/data/bad/template_reaches_out.yaml, markup in tests/e2e/browser/test_markup.py.
+tests/data/bad/template_reaches_out.yaml tests the names in templates, tests/e2e/browser/test_markup.py tests markup.
 """
 
 from pathlib import Path
@@ -71,7 +71,7 @@ def test_no_link_or_name_leads_out_of_the_tree(tmp_path: Path) -> None:
     outside.write_text(SMALL)
     (root / "pipelines" / "cwr" / "link.yaml").symlink_to(outside)
     (root / "pipelines" / "linked").symlink_to(tmp_path)
-    for dag_id in ("linked-outside_dag_un", "cwr-link_dag_un"):  # as a worker looks for one
+    for dag_id in ("linked-outside_dag_un", "cwr-link_dag_un"):  # as a worker loads one
         assert load(root, "development", dag_id).definitions == []
 
     found = load(root, "development")

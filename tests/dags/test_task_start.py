@@ -1,4 +1,4 @@
-"""In a worker only the DAG that the task belongs to is built, and only its file read."""
+"""A worker builds only the DAG of its task, and reads only its file."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from tests.trees import SMALL, python, tree
 
-# Parses as the worker process that argv and the process title say, and tells what was read and built.
+# Parses as a worker process with this argv and process title, and reports which files were read and which DAGs built.
 PARSE = """
 import builtins, io, json, os, sys
 arguments = json.loads(sys.argv[1])

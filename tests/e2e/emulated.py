@@ -1,4 +1,4 @@
-"""An emulated AWS for tests: the one of ``./etl run``, as a process of its own, spoken to over HTTP."""
+"""An emulated AWS for tests: the one of ``./etl run``, in a process of its own, with an HTTP endpoint."""
 
 import json
 import subprocess

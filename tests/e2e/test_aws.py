@@ -51,7 +51,7 @@ def describe(ecs: Any, arn: str) -> Dict[str, Any]:
 
 
 def wait(ecs: Any, arn: str, status: str) -> Dict[str, Any]:
-    """Describe the task until it has the status; gives it, and the statuses seen before."""
+    """Describe the task until it has the status; return it."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         task = describe(ecs, arn)

@@ -1,4 +1,4 @@
-"""The commands of .aws/buildspec.yml, phase by phase as CodeBuild runs them, and what is in the buckets afterwards."""
+"""The commands of .aws/buildspec.yml, run phase by phase as CodeBuild does, and the contents of the buckets after."""
 
 import os
 import subprocess
@@ -19,15 +19,17 @@ BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(enc
 ENVIRONMENTS = environments(COMPANY)
 PHASES = ["install", "pre_build", "build", "post_build"]
 DEFINITION = Path("dags") / "etl" / "pipelines" / "testing" / "smoke.yaml"
-# In the place of this project's own tests, which include this one: what a build does with tests that pass or fail.
+# Replace the tests of this project, which include this one, to see what a build does with tests that pass or fail.
 PASSES = "import pytest\n\n\n@pytest.mark.unit\ndef test_it():\n    pass\n"
 FAILS = PASSES.replace("pass\n", "assert False\n")
 TESTS = Path("tests") / "test_it.py"
-EVIL = "x$(touch${IFS}injected)`touch${IFS}injected`;touch${IFS}injected"  # git and GitHub take such a branch
+EVIL = (
+    "x$(touch${IFS}injected)`touch${IFS}injected`;touch${IFS}injected"  # git and GitHub accept such a name for a branch
+)
 
 
 class Build(NamedTuple):
-    """What became of a build: the phases that succeeded and all that was printed."""
+    """The result of a build: the phases that succeeded, and the output."""
 
     succeeded: List[str]
     log: str
@@ -53,7 +55,7 @@ class Project:
         ).stdout.strip()
 
     def commit(self, files: Dict[Path, str]) -> str:
-        """Commit files over what is checked out, text by path; gives the commit."""
+        """Commit files on top of the checked-out commit, text by path; return the new commit."""
         for path, text in files.items():
             (self.clone / path).parent.mkdir(exist_ok=True)
             (self.clone / path).write_text(text, encoding="utf-8")
@@ -62,11 +64,11 @@ class Project:
         return self.git("rev-parse", "HEAD")
 
     def push(self, *branches: str) -> None:
-        """Make what is checked out the head of branches."""
+        """Push the checked-out commit as the head of branches."""
         self.git("push", "--quiet", "--force", "origin", *(f"HEAD:refs/heads/{branch}" for branch in branches))
 
     def run(self, command: str, **webhook: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command of a build; the webhook's variables are without CODEBUILD_WEBHOOK_."""
+        """Run a command of a build; ``webhook`` has the variables without the prefix CODEBUILD_WEBHOOK_."""
         environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CODEBUILD_")},
             **{f"CODEBUILD_WEBHOOK_{name.upper()}": value for name, value in webhook.items()},
@@ -86,7 +88,7 @@ class Project:
         )
 
     def build(self, **webhook: str) -> Build:
-        """Build what is checked out."""
+        """Build the checked-out commit."""
         succeeded, log = [], ""
         for phase in PHASES:
             failed = False
@@ -98,7 +100,7 @@ class Project:
                     break
             if not failed:
                 succeeded.append(phase)
-            elif phase != "build":  # after which there is post_build all the same
+            elif phase != "build":  # after which post_build runs all the same
                 break
         return Build(succeeded, log)
 
@@ -118,7 +120,7 @@ def repository(emulated: Emulated, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def project(repository: Project, emulated: Emulated) -> Project:
-    """A project with the main branch checked out, and nothing deployed."""
+    """Return a project with the main branch checked out and nothing deployed."""
     repository.git("checkout", "--quiet", "--force", "--detach", repository.first)
     s3 = emulated.client("s3")
     for environment in ENVIRONMENTS:
@@ -137,7 +139,7 @@ def keys(emulated: Emulated, environment: str) -> Set[str]:
 
 
 def deployed(emulated: Emulated) -> Dict[str, str]:
-    """The commit in each environment that has one."""
+    """Return the deployed commit of each environment that has one."""
     found = {}
     for environment in ENVIRONMENTS:
         if keys(emulated, environment):
@@ -208,7 +210,7 @@ def test_a_pull_request_is_planned_and_not_deployed(project: Project, emulated: 
     text = (project.clone / DEFINITION).read_text(encoding="utf-8")
     project.commit({DEFINITION: f"{text}  sony: {{}}\n"})
     project.git("push", "--quiet", "--force", "origin", "HEAD:refs/pull/12/head")
-    # The clone has neither a history nor the branch that the pull request goes into.
+    # The clone has neither a history nor the branch that the pull request merges into.
     (project.clone / ".git" / "shallow").write_text(project.git("rev-parse", "HEAD") + "\n")
     project.git("update-ref", "-d", "refs/remotes/origin/staging")
 

@@ -1,4 +1,4 @@
-"""What the account has not, told before a deploy; the definitions are those of tests/data/preflight."""
+"""The preflight reports what the account lacks, before a deploy; its definitions are in tests/data/preflight."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tools.setup.environments import DEFINITIONS
 SOURCE = DATA / "preflight"
 ROLE = "arn:aws:iam::123456789012:role/{}"
 AIRFLOW = ROLE.format("airflow")
-# What Airflow may do, as narrow as a person would write it; each is taken away once.
+# The policy of Airflow, as narrow as a person would write it; each action is removed once.
 TASKS = f"arn:aws:ecs:{REGION}:123456789012:task/etl/*"
 HERE = {"StringEquals": {"ecs:cluster": f"arn:aws:ecs:{REGION}:123456789012:cluster/etl"}}
 POLICY: Dict[str, Dict[str, Any]] = {
@@ -46,7 +46,7 @@ POLICY: Dict[str, Dict[str, Any]] = {
     "s3:ListBucket": {"Resource": "arn:aws:s3:::deliveries", "Condition": {"StringEquals": {"s3:prefix": "un/x/"}}},
     "s3:GetObject": {"Resource": "arn:aws:s3:::deliveries/un/*"},
 }
-# How each service refuses.
+# The error code with which each service refuses an operation.
 REFUSALS = {
     "DescribeClusters": "AccessDeniedException",
     "DescribeLogGroups": "AccessDeniedException",
@@ -62,7 +62,7 @@ LISTS = {
     "ListTaskDefinitionFamilies": "AccessDeniedException",
     "ListTopics": "AuthorizationError",
 }
-# What is told of a role that lacks one of them: places, and the resource.
+# The problems of a role that lacks one of the actions: place and resource.
 CONFIG, PIPELINE = "configs/right.yaml", "pipelines/cwr/right.yaml"
 SOME_TASK = f"arn:aws:ecs:{REGION}:123456789012:task/etl/{'0' * 32}"
 TASK_DEFINITION = f"arn:aws:ecs:{REGION}:123456789012:task-definition/"
@@ -84,7 +84,7 @@ LACKING = {
     "s3:ListBucket": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries")],
     "s3:GetObject": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries/un/x/x.xml")],
 }
-# In a process of its own, as ./etl deploy has one: the problems for each role, and every call that was made.
+# Runs in a process of its own, like ./etl deploy; prints the problems for each role and every call that was made.
 CODE = """
 import json, sys
 from pathlib import Path
@@ -105,7 +105,7 @@ print(json.dumps([["\\n\\n".join(map(str, report)) for report in reports], calls
 
 
 class Asked(NamedTuple):
-    """What a preflight answers."""
+    """The result of a preflight."""
 
     reports: List[str]
     calls: List[str]
@@ -113,7 +113,7 @@ class Asked(NamedTuple):
 
 
 class Account:
-    """The emulated account, and the definitions that name what is in it."""
+    """The emulated account, and the definitions that name its resources."""
 
     def __init__(self, aws: Emulated, folder: Path) -> None:
         self.aws, self.agent = aws, Agent(aws.address)
@@ -132,7 +132,7 @@ class Account:
         }
 
     def ask(self, environment: str, *roles: str, etl: Optional[Path] = None, **environ: str) -> Asked:
-        """Ask for what an environment names, once for each role."""
+        """Run the preflight of an environment, once for each role."""
         command = [str(DEFINITIONS.python), "-c", CODE, str(etl or self.etl), environment, *roles]
         done = subprocess.run(
             command, cwd=ROOT, env={**self.environ, **environ}, capture_output=True, text=True, check=False
@@ -141,13 +141,13 @@ class Account:
         return Asked(reports, calls, done.stderr)
 
     def with_our_ids(self, text: str) -> str:
-        """Put the ids of tests/data/preflight, which are as long, for those that AWS has made."""
+        """Replace the ids that AWS has made with those of tests/data/preflight, which are as long."""
         for id_of_ours, made in self.ids.items():
             text = text.replace(made, id_of_ours)
         return text
 
     def deploy(self, folder: Path, environment: str, *options: str) -> "subprocess.CompletedProcess[str]":
-        """Ask as a person does, in a checkout that has these definitions."""
+        """Run ``./etl deploy --preflight`` in a checkout that has these definitions."""
         shutil.copytree(str(ROOT / "tools"), str(folder / "tools"), ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(str(self.etl), str(folder / "dags" / "etl"))
         command = [str(DEFINITIONS.python), "-m", "tools.commands.deploy", environment, "--preflight", *options]
@@ -155,7 +155,7 @@ class Account:
 
     @contextmanager
     def refusing(self, refusals: Dict[str, str]) -> Iterator[None]:
-        """Let the services refuse operations for a while."""
+        """Make the services refuse some operations."""
         self.agent.tell(denied=refusals)
         try:
             yield
@@ -164,7 +164,7 @@ class Account:
 
 
 def fill(aws: Emulated) -> Dict[str, str]:
-    """Put into an account what the definitions name; gives the ids that AWS makes."""
+    """Create the resources that the definitions name; return the ids that AWS makes."""
     ecs, iam, logs = aws.client("ecs"), aws.client("iam"), aws.client("logs")
     for cluster in ("etl", "bare", "closed"):
         ecs.create_cluster(clusterName=cluster)
@@ -193,7 +193,7 @@ def fill(aws: Emulated) -> Dict[str, str]:
 
 
 def task_definitions() -> Iterator[Dict[str, Any]]:
-    """Give what to register: what is right, and what has one mistake each."""
+    """Yield the task definitions: valid ones, and ones with one mistake each."""
     options = {"awslogs-group": "/ecs/etl", "awslogs-stream-prefix": "etl", "awslogs-region": REGION}
     fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc"}
 
@@ -219,25 +219,25 @@ def task_definitions() -> Iterator[Dict[str, Any]]:
     yield {"family": "astray", "containerDefinitions": [container("astray", group="/ecs/et")], **fargate}
     yield {"family": "abroad", "containerDefinitions": [container("abroad", region="us-east-1")], **fargate}
     made = container("maker", group="/ecs/made", **{"create-group": "true"})
-    del made["logConfiguration"]["options"]["awslogs-region"]  # it is then that of the task
+    del made["logConfiguration"]["options"]["awslogs-region"]  # it defaults to the region of the task
     yield {"family": "maker", "containerDefinitions": [made], **fargate}
     orphan = {"family": "orphan", "containerDefinitions": [container("orphan")], "taskRoleArn": ROLE.format("gone")}
     yield {**orphan, **fargate, **execution}
 
 
 def statements(without: str = "") -> List[Dict[str, Any]]:
-    """Give the policy of MWAA's role, perhaps without an action."""
+    """Return the policy of MWAA's role, without one action if it is given."""
     return [{"Effect": "Allow", "Action": action, **rest} for action, rest in POLICY.items() if action != without]
 
 
 def under_other_conditions(statement: Dict[str, Any]) -> Dict[str, Any]:
-    """Give a statement that allows the same, but not here."""
+    """Return a statement that allows the same under conditions that are not met."""
     conditions = statement.get("Condition", {})
     return {**statement, "Condition": {how: dict.fromkeys(keys, "other") for how, keys in conditions.items()}}
 
 
 def make_role(iam: Any, name: str, service: str, *policy: Dict[str, Any]) -> None:
-    """Make a role that a service may take, with statements."""
+    """Create a role that a service may assume, with statements."""
     principal = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [principal]})
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
@@ -247,7 +247,7 @@ def make_role(iam: Any, name: str, service: str, *policy: Dict[str, Any]) -> Non
 
 
 def make_networks(ec2: Any) -> Dict[str, str]:
-    """Make two VPCs; gives the ids of what is in them by the names that the definitions have for them."""
+    """Create two VPCs; return the ids of their resources by the ids that the definitions use."""
     here, elsewhere = (ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"] for number in (0, 1))
     ids = {"vpc-00000000000000001": here, "vpc-0000000000000000e": elsewhere}
     for number, vpc, block in (("1", here, "10.0.0"), ("2", here, "10.0.1"), ("e", elsewhere, "10.1.0")):
@@ -276,18 +276,18 @@ def wrong(account: Account) -> Asked:
 
 @pytest.fixture(scope="module")
 def lacking(account: Account) -> Dict[str, str]:
-    """What is told of a role that may do all but one thing, by that; and of three other roles."""
+    """Return the report for each role that lacks one action, by that action, and for three other roles."""
     roles = [*(f"without-{action.replace(':', '-')}" for action in POLICY), "denied", "narrow", "elsewhere"]
     return dict(zip([*POLICY, "denied", "narrow", "elsewhere"], account.ask("right", *map(ROLE.format, roles)).reports))
 
 
 def heads(report: str) -> List[str]:
-    """Give the first line of each problem."""
+    """Return the first line of each problem."""
     return [line for line in report.splitlines() if line.endswith("[preflight]")]
 
 
 def test_the_policy_equals_the_permissions_of_the_role() -> None:
-    assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find none of it superfluous or missing
+    assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find no action superfluous or missing
 
 
 def test_a_complete_account_has_no_problem(right: Asked) -> None:
@@ -393,8 +393,8 @@ def test_only_reading_operations_with_a_known_permission_are_called(right: Asked
 def test_each_resource_is_looked_up_once(right: Asked) -> None:
     assert Counter(right.calls) == {
         **dict.fromkeys(REFUSALS, 1),
-        "DescribeTaskDefinition": 5,  # it takes one at a time
-        "DescribeLogGroups": 3,  # one is not there yet, and what could be meant is asked for
+        "DescribeTaskDefinition": 5,  # one call for each
+        "DescribeLogGroups": 3,  # one group does not exist yet, and similar names are looked up
         "GetRole": 2,
         "SimulatePrincipalPolicy": len(POLICY),
     }
@@ -420,7 +420,7 @@ def test_a_missing_role_is_reported_beside_the_rest(account: Account, wrong: Ask
 def test_missing_credentials_end_the_preflight(account: Account) -> None:
     asked = account.ask("right", AWS_ACCESS_KEY_ID="")
     assert asked.errors == "etl deploy: asking for the bucket deliveries: Unable to locate credentials\n"
-    assert asked.calls == ["HeadBucket"]  # the other calls would only take their time to fail
+    assert asked.calls == ["HeadBucket"]  # the other calls would fail, too
 
 
 def test_an_unreachable_aws_ends_the_preflight(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -432,7 +432,7 @@ def test_an_unreachable_aws_ends_the_preflight(account: Account, monkeypatch: py
 
 
 class Ecs:
-    """Refuses a name with a space, and all that is asked for with it, by an error of a code."""
+    """An ECS that refuses a call with a name that has a space, with an error of a code."""
 
     meta = SimpleNamespace(region_name=REGION)
 

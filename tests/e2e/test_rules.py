@@ -1,4 +1,4 @@
-"""What a definition says of Airflow's own rules, seen in runs of a real scheduler."""
+"""Fields of a definition that Airflow applies, tested in runs of a real scheduler."""
 
 from typing import Any, Iterator, List
 
@@ -19,7 +19,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module", autouse=True)
 def alerts(engine: Engine) -> Alerts:
-    """Listen from the beginning: what is scheduled does not wait for a test."""
+    """Subscribe from the beginning, as scheduled runs do not wait for a test."""
     return Alerts(engine)
 
 
@@ -78,7 +78,7 @@ def test_a_missed_sla_sends_one_alert(engine: Engine, alerts: Alerts) -> None:
         return sorted(alert["Run of"][:4] for alert in alerts.of(DAG="rules-sla_dag_un"))
 
     def noted() -> List[str]:
-        """The misses that Airflow will not tell again; it notes them when all have been told."""
+        """Return the misses that Airflow will not publish again; it records them after all are published."""
         misses = engine.query("SELECT execution_date FROM sla_miss WHERE notification_sent ORDER BY execution_date")
         return [miss["execution_date"][:4] for miss in misses]
 

@@ -1,4 +1,4 @@
-"""What happens to a run when workers die, ECS refuses, people err and deliveries are late."""
+"""Runs whose worker dies, whose ECS task is refused, whose definition is wrong or whose delivery is late."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ def alerts(engine: Engine) -> Alerts:
 
 
 def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
-    """Wait until the one ECS task of a family has the status."""
+    """Wait until the one ECS task of a family has the status; return it."""
 
     def look() -> List[Dict[str, Any]]:
         return [task for task in engine.agent.tasks(family) if task["status"] == status]
@@ -36,7 +36,7 @@ def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
 
 
 def running(engine: Engine, provider: str) -> Run:
-    """Start the run of a provider whose ECS task runs until it is told to end."""
+    """Start the run of a provider whose ECS task runs until the agent ends it."""
     engine.agent.tell(seconds={provider: 3600})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
     ecs_task(engine, provider, "RUNNING")
@@ -44,7 +44,7 @@ def running(engine: Engine, provider: str) -> Run:
 
 
 def kill(engine: Engine, run: Run) -> None:
-    """Kill the worker and all that is below it, as when its machine is gone."""
+    """Kill the worker and all processes below it, as if its machine had failed."""
     for process in engine.processes(run.dag_id):
         process.kill()
 
@@ -59,7 +59,7 @@ def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Ale
     kill(engine, finished)
     engine.agent.tell(seconds={"killed_finished": 0})
     ecs_task(engine, "killed_finished", "STOPPED")
-    # Last, as the try that takes it up keeps the executor busy until it is told to end.
+    # Last, as the try that takes it up keeps the executor busy until the agent ends the ECS task.
     running_still = running(engine, "killed_running")
     kill(engine, running_still)
     engine.wait_for(lambda: "Taking up" in running_still.log(attempt=2))
@@ -73,11 +73,11 @@ def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Ale
     assert "emulated: app would run load upsert" in finished.log(attempt=2)
     assert lost.end() == "failed"
     (alert,) = engine.wait_for(lambda: alerts.of(Run=lost.run_id))
-    assert alert["Reason"].endswith("as zombie")  # told by a parse, as its worker no longer can
+    assert alert["Reason"].endswith("as zombie")  # a parse reports it, as its worker no longer can
 
     engine.agent.tell(seconds={"killed_for_good": 0})
     ecs_task(engine, "killed_for_good", "STOPPED")
-    engine.ask("clear", lost.dag_id, lost.run_id, "load")  # who clears it wants it to run again
+    engine.ask("clear", lost.dag_id, lost.run_id, "load")  # clearing a task means that it should run again
     assert lost.end() == "success"
     assert "had done its work before tasks of this run were cleared" in lost.log(attempt=2)
     assert len(engine.agent.tasks("killed_for_good")) == 2

@@ -1,4 +1,4 @@
-"""./etl run --trigger: one DAG run, told in text."""
+"""``./etl run --trigger``: one DAG run, reported as text."""
 
 import signal
 from pathlib import Path
@@ -14,7 +14,7 @@ DAG = "cwr-big_dag_un"
 
 
 class Triggered:
-    """Three runs side by side, as nothing of one may touch another."""
+    """Three commands at the same time, which must not affect one another."""
 
     def __init__(self, etls: List[Etl], dags: str) -> None:
         foreign = {"AWS_PROFILE": "production", "AIRFLOW__CORE__DAGS_FOLDER": "/elsewhere"}
@@ -52,7 +52,7 @@ def test_an_unknown_dag_exits_with_2_and_suggests_the_nearest(triggered: Trigger
 
 
 def test_a_dag_of_this_repository_runs(etls: List[Etl]) -> None:
-    found = load(ETL, "development")  # where ./etl run is, unless told otherwise
+    found = load(ETL, "development")  # the default environment of ./etl run
     dag_ids = [definition.dag_id for definition in found.definitions if not definition.settings.wait_for]
     if not dag_ids:
         pytest.skip("every DAG of this repository waits for a delivery")
@@ -102,5 +102,5 @@ def test_a_configuration_without_a_trigger_is_reported() -> None:
 
 
 def report_of(etl: Etl) -> List[str]:
-    """The lines below the verdict, a task each."""
+    """Return the lines below the result of the run, one for each task."""
     return etl.output.partition(f"\n{DAG}: ")[2].splitlines()[1:]

@@ -1,4 +1,4 @@
-"""./etl run: a scheduler and a web page that come and go."""
+"""``./etl run``: a scheduler and a web page that start and end."""
 
 import json
 import signal

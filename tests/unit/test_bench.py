@@ -13,13 +13,13 @@ from tools.bench.contenders import CONTENDERS
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run it as ./etl does."""
+    """Run ``./etl bench`` as ./etl does."""
     command = [sys.executable, "-m", "tools.commands.bench", *arguments]
     return subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True)
 
 
 def rows(text: str, heading: str) -> List[List[str]]:
-    """Give the cells of the table below a heading."""
+    """Return the cells of the table below a heading."""
     table = text.partition(f"### {heading}")[2].partition("###")[0]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
 
@@ -54,7 +54,7 @@ def test_the_time_and_memory_of_check_are_measured_and_its_memory_is_bounded() -
     header, _, check, alone, ratio, memory = rows(done.stdout, "`./etl check` of 1,000 DAGs")
     assert header == ["", "measured", "wanted"]
     assert re.fullmatch(r"[\d.]+ m?s [\d.]+ m?s [\d.]+ x", " ".join((check[1], alone[1], ratio[1])))
-    assert ratio[2].startswith("at most 2 x: ")  # which is the machine's to decide
+    assert ratio[2].startswith("at most 2 x: ")  # whether it is met depends on the machine
     assert memory[2] == "at most 300 MiB: met"
 
 

@@ -1,4 +1,4 @@
-"""``./etl check``: what it tells, how it prints it and with which status it ends."""
+"""``./etl check``: which problems it reports, in which format, and its exit status."""
 
 import json
 import os
@@ -22,7 +22,7 @@ BAD = SMALL.replace("task_definition: loader", "task_definition: loader, retrys:
 
 
 class Answer(NamedTuple):
-    """What a check ended with and printed."""
+    """The exit status and output of a check."""
 
     status: int
     out: str
@@ -34,7 +34,7 @@ Checker = Callable[..., Answer]
 
 @pytest.fixture
 def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Checker:
-    """Check a tree of these pipelines with these arguments."""
+    """Return a function that checks a tree of some pipelines with some arguments."""
 
     def run(pipelines: Dict[str, str], *arguments: str) -> Answer:
         root = tmp_path / "dags" / "etl"

@@ -1,4 +1,4 @@
-"""The rule `removed`: no task goes away from a DAG that stays, unless the pipeline says so."""
+"""The rule `removed`: a DAG loses no task, unless the pipeline lists it as retired."""
 
 import subprocess
 from pathlib import Path
@@ -25,7 +25,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A repository whose main branch has the pipeline."""
+    """Return a repository whose main branch has the pipeline."""
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
     monkeypatch.setattr(checkout, "ETL", root)
     git(tmp_path, "init", "--quiet")
@@ -37,7 +37,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def told(repository: Path) -> Told:
-    """Write the pipeline anew and give what is told of it."""
+    """Return a function that writes another text of the pipeline and returns its problems."""
 
     def run(text: str) -> List[str]:
         (checkout.ETL / "pipelines" / "cwr" / "big.yaml").write_text(text)

@@ -1,4 +1,4 @@
-"""The RunTask request of each task: the one that the operator sends, and one that botocore takes."""
+"""The RunTask request of each task: the operator sends it, and botocore accepts it."""
 
 from pathlib import Path
 from typing import Any, Dict, List
@@ -28,7 +28,7 @@ def test_the_operator_sends_the_request_of_its_definition(definition: Definition
         sent: List[Dict[str, Any]] = []
         task._xcom_set = Mock()
         task.client = Mock(run_task=lambda sent=sent, **request: sent.append(request))
-        with pytest.raises(TypeError):  # nothing is answered
+        with pytest.raises(TypeError):  # the mock returns no answer
             task._start_task({"run_id": "", "ti": Mock(try_number=1)})
 
         assert sent == [run_task_request(definition, task_id)]

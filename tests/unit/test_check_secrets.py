@@ -1,4 +1,4 @@
-"""Credentials that only ``./etl check`` knows: found where they are, and never printed."""
+"""Credentials that only ``./etl check`` finds: they are reported at their place and never printed."""
 
 import json
 import random
@@ -29,7 +29,7 @@ def chars(alphabet: str, number: int) -> str:
     return "".join(CHANCE.choice(alphabet) for _ in range(number))
 
 
-# Put together here, so that nobody's scanner takes this file for a leak.
+# Assembled at run time, so that no scanner reports this file as a leak.
 SECRETS = {
     "Azure Storage Account access key": "AccountKey=" + chars(BASE64, 86) + "==",
     "GitLab Token": "glpat" + "-" + chars(string.ascii_letters, 20),

@@ -1,4 +1,4 @@
-"""Programs from Debian's packages: there, installed, or told how to install."""
+"""Programs of Debian packages: used if installed, else installed, else reported with the command to run."""
 
 import os
 import shutil

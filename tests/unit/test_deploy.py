@@ -1,4 +1,4 @@
-"""``./etl deploy`` before it speaks to AWS: the command line, and what it writes and prints."""
+"""``./etl deploy`` without AWS: the command line, the order of writing and the output."""
 
 import threading
 import time
@@ -111,7 +111,7 @@ def test_a_folder_outside_git_is_refused(tmp_path: Path) -> None:
 
 
 class Bucket:
-    """Notes when writing begins and ends; two objects of a step have to be under way at the same time."""
+    """A bucket that records when each write begins and ends; two writes of a step must overlap."""
 
     def __init__(self, refused: str = "") -> None:
         self.refused, self.noted, self.two = refused, [], threading.Barrier(2)  # type: str, List[str], Any
@@ -120,7 +120,7 @@ class Bucket:
         key = asked["Key"]
         self.noted.append(f"{key} begins")
         self.two.wait(10)
-        time.sleep(0.05)  # in which a next step that does not wait would begin
+        time.sleep(0.05)  # a next step that did not wait would begin now
         self.noted.append(f"{key} ends")
         if key == self.refused:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "injected"}}, "PutObject")
@@ -175,6 +175,6 @@ def test_a_failed_call_ends_the_progress_and_cancels_the_remaining_calls(monkeyp
     with pytest.raises(ValueError, match="injected") as raised:
         cloud.in_parallel([partial(call, number) for number in range(200)], 2, "asking")
 
-    assert raised.tb  # as long as an error is told, its frames are there
+    assert raised.tb  # the traceback of the error keeps its frames
     assert ended == ["asking"]
     assert len(made) < 200

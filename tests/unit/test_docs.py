@@ -1,4 +1,4 @@
-"""The documentation says what is so: it is generated, or run."""
+"""The documentation is correct: it is generated, or its examples are run."""
 
 import re
 from pathlib import Path
@@ -22,13 +22,13 @@ EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
 
 
 def problems(folder: Path, text: str) -> List[Problem]:
-    """What the factory finds wrong with a definition, in the environments that the documentation speaks of."""
+    """Return the problems of a definition in the environments that the documentation describes."""
     root = tree(folder, {"cwr/example.yaml": text}, configs=COMPANY / "configs")
     return sorted({problem for name in environments(root) for problem in load(root, name).problems})
 
 
 def report_of(example: Block) -> str:
-    """The report that stands right behind a bad example."""
+    """Return the report that follows a bad example."""
     everything = blocks("rules.md")
     report = everything[everything.index(example) + 1]
     assert report.language == "text"
@@ -68,7 +68,7 @@ def test_an_example_is_as_good_or_bad_as_labelled(block: Block, tmp_path: Path) 
         assert found == []
         return
     assert {problem.rule for problem in found} == {block.heading}
-    # A problem with an environment's name in it is there once for each; the page shows the first.
+    # A problem that names an environment is reported once for each; the page shows the first.
     shown = [problem for problem in map(str, found) if " in staging" not in problem]
     assert report_of(block) == "\n".join(shown) + "\n"
 
@@ -99,7 +99,7 @@ def test_the_commands_of_adding_a_provider_work(tmp_path: Path) -> None:
 
 def test_every_block_of_the_guide_is_run_here_or_marked_for_e2e() -> None:
     languages = {block.language for block in blocks("adding-a-provider.md")}
-    assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked so
+    assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked e2e
 
 
 def test_the_example_of_the_readme_builds_the_dags_that_it_names(tmp_path: Path) -> None:

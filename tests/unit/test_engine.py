@@ -1,4 +1,4 @@
-"""The Airflow that ``./etl run`` starts, before it starts."""
+"""The configuration that ``./etl run`` writes before it starts Airflow."""
 
 import subprocess
 from pathlib import Path

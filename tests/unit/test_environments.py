@@ -1,4 +1,4 @@
-"""When an environment is set up: whenever it is missing, unfinished, stale or broken."""
+"""An environment is set up whenever it is missing, unfinished, stale or broken."""
 
 import sys
 import threading
@@ -14,7 +14,7 @@ from tools.setup.pythons import Python
 
 
 class Uv:
-    """In the place of uv: makes an environment with an interpreter, and counts."""
+    """A replacement of uv that makes an environment with an interpreter, and counts the environments."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -32,7 +32,7 @@ class Uv:
 
 @pytest.fixture
 def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uv:
-    """A checkout in ``tmp_path``, and a uv that does nothing."""
+    """Make a checkout in ``tmp_path``, and replace uv."""
     (tmp_path / "requirements.txt").write_text("a==1\n")
     uv = Uv()
     monkeypatch.setattr(environments, "ROOT", tmp_path)
@@ -112,7 +112,7 @@ def test_without_a_python_uv_is_asked_to_install_one(uv: Uv, monkeypatch: pytest
     environment = ENVIRONMENT._replace(find_python=lambda environ: None)
     with pytest.raises(SetupError, match=r"no working Python 3\.7 here.*pyenv install 3\.7"):
         environments.ensure(environment)
-    assert asked[0] == "own uv"  # the PATH's may be too new to have one
+    assert asked[0] == "own uv"  # the one on the PATH may be too new to install it
     assert asked[asked.index("--python") + 1] == "3.7"
 
 

@@ -1,4 +1,4 @@
-"""python dags/etl/factory.py ENVIRONMENT: the factory looked at alone."""
+"""``python dags/etl/factory.py ENVIRONMENT``: the factory without Airflow's scheduler."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""What ./etl test --accept does, seen in tests of a folder of their own."""
+"""``./etl test --accept``, run on tests in a folder of their own."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def test_a_second(golden):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkout with two cases, whose goldens are as they should be, in a folder of tests/data."""
+    """Make a checkout with two cases in a folder of tests/data, whose goldens match."""
     (tmp_path / "tests" / "unit").mkdir(parents=True)
     for name in ("__init__.py", "conftest.py", "goldens.py"):
         shutil.copy(str(REPOSITORY / "tests" / name), str(tmp_path / "tests"))
@@ -48,9 +48,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run pytest as ./etl test does."""
+    """Run pytest in the folder as ./etl test does."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # others' plugins take half a second
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # loading other plugins takes half a second
     return subprocess.run(command, cwd=str(folder), env=environ, capture_output=True, text=True)
 
 

@@ -1,4 +1,4 @@
-"""The line of a task's log that `./etl run --trigger` shows."""
+"""The line of a task's log that ``./etl run --trigger`` prints."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""./etl before anything is set up."""
+"""``./etl`` before anything is set up."""
 
 import os
 import shutil
@@ -36,13 +36,13 @@ def test_an_unknown_command_suggests_the_nearest() -> None:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout that was just cloned, on a machine whose Python has no packages and that can install none."""
+    """Make a new clone, on a machine whose Python has no packages and that can install none."""
     folder = tmp_path_factory.mktemp("fresh")
     programs = folder / "bin"
     programs.mkdir()
     for name in ("dirname", "readlink"):
         (programs / name).symlink_to(str(shutil.which(name)))
-    # -S leaves the site-packages out, so that importing anything but the standard library fails.
+    # -S leaves out the site-packages, so that importing anything but the standard library fails.
     (programs / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     (programs / "python3").chmod(0o755)
     return checkout(folder)

@@ -1,4 +1,4 @@
-"""Environment < pipeline < task < provider's defaults < provider's task; null takes away."""
+"""Layers: environment < pipeline < task < defaults of the provider < task of the provider; null removes a value."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -43,7 +43,7 @@ providers:
 
 @pytest.fixture
 def operators(tmp_path: Path) -> Dict[str, Dict[str, Dict[str, Any]]]:
-    """Arguments of the operator by provider and task."""
+    """Return the arguments of the operator by provider and task."""
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
     (root / "configs" / "development.yaml").write_text(CONFIG)
     found = load(root, "development")

@@ -1,4 +1,4 @@
-"""The path says the DAG's id and the id says the path."""
+"""The id of a DAG is made of the path of its file, and can be parsed into it."""
 
 import itertools
 from pathlib import Path

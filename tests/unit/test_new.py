@@ -1,4 +1,4 @@
-"""./etl new writes the smallest valid entry where it belongs, and nothing else changes."""
+"""``./etl new`` writes the smallest valid entry and changes nothing else."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(shared: Path) -> Iterator[Path]:
-    """A checkout that a test may change; the next one finds it as it was."""
+    """Return a checkout that a test may change; it is restored for the next one."""
     yield shared
     run(shared, "git", "checkout", "--quiet", ".")
     run(shared, "git", "clean", "--quiet", "-d", "--force", "dags")
@@ -36,7 +36,7 @@ def etl(copy: Path, *arguments: str) -> Tuple[int, str]:
 
 
 def diff(copy: Path) -> List[str]:
-    """The lines that differ from the commit, without the headers."""
+    """Return the lines that differ from the commit, without the headers."""
     lines = run(copy, "git", "diff", "--unified=0").stdout.splitlines()
     return [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
 
@@ -105,7 +105,7 @@ def test_an_invalid_entry_is_refused_and_changes_nothing(
 
     try:
         returned = new.main(arguments)
-    except SystemExit as error:  # argparse's way to tell of wrong use
+    except SystemExit as error:  # argparse reports a usage error this way
         returned = int(error.code or 0)
 
     assert expected in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""docs/operations.md: its policies, options and commands are ones that there are, and those that we need."""
+"""docs/operations.md: its policies, options and commands exist, and are those that we need."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from tools.checkout import environments
 from tools.commands import deploy
 from tools.deploying import bucket, lookup, permissions, sources
 
-# What IAM knows beside the operations of the APIs.
+# Actions of IAM that are not operations of an API.
 PERMISSIONS = {
     "codebuild:BatchPutTestCases",
     "codebuild:CreateReport",
@@ -37,7 +37,7 @@ BUCKET = "arn:aws:s3:::vm-data-provisioning-staging"
 
 @pytest.fixture(scope="module")
 def etl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with the definitions that the page speaks of."""
+    """Make a checkout with the definitions that the page describes."""
     return checkout(tmp_path_factory.mktemp("company")) / "dags" / "etl"
 
 
@@ -57,7 +57,7 @@ def actions(heading: str) -> Set[str]:
 
 
 def is_allowed(heading: str, action: str, resource: str) -> bool:
-    """Tell whether a policy allows it; its conditions are not looked at."""
+    """Return whether a policy allows an action on a resource; conditions are ignored."""
     return any(
         action in listed(statement["Action"])
         and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
@@ -77,7 +77,7 @@ def test_a_policy_names_existing_actions(heading: str) -> None:
 
 
 def test_the_policy_of_mwaa_allows_what_the_operator_does() -> None:
-    """The preflight asks IAM for each of these, with what the definitions of an environment name."""
+    """Compare with the permissions that the preflight asks IAM for."""
     assert actions(MWAA) == permissions.ROLE_PERMISSIONS
 
 
@@ -145,7 +145,7 @@ def test_the_commands_for_mwaa_exist_in_airflow() -> None:
     commands = [shlex.split(line, comments=True)[1:] for line in lines if re.match("mwaa [^(]", line)]
     assert len(commands) == 3
     for command in commands:
-        get_parser().parse_args(shlex.split(" ".join(command)))  # which exits where it takes exception
+        get_parser().parse_args(shlex.split(" ".join(command)))  # which exits for a command that does not exist
 
 
 def test_the_trigger_command_sends_a_configuration_that_the_dag_accepts(etl: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""./etl plan: what the working tree does to the DAGs, compared with a commit."""
+"""``./etl plan``: how the DAGs of the working tree differ from those of a commit."""
 
 import json
 import os
@@ -55,7 +55,7 @@ class Repository:
         self.commit()
 
     def git(self, *arguments: str) -> None:
-        """Run git as nobody in particular."""
+        """Run git without the settings of the person who runs the tests."""
         identity = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
         for who in ("AUTHOR", "COMMITTER"):
             identity.update({f"GIT_{who}_NAME": "a", f"GIT_{who}_EMAIL": "a@example.org"})
@@ -67,7 +67,7 @@ class Repository:
         self.git("commit", "--quiet", "--message=x")
 
     def path(self, name: str) -> Path:
-        """Give the path of ``cwr/big`` or ``staging``."""
+        """Return the path of a definition such as ``cwr/big`` or of an environment such as ``staging``."""
         return self.root / (f"dags/etl/pipelines/{name}.yaml" if "/" in name else f"configs/{name}.yaml")
 
     def write(self, name: str, text: str) -> None:
@@ -81,13 +81,13 @@ class Repository:
         self.write(name, text.replace(old, new))
 
     def plan(self, *arguments: str) -> str:
-        """Give what the command prints."""
+        """Run the command; return its output."""
         self.status = plan.main(list(arguments), self.root)
         out, self.err = self.capsys.readouterr()
         return out
 
     def changes(self, environment: str = "staging") -> List[Dict[str, Any]]:
-        """Give the DAGs that change in an environment, without what is not there."""
+        """Return the changed DAGs of an environment, without their empty fields."""
         dags = json.loads(self.plan("--format", "json"))["environments"][environment]
         return [{key: value for key, value in dag.items() if value and key != "path"} for dag in dags]
 
@@ -116,7 +116,7 @@ def move_to_another_layer(repository: Repository) -> None:
     repository.edit("staging", "defaults: {retries: 1}\n", "")
     repository.edit("cwr/big", "tasks:", "defaults: {retries: 1}\ntasks:")
     repository.edit("cwr/small", "runner,", "runner, retries: 1,")
-    repository.edit("development", "defaults: {retries: 1}", "defaults: {retries: 7}")  # which nothing falls back on
+    repository.edit("development", "defaults: {retries: 1}", "defaults: {retries: 7}")  # which no task uses
 
 
 def write_defaults_out(repository: Repository) -> None:

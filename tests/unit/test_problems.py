@@ -1,4 +1,4 @@
-"""Every mistake in tests/data/bad gives exactly the report beside it."""
+"""The report of every mistake in tests/data/bad is exactly the file beside it."""
 
 from pathlib import Path
 
@@ -147,7 +147,7 @@ def test_a_missing_or_unknown_environment_is_reported(name: str, expected: str, 
 
 
 def test_the_same_mistakes_are_reported_in_the_same_way_again(tmp_path: Path) -> None:
-    many = "".join(f"k{number}: 1\n" for number in range(80))  # of 100 that are told what they were to be
+    many = "".join(f"k{number}: 1\n" for number in range(80))  # at most 100 problems of a file have a suggestion
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     for file in (root / "configs" / "development.yaml", root / "pipelines" / "cwr" / "big.yaml"):
         file.write_text(many)

@@ -1,4 +1,4 @@
-"""Which process may end while the others go on."""
+"""Which processes may end while the others run."""
 
 import time
 from pathlib import Path

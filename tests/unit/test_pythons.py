@@ -1,4 +1,4 @@
-"""Which Python is found: the first of the right version that really starts."""
+"""Finding a Python: the first of the right version that starts."""
 
 import sys
 from pathlib import Path
@@ -10,12 +10,12 @@ from tools.setup import pythons
 from tools.setup.environments import SetupError, python37
 
 Fake = Callable[[str, str], Path]
-BROKEN = "exit 127"  # as a pyenv shim does for a version that is not selected
+BROKEN = "exit 127"  # like the shim of pyenv for a version that is not selected
 
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Fake:
-    """Make an executable of that path below ``tmp_path`` from a line of shell."""
+    """Return a function that makes an executable below ``tmp_path`` from a line of shell."""
 
     def make(path: str, line: str) -> Path:
         file = tmp_path / path
@@ -28,7 +28,7 @@ def fake(tmp_path: Path) -> Fake:
 
 
 def says(version: str) -> str:
-    """A line of shell that answers the probe as a Python of that version."""
+    """Return a line of shell that answers the probe like a Python of that version."""
     return f"echo {version.replace('.', ' ')}"
 
 

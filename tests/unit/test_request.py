@@ -1,4 +1,4 @@
-"""What a task's fields become in the operator's arguments."""
+"""The arguments of the operator that the fields of a task become."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The rooms of the house: which module may import which, and how long one may be."""
+"""The modules: which may import which, and how long one may be."""
 
 import ast
 import os
@@ -26,7 +26,7 @@ def name(path: Path) -> str:
 
 
 def test_imports_go_one_way() -> None:
-    """The contracts stand in pyproject.toml under [tool.importlinter]."""
+    """Check the contracts of pyproject.toml, [tool.importlinter]."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ETL, REPOSITORY)))}
     command = [sys.executable, "-c", LINT]
     done = subprocess.run(command, cwd=str(REPOSITORY), env=environ, capture_output=True, text=True)
@@ -38,12 +38,12 @@ def test_the_order_of_imports_lists_every_module_of_the_package() -> None:
     layers, airflow = settings["contracts"][:2]
     modules = {f"orchestrator.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
     assert set(layers["layers"]) == modules, "pyproject.toml: [tool.importlinter] lists all of them, in order"
-    # All but those that build DAGs, which stand first.
+    # Every module but the first five, which build DAGs.
     assert airflow["source_modules"] == layers["layers"][5:]
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The names that a module imports from elsewhere, wherever in it."""
+    """Yield the names of all absolute imports of a module, at any depth."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -53,7 +53,7 @@ def imports(path: Path) -> Iterator[str]:
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=name)
 def test_deployed_modules_import_neither_tools_nor_tests_nor_the_package_by_name(path: Path) -> None:
-    """Airflow loads a release under a name of its folder: by its own name, one would import another's modules."""
+    """Check absolute imports: a release is loaded under the name of its folder, and would import another's modules."""
     roots = {imported.split(".")[0] for imported in imports(path)}
     assert not roots & {"tools", "tests", "orchestrator", "factory"}
 

@@ -1,4 +1,4 @@
-"""A credential that is written down is told, and never shown."""
+"""A credential in a definition is reported and never printed."""
 
 from pathlib import Path
 
@@ -100,4 +100,4 @@ def test_searching_for_credentials_takes_linear_time(text: str) -> None:
 
     start = time.process_time()
     hide_credentials(text)
-    assert time.process_time() - start < 5  # 0.1 s here; a pattern that goes back over the file takes hours
+    assert time.process_time() - start < 5  # 0.1 s on one core; a pattern that backtracks over the file takes hours

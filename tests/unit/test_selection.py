@@ -1,4 +1,4 @@
-"""DAGs chosen on the command line of ./etl show and ./etl plan."""
+"""Selecting DAGs on the command lines of ``./etl show`` and ``./etl plan``."""
 
 import json
 import subprocess
@@ -51,7 +51,7 @@ def git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with two environments, whose first commit has no definitions yet."""
+    """Make a checkout with two environments, whose first commit has no definitions yet."""
     etl = tree(tmp_path, {})
     git(tmp_path, "init", "--quiet", "--initial-branch=main")
     git(tmp_path, "add", "--all")
@@ -96,7 +96,7 @@ def test_a_full_dag_id_prints_its_details(root: Path, capsys: pytest.CaptureFixt
 
     assert show.main(["cwr-big_dag_un"], etl) == 0
     assert "RunTask requests" in capsys.readouterr().out
-    assert show.main(["cwr-big_dag_u?"], etl) == 0  # a pattern is a table, whatever it finds
+    assert show.main(["cwr-big_dag_u?"], etl) == 0  # a pattern prints a table, even for one DAG
     assert capsys.readouterr().out.startswith("DAG ")
     assert in_plan(root, capsys, "--only", "cwr-big_dag_un") == ["cwr-big_dag_un"]
 

@@ -1,4 +1,4 @@
-"""What keeps Redis and PostgreSQL from starting is told."""
+"""Obstacles to starting Redis and PostgreSQL are reported."""
 
 import pwd
 from pathlib import Path

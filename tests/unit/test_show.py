@@ -1,4 +1,4 @@
-"""./etl show: all DAGs, and what one of them is and does after all layers."""
+"""``./etl show``: the table of all DAGs, and the merged definition and requests of one."""
 
 import json
 import os
@@ -60,7 +60,7 @@ providers:
 
 @pytest.fixture
 def etl(tmp_path: Path) -> Path:
-    """A tree with two environments; development schedules nothing."""
+    """Make a tree with two environments, of which development has no schedules."""
     configs = tmp_path / "configs"
     configs.mkdir()
     (configs / "development.yaml").write_text(f"{CONFIG}schedules: false\n")
@@ -69,7 +69,7 @@ def etl(tmp_path: Path) -> Path:
 
 
 class Shown:
-    """What a command printed, and how it left."""
+    """The exit status and output of the command."""
 
     def __init__(self, etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
         self.status = show.main(list(arguments), etl)
@@ -77,7 +77,7 @@ class Shown:
 
 
 def one(etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, Any]:
-    """Give the one DAG shown as JSON."""
+    """Return the one DAG that the command prints as JSON."""
     shown = Shown(etl, capsys, *arguments, "--environment", "staging", "--format", "json")
     assert shown.status == 0
     (dag,) = json.loads(shown.out)
@@ -86,7 +86,7 @@ def one(etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[
 
 
 def set_task(etl: Path, fields: str) -> None:
-    """Leave one pipeline with one task."""
+    """Replace the pipeline with one of a single task."""
     text = f"start_date: 2022-01-01\nschedule: '@daily'\ntasks: {{load: {{task_definition: loader, {fields}}}}}\n"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
 
@@ -360,7 +360,7 @@ def test_lines_are_not_wrapped_in_a_pipe(etl: Path, capsys: pytest.CaptureFixtur
 def test_an_unknown_id_suggests_the_nearest(
     etl: Path, capsys: pytest.CaptureFixture[str], arguments: List[str], message: str
 ) -> None:
-    (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")  # of no concern
+    (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")  # which must not matter
     shown = Shown(etl, capsys, *arguments)
     assert (shown.status, shown.out, shown.err) == (2, "", message)
 
@@ -423,7 +423,7 @@ SCHEDULES = [
 
 
 def scheduled(etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30:00+02:00") -> Any:
-    """Give the definition of a DAG with a schedule."""
+    """Return the definition of a DAG with a schedule."""
     text = f"start_date: {start}\nschedule: {json.dumps(schedule)}\ntasks: {{load: {{task_definition: loader}}}}\n"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
     (definition,) = load(etl, "staging").definitions
@@ -435,7 +435,7 @@ def test_intervals_of_a_manual_run_equal_those_of_airflow(etl: Path, schedule: O
     definition = scheduled(etl, schedule)
     timetable = Builder().build(definition).timetable
     for minute in range(0, 60 * 24 * 9, 397):
-        moment = pendulum.datetime(2022, 2, 25).add(minutes=minute, seconds=1)  # on no schedule
+        moment = pendulum.datetime(2022, 2, 25).add(minutes=minute, seconds=1)  # which no schedule matches
         run, interval = schedules.run_at(definition, moment), timetable.infer_manual_data_interval(run_after=moment)
         assert not run.is_scheduled
         assert (run.data_interval_start, run.data_interval_end) == (interval.start, interval.end)

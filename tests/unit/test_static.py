@@ -1,4 +1,4 @@
-"""The static checks, so that they are in the same summary as everything else."""
+"""The static checks, so that their results are in the summary of the tests."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Markup in a definition is text in the web page: nothing of it runs, wherever it stands."""
+"""Markup in a definition is text in the web page: none of it runs, in any place."""
 
 import json
 from typing import Iterator, List
@@ -13,7 +13,7 @@ SCRIPT = "<script>alert('stolen')</script>"
 LINK = "[x](javascript:alert('stolen'))"
 IMAGE = "<img src=x onerror=alert('stolen')>"
 MARKUP = f"{SCRIPT} {LINK} {IMAGE}"
-# What they would be in the page, were they more than text. Airflow's own scripts are longer.
+# The elements that they would be in the page if they were more than text. Airflow's own scripts are longer.
 INJECTED = """() => [...document.querySelectorAll("script, a, img")].filter((element) =>
     element.matches("[onerror], a[href^='javascript:alert']") || element.textContent === "alert('stolen')"
 ).map((element) => element.outerHTML)"""
@@ -44,7 +44,7 @@ def write(site: Site, name: str, definition: object) -> None:
 
 @pytest.fixture(scope="module")
 def dag(site: Site) -> Iterator[str]:
-    """The id of a DAG with markup wherever a definition takes text."""
+    """Write a definition with markup wherever it accepts text; return the id of its DAG."""
     write(site, "markup.yaml", DEFINITION)
     site.wait_for_dags()
     yield DAG

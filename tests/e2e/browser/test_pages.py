@@ -1,4 +1,4 @@
-"""What people see of the DAGs in the web page."""
+"""The DAGs in the web page."""
 
 import json
 from typing import Dict, List, Set
@@ -64,7 +64,7 @@ def test_a_run_that_is_triggered_in_the_page_succeeds(site: Site, page: Page) ->
     (run,) = site.runs(DAG)
     site.wait_for_run(DAG, run["dag_run_id"], "running", "success")
 
-    page.goto(f"/graph?dag_id={DAG}")  # refreshes itself as long as the run does
+    page.goto(f"/graph?dag_id={DAG}")  # which refreshes itself while the run lasts
     expect(page.locator("g.node.success")).to_have_count(3, timeout=PATIENCE * 1000)
     site.wait_for_run(DAG, run["dag_run_id"], "success")
     page.reload()

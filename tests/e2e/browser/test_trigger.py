@@ -1,4 +1,4 @@
-"""A run's configuration, typed by a person: the same from the web page, the REST API and the command line.
+"""The configuration of a run works the same from the web page, the REST API and the command line.
 
 As on MWAA, core.dag_run_conf_overrides_params is False, so Airflow itself would use none of it.
 """
@@ -19,11 +19,11 @@ REFUSAL = (
     "The run's configuration is not what this DAG takes: "
     "unknown key 'greetin', did you mean 'greeting'?; 'times': 'three' is not of type 'integer'"
 )
-LAUNCH = "Running ECS Task"  # what the operator says before it asks ECS for anything
+LAUNCH = "Running ECS Task"  # the operator logs this before it calls ECS
 
 
 def trigger_in_page(page: Page, day: str, conf: Dict[str, Any]) -> str:
-    """Trigger with a config for a logical date, which names the run; gives the run's id."""
+    """Trigger with a configuration and a logical date, which names the run; return the id of the run."""
     page.goto(f"/trigger?dag_id={TYPED_DAG}")
     page.fill("#execution_date", f"{day} 00:00:00+00:00")
     fill_in(page, json.dumps(conf))
@@ -33,19 +33,19 @@ def trigger_in_page(page: Page, day: str, conf: Dict[str, Any]) -> str:
 
 
 def trigger_by_rest(site: Site, run_id: str, conf: Dict[str, Any]) -> str:
-    """Trigger with a config; gives the run's id."""
+    """Trigger with a configuration; return the id of the run."""
     site.request("POST", f"/dags/{TYPED_DAG}/dagRuns", {"dag_run_id": run_id, "conf": conf})
     return run_id
 
 
 def trigger_by_cli(site: Site, run_id: str, conf: Dict[str, Any]) -> str:
-    """Trigger with a config; gives the run's id."""
+    """Trigger with a configuration; return the id of the run."""
     site.airflow("dags", "trigger", TYPED_DAG, "--run-id", run_id, "--conf", json.dumps(conf))
     return run_id
 
 
 class Runs:
-    """Runs that were triggered in every way, and go on side by side: ids by door."""
+    """Runs that were triggered in every way and run at the same time: ids by door."""
 
     def __init__(self, site: Site, page: Page) -> None:
         site.unpause(TYPED_DAG)

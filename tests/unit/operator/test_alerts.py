@@ -1,4 +1,4 @@
-"""Alerts: what is published of failures, timeouts and missed SLAs, and what if it cannot be."""
+"""Alerts of failures, timeouts and missed SLAs, and failures to publish them."""
 
 from datetime import timedelta
 from functools import partial
@@ -28,14 +28,14 @@ def sns(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def failed(reason: str = "no") -> Dict[str, Any]:
-    """The context of a task that has failed for good."""
+    """Return the context of a task whose last try has failed."""
     instance = Mock(dag_id="cwr-big_dag_un_dag_x", task_id="load", prev_attempted_tries=3, max_tries=2)
     instance.log_url = "http://127.0.0.1/log"
     return {"task_instance": instance, "run_id": "manual", "exception": AirflowException(reason)}
 
 
 def publisher(environment: Any) -> Any:
-    """Return what a DAG's callbacks publish with."""
+    """Return the function that the callbacks of a DAG publish with."""
     return partial(Publisher(environment).publish, "un_dag_x")
 
 

@@ -1,4 +1,4 @@
-"""The delivery sensor: what it takes for the delivery, and what it says of one that is late."""
+"""The delivery sensor: which keys it accepts, and how it reports a late delivery."""
 
 from typing import Any, List
 
@@ -8,7 +8,7 @@ from orchestrator.sensors import DeliverySensor
 
 
 def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
-    """Give a sensor whose bucket has these keys."""
+    """Return a sensor whose bucket has these keys."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
     made: Any = DeliverySensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
@@ -25,7 +25,7 @@ def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
         ("un/catalogue.xml", ["un/catalogue.xml"], True),
         ("un/catalogue.xml", ["un/catalogue.xml.part"], False),
         ("un/*.xml", ["un/catalogue.xml"], True),
-        ("un/*.xml", ["un/catalogue.xml.part"], False),  # which the provider's sensor takes
+        ("un/*.xml", ["un/catalogue.xml.part"], False),  # which the sensor of the amazon provider accepts
         ("un/*.xml", ["wcm/catalogue.xml"], False),
         ("un/part-?.xml", ["un/part-1.xml"], True),
         ("un/part-?.xml", ["un/part-10.xml"], False),

@@ -1,4 +1,4 @@
-"""The operators of a DAG: shared between providers, and rendered by Airflow."""
+"""The operators of a DAG: shared between providers and rendered by Airflow."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Judging an ECS task that has stopped: whether it has done its work."""
+"""Whether a stopped ECS task has succeeded."""
 
 from typing import Any, Dict
 

@@ -1,4 +1,4 @@
-"""Killing a task: what has been started is stopped, also where ECS has not answered yet."""
+"""Killing a task stops its ECS task, even if ECS has not answered yet."""
 
 from typing import Any, List
 from unittest.mock import Mock
@@ -29,7 +29,7 @@ def test_on_kill_without_a_task_stops_nothing(client: Any, operator: Operator) -
 
 
 def asking(operator: Operator) -> Any:
-    """An operator that is about to ask ECS for a task that it may take up later."""
+    """Return an operator whose ECS task a later try could take up."""
     task = operator(reattach=True)
     task._try_reattach_task = task.note = Mock()
     return task

@@ -1,4 +1,4 @@
-"""The container's log: read while it grows, its last lines in the failure, its last one as XCom."""
+"""The log of the container: it is read while it grows, and its last lines are in the failure and the XCom."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ LOGS: Dict[str, Any] = {
 
 
 class Tail:
-    """A log that has been read already."""
+    """A fetcher that has already read a log."""
 
     def __init__(self, *messages: str) -> None:
         self.messages = list(messages)
@@ -116,7 +116,7 @@ def test_reading_ends_within_two_seconds_and_includes_the_last_line(
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        client.messages.append("last")  # CloudWatch has it only now
+        client.messages.append("last")  # CloudWatch receives it only now
 
     monkeypatch.setattr("orchestrator.operators.time", Mock(sleep=sleep))
     tail = log_tail(client, log)

@@ -1,4 +1,4 @@
-"""Starting an ECS task: what RunTask is asked for, and what its refusals lead to."""
+"""Starting an ECS task: the request to RunTask, and the handling of its failures."""
 
 import re
 from typing import Any, Dict, List

@@ -1,4 +1,4 @@
-"""Taking up the ECS task of an earlier try: what a dead worker has started counts."""
+"""Taking up the ECS task that an earlier try has started before its worker died."""
 
 from typing import Any, Dict, List
 
@@ -13,11 +13,11 @@ from tests.ecs import ARN, BADLY, OTHER_ARN, WELL, Runs, client_error, described
 
 
 class Killed(BaseException):
-    """The worker's end."""
+    """The death of the worker."""
 
 
 def kill_while_waiting(runs: Runs, instance: Any) -> None:
-    """Start the ECS task, and lose the worker."""
+    """Start the ECS task, then end the worker while it waits."""
     waiter = runs.client.get_waiter.return_value
     waiter.wait.side_effect = Killed
     with pytest.raises(Killed):
@@ -45,7 +45,7 @@ def test_a_running_task_is_taken_up(status: str, runs: Runs, caplog: pytest.LogC
 
 
 def kill_while_asking(runs: Runs, instance: Any) -> str:
-    """Lose the worker before it has noted what ECS answers; give the name that the ECS task has as startedBy."""
+    """End the worker before it notes the answer of ECS; return the startedBy of the ECS task."""
     runs.client.run_task.side_effect = Killed
     with pytest.raises(Killed):
         runs.attempt(instance)

@@ -1,4 +1,4 @@
-"""What a person types at the trigger: checked before anything starts, and seen by the templates."""
+"""The configuration of a triggered run: it is checked before anything starts, and templates see it."""
 
 from typing import Any, List
 from unittest.mock import Mock

@@ -1,4 +1,4 @@
-"""Waiting for an ECS task: it outlasts trouble with ECS, and ends with what Airflow raises."""
+"""Waiting for an ECS task: failures of ECS are retried, exceptions of Airflow are not."""
 
 from typing import Any, List
 
@@ -49,7 +49,7 @@ def test_an_exception_of_airflow_during_a_request_is_not_retried(
     raised: Exception, client: Any, operator: Operator, pauses: List[float]
 ) -> None:
     waiter = client.get_waiter.return_value
-    waiter.wait.side_effect = HTTPClientError(error=raised)  # as botocore has it
+    waiter.wait.side_effect = HTTPClientError(error=raised)  # as botocore wraps it
 
     with pytest.raises(type(raised), match=str(raised)):
         operator().execute({})
