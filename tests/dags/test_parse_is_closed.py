@@ -1,5 +1,6 @@
 """Parsing uses no database, no network, no other process and no Airflow variable."""
 
+import os
 from pathlib import Path
 from typing import Tuple
 
@@ -65,4 +66,4 @@ def test_parsing_emits_no_warning_from_our_code(file: Path) -> None:
         str(file),
         environment={"AIRFLOW__ETL__ENVIRONMENT": "staging", "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
     )
-    assert "factory.py" not in done.stderr, done.stderr
+    assert f"{file.parent}{os.sep}" not in done.stderr, done.stderr
