@@ -8,11 +8,11 @@ import pytest
 from orchestrator import Definition, load
 from orchestrator.dags import Builder
 
-from tests.trees import tree
+from tests.trees import COMPANY, tree
 from tools import checkout
 from tools.checks.run_task import check_requests, request_errors, run_task_request
 
-ALL = [definition for found in checkout.load_all().values() for definition in found.definitions]
+ALL = [definition for result in checkout.load_all(COMPANY).values() for definition in result.definitions]
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
@@ -47,17 +47,17 @@ def test_a_request_that_botocore_refuses_has_errors(broken: Dict[str, Any], erro
     request = run_task_request(ALL[0], next(iter(ALL[0].plan.tasks)))
     assert request_errors(request) == []
 
-    (told,) = request_errors({**request, **broken})
+    (message,) = request_errors({**request, **broken})
 
-    assert error in told
+    assert error in message
 
 
 def test_a_refused_request_is_reported_once_at_its_task(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader}\nproviders: {un: {}, wcm: {}}\n"
-    found = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
-    found.definitions[0].plan.tasks["load"].operator["overrides"]["cpus"] = "256"
+    result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+    result.definitions[0].plan.tasks["load"].operator["overrides"]["cpus"] = "256"
 
-    (problem,) = check_requests(found.definitions)
+    (problem,) = check_requests(result.definitions)
 
     assert (problem.location.path, problem.location.line, problem.location.column) == (
         "dags/etl/pipelines/cwr/big.yaml",
