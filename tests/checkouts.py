@@ -11,7 +11,13 @@ from tests.trees import COMPANY, REPOSITORY
 from tools.setup.environments import Environment, ensure
 
 LEFT_OUT = {".git", ".local"}
-AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+# Git neither reads the settings of the person who runs the tests nor commits as that person.
+IDENTITY = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    **{f"GIT_{who}_NAME": "Test" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "test@example.invalid" for who in ("AUTHOR", "COMMITTER")},
+}
 
 
 def checkout(folder: Path, *environments: Environment, add: Optional[Mapping[Path, str]] = None) -> Path:
@@ -63,15 +69,26 @@ def begin(copy: Path, *environments: Environment) -> None:
     """Commit the files of a copy as the first commit of a repository, with environments ready."""
     for environment in environments:
         lend(environment, copy)
-    for arguments in (("init", "--quiet"), ("symbolic-ref", "HEAD", "refs/heads/main")):
-        subprocess.run(["git", *arguments], cwd=copy, check=True)
-    commit(copy)
+    begin_history(copy)
 
 
 def commit(copy: Path) -> None:
-    """Commit all that is in the working tree of a copy."""
-    subprocess.run(["git", "add", "--all"], cwd=copy, check=True)
-    subprocess.run(["git", *AUTHOR, "commit", "--quiet", "--message=Copy"], cwd=copy, check=True)
+    """Commit the working tree of a repository."""
+    git(copy, "add", "--all")
+    git(copy, "commit", "--quiet", "--message=Commit")
+
+
+def begin_history(folder: Path) -> None:
+    """Make a folder a repository, and commit its files to the branch main."""
+    git(folder, "init", "--quiet")
+    git(folder, "symbolic-ref", "HEAD", "refs/heads/main")
+    commit(folder)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder; return its output."""
+    command, environ = ["git", *arguments], {**os.environ, **IDENTITY}
+    return subprocess.run(command, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def lend(environment: Environment, copy: Path) -> None:

@@ -187,9 +187,9 @@ def test_the_cost_of_5000_broken_files_is_bounded(text: str, costs: Costs) -> No
 
 def kinds_of_characters() -> List[str]:
     """Return one character of each class of Unicode that a file name can have."""
-    found = {unicodedata.category(chr(code)): chr(code) for code in range(1, 0x20000) if chr(code) != "/"}
-    del found["Cs"]  # UTF-8 cannot encode it
-    return [found[kind] for kind in sorted(found)]
+    by_category = {unicodedata.category(chr(code)): chr(code) for code in range(1, 0x20000) if chr(code) != "/"}
+    del by_category["Cs"]  # UTF-8 cannot encode it
+    return [by_category[kind] for kind in sorted(by_category)]
 
 
 def test_file_names_of_all_kinds_of_characters_are_reported(root: Path) -> None:
@@ -199,11 +199,11 @@ def test_file_names_of_all_kinds_of_characters_are_reported(root: Path) -> None:
         (root / "pipelines" / f"X{name}").mkdir()
         (root / "pipelines" / f"X{name}" / "case.yaml").write_text(SMALL)
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert [definition.dag_id for definition in found.definitions] == HEALTHY
-    assert len(found.problems) == 2 * len(names)
-    for problem in found.problems:
+    assert [definition.dag_id for definition in result.definitions] == HEALTHY
+    assert len(result.problems) == 2 * len(names)
+    for problem in result.problems:
         assert problem.rule == "schema", problem
         assert all(character.isprintable() or character == "\n" for character in str(problem))
 
@@ -223,14 +223,14 @@ def test_a_file_that_changes_while_it_is_read_is_reported(root: Path, monkeypatc
     for expected, change in changes.items():
         file.write_text(SMALL)
 
-        def opened(path: str, *more: Any, change: Any = change) -> int:
+        def open_file(path: str, *more: Any, change: Any = change) -> int:
             if path == str(file):
                 change()
             return real(path, *more)
 
-        monkeypatch.setattr(os, "open", opened)
-        found = load(root, "development")
+        monkeypatch.setattr(os, "open", open_file)
+        result = load(root, "development")
         monkeypatch.setattr(os, "open", real)
 
-        assert [definition.dag_id for definition in found.definitions] == HEALTHY
-        assert [problem.message for problem in found.problems] == [expected]
+        assert [definition.dag_id for definition in result.definitions] == HEALTHY
+        assert [problem.message for problem in result.problems] == [expected]

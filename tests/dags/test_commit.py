@@ -27,19 +27,19 @@ def docs(root: Path) -> Dict[str, str]:
 def test_the_commit_is_abbreviated(root: Path) -> None:
     (root / "commit.txt").write_text(f"{ONE}\n")
 
-    shown = docs(root)
+    texts = docs(root)
 
-    assert "Commit **0123456789ab**." in shown["big"]
-    assert "Commit **0123456789ab**." in shown["small"]
+    assert "Commit **0123456789ab**." in texts["big"]
+    assert "Commit **0123456789ab**." in texts["small"]
 
 
 def test_a_file_that_was_deployed_alone_has_its_own_commit(root: Path) -> None:
     (root / "commit.txt").write_text(f"{ONE} with uncommitted changes\n{OTHER} pipelines/cwr/big.yaml\n")
 
-    shown = docs(root)
+    texts = docs(root)
 
-    assert "Commit **ba9876543210**." in shown["big"]
-    assert "Commit **0123456789ab with uncommitted changes**." in shown["small"]
+    assert "Commit **ba9876543210**." in texts["big"]
+    assert "Commit **0123456789ab with uncommitted changes**." in texts["small"]
 
 
 NOTHING: Dict[str, Callable[[Path], object]] = {

@@ -20,9 +20,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bag(root: Path, request: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__ETL__ENVIRONMENT", request.param)
-        found = dag_bag(root)
-    found.environment = request.param
-    return found
+        result = dag_bag(root)
+    result.environment = request.param
+    return result
 
 
 def test_every_provider_has_its_dag(bag: Any) -> None:

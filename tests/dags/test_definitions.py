@@ -23,17 +23,17 @@ def bag(request: Any) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__ETL__ENVIRONMENT", request.param)
-        found: Any = DagBag(str(REPOSITORY / "dags"), include_examples=False)
-    found.environment = request.param
-    return found
+        result: Any = DagBag(str(REPOSITORY / "dags"), include_examples=False)
+    result.environment = request.param
+    return result
 
 
 def test_every_environment_has_its_dags_and_no_problem(bag: Any) -> None:
-    found = load(ETL, bag.environment)
+    result = load(ETL, bag.environment)
 
-    assert found.problems == []
+    assert result.problems == []
     assert bag.import_errors == {}
-    assert set(bag.dags) == {definition.dag_id for definition in found.definitions}
+    assert set(bag.dags) == {definition.dag_id for definition in result.definitions}
 
 
 def test_every_task_is_one_of_ecs_or_waits_for_s3(bag: Any) -> None:

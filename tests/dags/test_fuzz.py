@@ -42,8 +42,8 @@ def test_reports_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     root = tree(tmp_path, {path: case.read_bytes().decode(errors="replace") for path, case in bad.items()})
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from orchestrator import load\n"
-        "found = load(pathlib.Path(sys.argv[1]), 'development')\n"
-        "print([d.dag_id for d in found.definitions], *found.problems, sep='\\n')"
+        "result = load(pathlib.Path(sys.argv[1]), 'development')\n"
+        "print([d.dag_id for d in result.definitions], *result.problems, sep='\\n')"
     )
     outputs: List[str] = [python(code, str(root), environment={"PYTHONHASHSEED": seed}).stdout for seed in "0123"]
 

@@ -75,9 +75,9 @@ def test_a_folder_or_pipe_leaves_no_descriptor_open(root: Path) -> None:
     (root / "commit.txt").mkdir()
     before = os.listdir("/proc/self/fd")
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert len(found.problems) == 2
+    assert len(result.problems) == 2
     assert os.listdir("/proc/self/fd") == before
 
 
@@ -102,11 +102,11 @@ def test_an_unreadable_file_disables_only_that_file() -> None:
         os.chmod(str(root / "pipelines" / "cwr" / "case.yaml"), 0)
         os.chmod(str(root / "pipelines" / "vi"), 0o644)  # its file names may be read, but not the files
         with unprivileged():
-            found = load(root, "development")
+            result = load(root, "development")
         os.chmod(str(root / "pipelines" / "vi"), 0o755)
 
-    assert {definition.pipeline for definition in found.definitions} == {"big"}
-    assert [f"{problem.location!s}: {problem.message}" for problem in found.problems] == [
+    assert {definition.pipeline for definition in result.definitions} == {"big"}
+    assert [f"{problem.location!s}: {problem.message}" for problem in result.problems] == [
         "dags/etl/pipelines/cwr/case.yaml:1:1: cannot be read: Permission denied",
         "dags/etl/pipelines/vi/works.yaml:1:1: cannot be read: Permission denied",
     ]
@@ -135,7 +135,7 @@ def test_a_bad_provider_disables_only_that_provider(root: Path) -> None:
     assert import_error(bag).startswith("3 problems in the definitions:")
 
 
-def have_a_bug() -> None:
+def raise_bug() -> None:
     raise RuntimeError("a bug")
 
 
@@ -144,14 +144,14 @@ def before_opening(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[],
     """Call ``act`` during the parse, whenever it opens the file of that name."""
     real, acts = os.open, []
 
-    def opened(path: Any, *more: Any, **named: Any) -> int:
+    def open_file(path: Any, *more: Any, **named: Any) -> int:
         if os.path.basename(str(path)) == name:
             acts.append(path)
             act()
         return real(path, *more, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", opened)
+        patch.setattr(os, "open", open_file)
         yield
     assert acts
 
@@ -159,7 +159,7 @@ def before_opening(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[],
 def test_a_bug_in_the_package_disables_only_that_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "pipelines" / "cwr" / "case.yaml").write_text(SMALL)
 
-    with before_opening(monkeypatch, "case.yaml", have_a_bug):
+    with before_opening(monkeypatch, "case.yaml", raise_bug):
         bag = dag_bag(root)
 
     assert set(bag.dags) == HEALTHY
@@ -278,7 +278,7 @@ def test_an_error_before_anything_is_read_is_reported(root: Path, monkeypatch: p
 
 
 def test_an_error_outside_of_any_file_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with before_opening(monkeypatch, "development.yaml", have_a_bug):
+    with before_opening(monkeypatch, "development.yaml", raise_bug):
         error = import_error(dag_bag(root))
 
     assert "the factory failed: RuntimeError: a bug" in error

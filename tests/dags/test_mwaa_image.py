@@ -36,13 +36,13 @@ client = load.hook.get_conn.return_value
 client.run_task.return_value = {"tasks": [{"taskArn": "arn:aws:ecs:eu-west-1:000000000000:task/etl/1"}], "failures": []}
 client.describe_tasks.return_value = {"tasks": [{"containers": [{"lastStatus": "STOPPED", "exitCode": 3}]}]}
 try:
-    told = str(load.execute({}))
+    message = str(load.execute({}))
 except Exception as error:
-    told = str(error)
+    message = str(error)
 sensor, hook = bag.dags["ddex-releases_dag_orchard"].get_task("wait_for_delivery"), Mock()
 sensor.get_hook = lambda: hook
 sensor.poke({})
-print(json.dumps([sorted(bag.dags), bag.import_errors, told, hook.check_for_wildcard_key.call_args[0]]))
+print(json.dumps([sorted(bag.dags), bag.import_errors, message, hook.check_for_wildcard_key.call_args[0]]))
 """
 
 
@@ -52,7 +52,7 @@ class Installed(NamedTuple):
     python: str
     before: Dict[str, str]
     after: Dict[str, str]
-    tried: str  # the output of TRY before, with the amazon provider of the image
+    output_before: str  # the output of TRY before, with the amazon provider of the image
 
 
 def run(*command: str, **environ: str) -> str:
@@ -96,9 +96,9 @@ def installed(factory_py: str, tmp_path_factory: pytest.TempPathFactory) -> Inst
     beside = str(folder / "pydantic")  # the one package that the image lacks
     run(uv, "pip", "install", "--quiet", "--no-deps", "--python", python, "--target", beside, pydantic)
     environ = {"AIRFLOW__ETL__ENVIRONMENT": "staging", "AIRFLOW_HOME": str(folder / "home"), "PYTHONPATH": beside}
-    tried = run(python, "-W", "ignore", "-c", TRY, factory_py, **environ)
+    output_before = run(python, "-W", "ignore", "-c", TRY, factory_py, **environ)
     run(python, "-m", "pip", "install", "--retries", "1", "--requirement", "requirements.txt")
-    return Installed(python, before, pins(run(python, "-m", "pip", "freeze", "--all")), tried)
+    return Installed(python, before, pins(run(python, "-m", "pip", "freeze", "--all")), output_before)
 
 
 def test_only_pinned_packages_are_added_or_changed(installed: Installed) -> None:
@@ -124,13 +124,13 @@ def test_the_factory_parses_with_the_packages_of_the_image(
     dags, errors = json.loads(run(installed.python, "-W", "ignore", "-c", BAG, factory_py, **environ).splitlines()[-1])
     assert errors == {}
     assert len(dags) >= 10
-    told = run(installed.python, factory_py, environment)  # run() checks the exit status
-    assert [dag_id for dag_id in dags if f"{dag_id}  dags/etl/" not in told] == []
+    output = run(installed.python, factory_py, environment)  # run() checks the exit status
+    assert [dag_id for dag_id in dags if f"{dag_id}  dags/etl/" not in output] == []
 
 
 def test_the_amazon_provider_of_the_image_runs_tasks_and_sensors(installed: Installed) -> None:
-    dags, errors, told, looked = json.loads(installed.tried.splitlines()[-1])
+    dags, errors, message, arguments = json.loads(installed.output_before.splitlines()[-1])
     assert errors == {}
     assert len(dags) >= 10
-    assert told.startswith("This task is not in success state")
-    assert looked[1] == "{{ env.bucket }}"  # not rendered yet
+    assert message.startswith("This task is not in success state")
+    assert arguments[1] == "{{ env.bucket }}"  # not rendered yet

@@ -9,7 +9,7 @@ from typing import Any, Iterator, Set
 
 import pytest
 
-from tests.trees import REPOSITORY, SMALL, dag_bag, import_error, tree
+from tests.trees import ETL, SMALL, dag_bag, import_error, tree
 
 # A package as factory.py expects it: its module dags returns the DAGs of a folder.
 DAGS = """\
@@ -28,7 +28,7 @@ def folder(above: Path, name: str, *dag_ids: str, names: str = "NAMES") -> Path:
     """Make a folder with factory.py and a package of the test that returns these DAGs; return the folder."""
     root = above / "dags" / name
     (root / "orchestrator").mkdir(parents=True, exist_ok=True)
-    shutil.copy(str(REPOSITORY / "dags" / "etl" / "factory.py"), str(root))
+    shutil.copy(str(ETL / "factory.py"), str(root))
     (root / "orchestrator" / "__init__.py").write_text("")
     (root / "orchestrator" / "names.py").write_text(f"NAMES = {list(dag_ids)}\n")
     (root / "orchestrator" / "dags.py").write_text(DAGS.format(names=names))

@@ -74,8 +74,8 @@ def test_no_link_or_name_leads_out_of_the_tree(tmp_path: Path) -> None:
     for dag_id in ("linked-outside_dag_un", "cwr-link_dag_un"):  # as a worker loads one
         assert load(root, "development", dag_id).definitions == []
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert {definition.pipeline for definition in found.definitions} == {"big"}
+    assert {definition.pipeline for definition in result.definitions} == {"big"}
     for environment in ("../../outside", str(outside.with_suffix("")), "development/../development"):
         assert not load(root, environment).definitions

@@ -18,7 +18,7 @@ class Agent:
     def __init__(self, address: str) -> None:
         self.url = f"{address}/_agent"
 
-    def tell(self, **what: Any) -> None:
+    def set(self, **what: Any) -> None:
         """Set outcomes, seconds, away or denied; raises AgentRefuses."""
         try:
             DIRECT.open(urllib.request.Request(self.url, json.dumps(what).encode()), timeout=10).close()

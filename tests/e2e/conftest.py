@@ -11,9 +11,8 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 import psutil
 import pytest
 
-from tests.trees import COMPANY, folder_tree
+from tests.trees import COMPANY, REPOSITORY, folder_tree
 
-ROOT = Path(__file__).resolve().parents[2]
 MARK = "ECS_LOCAL_MARK"  # ./etl run passes variables with this prefix to every process that it starts
 TIMEOUT = 300  # seconds; a run takes some 20 s on two idle cores
 
@@ -24,7 +23,7 @@ class Etl:
     def __init__(self, *arguments: str, **environ: str) -> None:
         self.mark = uuid.uuid4().hex
         self.popen = subprocess.Popen(
-            [str(ROOT / "etl"), *arguments],
+            [str(REPOSITORY / "etl"), *arguments],
             env={**os.environ, **environ, MARK: self.mark},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

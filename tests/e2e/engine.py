@@ -33,7 +33,7 @@ QUICK = {
     "AWS_MAX_ATTEMPTS": "1",  # botocore itself retries nothing
 }
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -94,13 +94,13 @@ class Engine:
             connection.row_factory = sqlite3.Row
             return connection.execute(sql, values).fetchall()
 
-    def wait_for(self, look: Callable[[], Found]) -> Found:
+    def wait_for(self, look: Callable[[], Result]) -> Result:
         """Call a function until it returns something true; return that."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline and self.popen.poll() is None:
-            found = look()
-            if found:
-                return found
+            result = look()
+            if result:
+                return result
             time.sleep(LOOK)
         raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; the logs are in {self.home}")
 

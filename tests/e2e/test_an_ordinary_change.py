@@ -36,9 +36,9 @@ def etl(copy: Path, *arguments: str) -> None:
 def add_provider(copy: Path, file: Path, name: str) -> None:
     """Add a provider with the variables that all providers of the pipeline have, as templates may need them."""
     providers: Dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")).get("providers") or {}
-    given = [(provider or {}).get("variables") or {} for provider in providers.values()]
-    wanted: Set[str] = set(given[0]).intersection(*given) if given else set()
-    variables = [f"--variable={variable}={given[0][variable]}" for variable in sorted(wanted)]
+    variables_of = [(provider or {}).get("variables") or {} for provider in providers.values()]
+    wanted: Set[str] = set(variables_of[0]).intersection(*variables_of) if variables_of else set()
+    variables = [f"--variable={variable}={variables_of[0][variable]}" for variable in sorted(wanted)]
     etl(copy, "new", "provider", f"{file.parent.name}/{file.stem}", free(name, list(providers)), *variables)
 
 

@@ -2,7 +2,7 @@
 
 import time
 import urllib.request
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Dict, Iterator
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
@@ -23,7 +23,6 @@ INVENTORY = {
     "topics": ["arn:aws:sns:eu-west-1:000000000000:alerts"],
 }
 FARGATE = {"launchType": "FARGATE"}
-Client = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
@@ -106,8 +105,8 @@ def test_a_stopped_task_stays_stopped() -> None:
     ecs = emulated.client("ecs")
     arn = run(ecs, "fetch")
     wait(ecs, arn, "RUNNING")
-    asked = ecs.stop_task(cluster="etl", task=arn, reason="enough")["task"]
-    assert (asked["lastStatus"], asked["desiredStatus"]) == ("RUNNING", "STOPPED")
+    answer = ecs.stop_task(cluster="etl", task=arn, reason="enough")["task"]
+    assert (answer["lastStatus"], answer["desiredStatus"]) == ("RUNNING", "STOPPED")
     wait(ecs, arn, "STOPPED")
     ecs.stop_task(cluster="etl", task=arn, reason="once more")
     time.sleep(0.5)
@@ -146,12 +145,12 @@ def test_a_file_can_be_delivered_by_an_http_put(emulated: Emulated) -> None:
     DIRECT.open(urllib.request.Request(address, b"<catalogue/>", method="PUT")).close()  # as `curl -T` does
 
     objects = emulated.client("s3").list_objects_v2(Bucket="deliveries")["Contents"]
-    assert [found["Key"] for found in objects] == ["un/catalogue.xml"]
+    assert [item["Key"] for item in objects] == ["un/catalogue.xml"]
 
 
 def test_the_outcomes_of_the_next_tasks_of_a_family_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.tell(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})
+    agent.set(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})
 
     answer = ecs.run_task(cluster="etl", taskDefinition="fetch", **FARGATE)
     assert (answer["tasks"], answer["failures"][0]["reason"]) == ([], "RESOURCE:MEMORY")
@@ -166,13 +165,13 @@ def test_the_outcomes_of_the_next_tasks_of_a_family_can_be_set(emulated: Emulate
 
 def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.tell(seconds={"silent": 600})
+    agent.set(seconds={"silent": 600})
     arn = run(ecs, "silent")
     wait(ecs, arn, "RUNNING")
     time.sleep(0.5)
     assert describe(ecs, arn)["lastStatus"] == "RUNNING"
 
-    agent.tell(seconds={"silent": 0})
+    agent.set(seconds={"silent": 0})
 
     wait(ecs, arn, "STOPPED")
     assert {"arn": arn, "family": "silent", "status": "STOPPED", "stop_code": "EssentialContainerExited"} in (
@@ -182,16 +181,16 @@ def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) 
 
 def test_all_of_aws_can_be_made_unavailable(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.tell(away=600)
+    agent.set(away=600)
     with pytest.raises(ConnectionClosedError):
         ecs.list_clusters()
 
-    agent.tell(away=0)
+    agent.set(away=0)
 
     assert ecs.list_clusters()["clusterArns"]
 
 
-@pytest.mark.parametrize("told", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"outcomes": 3}])
-def test_an_invalid_setting_is_refused(emulated: Emulated, told: Dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"outcomes": 3}])
+def test_an_invalid_setting_is_refused(emulated: Emulated, settings: Dict[str, Any]) -> None:
     with pytest.raises(AgentRefuses):
-        Agent(emulated.address).tell(**told)
+        Agent(emulated.address).set(**settings)

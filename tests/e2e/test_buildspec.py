@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.checkouts import checkout
+from tests.checkouts import checkout, commit, git
 from tests.e2e.emulated import REGION, Emulated
 from tests.trees import COMPANY, REPOSITORY
 from tools.checkout import environments
@@ -48,19 +48,15 @@ class Project:
         self.push("main")
 
     def git(self, *arguments: str) -> str:
-        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
-        command = ["git", *identity, *arguments]
-        return subprocess.run(
-            command, cwd=str(self.clone), stdout=subprocess.PIPE, text=True, check=True
-        ).stdout.strip()
+        """Run git in the clone; return its output without the newline at its end."""
+        return git(self.clone, *arguments).strip()
 
     def commit(self, files: Dict[Path, str]) -> str:
         """Commit files on top of the checked-out commit, text by path; return the new commit."""
         for path, text in files.items():
             (self.clone / path).parent.mkdir(exist_ok=True)
             (self.clone / path).write_text(text, encoding="utf-8")
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message=Change")
+        commit(self.clone)
         return self.git("rev-parse", "HEAD")
 
     def push(self, *branches: str) -> None:
@@ -135,17 +131,17 @@ def bucket(environment: str) -> str:
 
 def keys(emulated: Emulated, environment: str) -> Set[str]:
     contents = emulated.client("s3").list_objects_v2(Bucket=bucket(environment)).get("Contents", [])
-    return {found["Key"] for found in contents}
+    return {item["Key"] for item in contents}
 
 
 def deployed(emulated: Emulated) -> Dict[str, str]:
     """Return the deployed commit of each environment that has one."""
-    found = {}
+    commits = {}
     for environment in ENVIRONMENTS:
         if keys(emulated, environment):
             key = {"Bucket": bucket(environment), "Key": "airflow/dags/etl/commit.txt"}
-            found[environment] = emulated.client("s3").get_object(**key)["Body"].read().decode().split()[0]
-    return found
+            commits[environment] = emulated.client("s3").get_object(**key)["Body"].read().decode().split()[0]
+    return commits
 
 
 @pytest.mark.parametrize("branch", ENVIRONMENTS)

@@ -63,7 +63,7 @@ class Distributed:
             time.sleep(0.2)
         self.addresses = {connection.laddr.ip for connection in listening(self.etl.processes())}
         kill_worker(self.etl, "worker-1")
-        Agent(address).tell(seconds={"part": 0})
+        Agent(address).set(seconds={"part": 0})
         self.etl.read_until("last: running")
         for part in PARTS:  # tasks of the same poll may be printed after it
             if SUCCESS.format(part) not in self.etl.output:

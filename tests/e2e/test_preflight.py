@@ -104,7 +104,7 @@ print(json.dumps([["\\n\\n".join(map(str, report)) for report in reports], calls
 """
 
 
-class Asked(NamedTuple):
+class Answer(NamedTuple):
     """The result of a preflight."""
 
     reports: List[str]
@@ -131,14 +131,14 @@ class Account:
             "AWS_ENDPOINT_URL": aws.address,
         }
 
-    def ask(self, environment: str, *roles: str, etl: Optional[Path] = None, **environ: str) -> Asked:
+    def ask(self, environment: str, *roles: str, etl: Optional[Path] = None, **environ: str) -> Answer:
         """Run the preflight of an environment, once for each role."""
         command = [str(DEFINITIONS.python), "-c", CODE, str(etl or self.etl), environment, *roles]
         done = subprocess.run(
             command, cwd=ROOT, env={**self.environ, **environ}, capture_output=True, text=True, check=False
         )
         reports, calls = json.loads(self.with_our_ids(done.stdout))
-        return Asked(reports, calls, done.stderr)
+        return Answer(reports, calls, done.stderr)
 
     def with_our_ids(self, text: str) -> str:
         """Replace the ids that AWS has made with those of tests/data/preflight, which are as long."""
@@ -156,11 +156,11 @@ class Account:
     @contextmanager
     def refusing(self, refusals: Dict[str, str]) -> Iterator[None]:
         """Make the services refuse some operations."""
-        self.agent.tell(denied=refusals)
+        self.agent.set(denied=refusals)
         try:
             yield
         finally:
-            self.agent.tell(denied={})
+            self.agent.set(denied={})
 
 
 def fill(aws: Emulated) -> Dict[str, str]:
@@ -265,12 +265,12 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 
 @pytest.fixture(scope="module")
-def right(account: Account) -> Asked:
+def right(account: Account) -> Answer:
     return account.ask("right", AIRFLOW)
 
 
 @pytest.fixture(scope="module")
-def wrong(account: Account) -> Asked:
+def wrong(account: Account) -> Answer:
     return account.ask("wrong")
 
 
@@ -290,18 +290,18 @@ def test_the_policy_equals_the_permissions_of_the_role() -> None:
     assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find no action superfluous or missing
 
 
-def test_a_complete_account_has_no_problem(right: Asked) -> None:
+def test_a_complete_account_has_no_problem(right: Answer) -> None:
     assert right.reports == [""]
     assert right.errors == ""
 
 
 @goldens.at("preflight/wrong.txt")
-def test_missing_or_unsuitable_resources_are_reported_once_where_they_are_named(wrong: Asked, golden: Golden) -> None:
+def test_missing_or_unsuitable_resources_are_reported_once_where_they_are_named(wrong: Answer, golden: Golden) -> None:
     (report,) = wrong.reports
     golden.check(f"{report}\n")
 
 
-def test_deploy_prints_the_report(account: Account, wrong: Asked, tmp_path: Path) -> None:
+def test_deploy_prints_the_report(account: Account, wrong: Answer, tmp_path: Path) -> None:
     done = account.deploy(tmp_path / "right", "right", "--role", AIRFLOW)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("no problems in ")
@@ -313,7 +313,7 @@ def test_deploy_prints_the_report(account: Account, wrong: Asked, tmp_path: Path
     assert summary.startswith(f"{len(heads(report))} problems in ")
 
 
-def test_without_a_role_a_note_says_that_permissions_are_not_checked(wrong: Asked) -> None:
+def test_without_a_role_a_note_says_that_permissions_are_not_checked(wrong: Answer) -> None:
     assert "SimulatePrincipalPolicy" not in wrong.calls
     assert re.fullmatch(r"etl: what Airflow may do was not checked; .*: --role arn:.*\n", wrong.errors)
 
@@ -335,8 +335,8 @@ def test_permissions_are_checked_for_each_resource(lacking: Dict[str, str]) -> N
 
 
 def test_conditions_of_a_policy_are_respected(lacking: Dict[str, str]) -> None:
-    told = {match.group(1) for match in re.finditer(r"may not (\S+) on", lacking["elsewhere"])}
-    assert told == {action for action, statement in POLICY.items() if "Condition" in statement}
+    actions = {match.group(1) for match in re.finditer(r"may not (\S+) on", lacking["elsewhere"])}
+    assert actions == {action for action, statement in POLICY.items() if "Condition" in statement}
 
 
 def test_an_explicit_deny_is_reported_as_such(lacking: Dict[str, str]) -> None:
@@ -355,25 +355,25 @@ def test_missing_permissions_of_the_credentials_are_reported_once(account: Accou
     assert heads(report) == heads(refused)[-1:]
 
 
-def test_without_one_permission_the_other_resources_are_checked(account: Account, wrong: Asked) -> None:
+def test_without_one_permission_the_other_resources_are_checked(account: Account, wrong: Answer) -> None:
     with account.refusing({"DescribeClusters": "AccessDeniedException"}):
         (report,) = account.ask("wrong").reports
-    there, told = heads(wrong.reports[0]), heads(report)
-    assert [head for head in told if head not in there] == [
+    before, after = heads(wrong.reports[0]), heads(report)
+    assert [head for head in after if head not in before] == [
         "dags/etl/configs/wrong.yaml:5:22: the cluster 'etl' cannot be looked at: these credentials need"
         " ecs:DescribeClusters [preflight]"
     ]
-    assert [head for head in there if head not in told] == [head for head in there if " cluster '" in head]
+    assert [head for head in before if head not in after] == [head for head in before if " cluster '" in head]
 
 
-def test_without_permission_to_simulate_the_resources_are_checked(account: Account, wrong: Asked) -> None:
+def test_without_permission_to_simulate_the_resources_are_checked(account: Account, wrong: Answer) -> None:
     with account.refusing({"SimulatePrincipalPolicy": "AccessDenied"}):
         (report,) = account.ask("wrong", AIRFLOW).reports
     message = "dags/etl/configs/wrong.yaml:2:1: what the role 'airflow' may do cannot be looked at [preflight]"
     assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
-def test_without_permission_to_list_only_the_hints_are_missing(account: Account, wrong: Asked) -> None:
+def test_without_permission_to_list_only_the_hints_are_missing(account: Account, wrong: Answer) -> None:
     with account.refusing(LISTS):
         (report,) = account.ask("wrong").reports
     assert heads(report) == heads(wrong.reports[0])
@@ -385,12 +385,12 @@ def test_without_permission_to_list_only_the_hints_are_missing(account: Account,
     }
 
 
-def test_only_reading_operations_with_a_known_permission_are_called(right: Asked, wrong: Asked) -> None:
+def test_only_reading_operations_with_a_known_permission_are_called(right: Answer, wrong: Answer) -> None:
     assert {*right.calls, *wrong.calls} == set(lookup.PERMISSIONS)
     assert [name for name in lookup.PERMISSIONS if not re.match("Describe|Get|Head|List|Simulate", name)] == []
 
 
-def test_each_resource_is_looked_up_once(right: Asked) -> None:
+def test_each_resource_is_looked_up_once(right: Answer) -> None:
     assert Counter(right.calls) == {
         **dict.fromkeys(REFUSALS, 1),
         "DescribeTaskDefinition": 5,  # one call for each
@@ -400,27 +400,27 @@ def test_each_resource_is_looked_up_once(right: Asked) -> None:
     }
 
 
-def test_a_thousand_dags_need_as_many_calls_as_one(account: Account, right: Asked, tmp_path: Path) -> None:
+def test_a_thousand_dags_need_as_many_calls_as_one(account: Account, right: Answer, tmp_path: Path) -> None:
     text = (account.etl / "pipelines" / "cwr" / "right.yaml").read_text()
     many = "".join(f"  p{number}: {{variables: {{program: fetch}}}}\n" for number in range(1000))
     etl = tree(tmp_path, {"cwr/right.yaml": text + many}, configs=account.etl / "configs")
-    asked = account.ask("right", AIRFLOW, etl=etl)
-    assert asked.reports == [""]
-    assert Counter(asked.calls) == Counter(right.calls)
+    answer = account.ask("right", AIRFLOW, etl=etl)
+    assert answer.reports == [""]
+    assert Counter(answer.calls) == Counter(right.calls)
 
 
-def test_a_missing_role_is_reported_beside_the_rest(account: Account, wrong: Asked) -> None:
+def test_a_missing_role_is_reported_beside_the_rest(account: Account, wrong: Answer) -> None:
     nobody = ROLE.format("nobody")
     (report,) = account.ask("wrong", nobody).reports
-    told = "there is no role '{}', so that what Airflow may do was not looked at"
-    message = f"dags/etl/configs/wrong.yaml:2:1: {told.format(nobody)} [preflight]"
+    text = "there is no role '{}', so that what Airflow may do was not looked at"
+    message = f"dags/etl/configs/wrong.yaml:2:1: {text.format(nobody)} [preflight]"
     assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
 def test_missing_credentials_end_the_preflight(account: Account) -> None:
-    asked = account.ask("right", AWS_ACCESS_KEY_ID="")
-    assert asked.errors == "etl deploy: asking for the bucket deliveries: Unable to locate credentials\n"
-    assert asked.calls == ["HeadBucket"]  # the other calls would fail, too
+    answer = account.ask("right", AWS_ACCESS_KEY_ID="")
+    assert answer.errors == "etl deploy: asking for the bucket deliveries: Unable to locate credentials\n"
+    assert answer.calls == ["HeadBucket"]  # the other calls would fail, too
 
 
 def test_an_unreachable_aws_ends_the_preflight(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -463,9 +463,9 @@ def test_an_invalid_name_does_not_affect_the_answer_for_another(code: str, answe
         with pytest.raises(cloud.CloudError, match=f"asking for the cluster etl: .*{code}"):
             lookup.look("cluster", Ecs(code), ["etl", "b d"])
         return
-    found = lookup.look("cluster", Ecs(code), ["etl", "b d"])
-    assert found[lookup.Thing("cluster", "b d", REGION)] == answer
-    assert found[lookup.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
+    answers = lookup.look("cluster", Ecs(code), ["etl", "b d"])
+    assert answers[lookup.Thing("cluster", "b d", REGION)] == answer
+    assert answers[lookup.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
 
 
 def test_problems_of_the_definitions_are_reported_without_a_call(account: Account, tmp_path: Path) -> None:
@@ -473,6 +473,6 @@ def test_problems_of_the_definitions_are_reported_without_a_call(account: Accoun
     assert preflight.preflight(etl, "right") == load(etl, "right").problems != []
 
 
-def test_the_example_in_the_documentation_is_part_of_the_report(wrong: Asked) -> None:
+def test_the_example_in_the_documentation_is_part_of_the_report(wrong: Answer) -> None:
     (example,) = (block.text for block in blocks("rules.md", "text") if block.heading == "preflight")
     assert example in wrong.reports[0] + "\n"

@@ -34,7 +34,7 @@ def test_tasks_wait_for_a_slot_of_their_pool_and_the_highest_priority_goes_first
 
 
 def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> None:
-    engine.agent.tell(outcomes={"fails": [1]})
+    engine.agent.set(outcomes={"fails": [1]})
     run = engine.trigger("rules-trigger_dag_un")
     run.end()
 
@@ -43,7 +43,7 @@ def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> No
 
 
 def test_depends_on_past_waits_for_success_in_the_run_before(engine: Engine) -> None:
-    engine.agent.tell(outcomes={"fails_once": [1]})
+    engine.agent.set(outcomes={"fails_once": [1]})
     first, second = engine.trigger("rules-past_dag_un"), engine.trigger("rules-past_dag_un")
     assert first.end() == "failed"
     second.wait_for_task("other", "success")
@@ -63,7 +63,7 @@ def test_a_run_waits_for_the_end_of_the_run_before(engine: Engine) -> None:
 
 
 def test_a_run_that_takes_too_long_fails_and_sends_an_alert(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.tell(seconds={"slow": 3})
+    engine.agent.set(seconds={"slow": 3})
     run = engine.trigger("rules-slow_dag_un")
 
     assert run.end() == "failed"
@@ -74,15 +74,15 @@ def test_a_run_that_takes_too_long_fails_and_sends_an_alert(engine: Engine, aler
 
 
 def test_a_missed_sla_sends_one_alert(engine: Engine, alerts: Alerts) -> None:
-    def told() -> List[str]:
+    def published() -> List[str]:
         return sorted(alert["Run of"][:4] for alert in alerts.of(DAG="rules-sla_dag_un"))
 
-    def noted() -> List[str]:
+    def recorded() -> List[str]:
         """Return the misses that Airflow will not publish again; it records them after all are published."""
         misses = engine.query("SELECT execution_date FROM sla_miss WHERE notification_sent ORDER BY execution_date")
         return [miss["execution_date"][:4] for miss in misses]
 
-    engine.wait_for(lambda: noted() and noted() == told())
+    engine.wait_for(lambda: recorded() and recorded() == published())
     assert {(alert["Subject"], alert["Provider"]) for alert in alerts.of(DAG="rules-sla_dag_un")} == {
         ("rules-sla_dag_un first missed its SLA", "un")
     }

@@ -37,7 +37,7 @@ def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
 
 def running(engine: Engine, provider: str) -> Run:
     """Start the run of a provider whose ECS task runs until the agent ends it."""
-    engine.agent.tell(seconds={provider: 3600})
+    engine.agent.set(seconds={provider: 3600})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
     ecs_task(engine, provider, "RUNNING")
     return run
@@ -57,13 +57,13 @@ def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Ale
     kill(engine, lost)
     finished = running(engine, "killed_finished")
     kill(engine, finished)
-    engine.agent.tell(seconds={"killed_finished": 0})
+    engine.agent.set(seconds={"killed_finished": 0})
     ecs_task(engine, "killed_finished", "STOPPED")
     # Last, as the try that takes it up keeps the executor busy until the agent ends the ECS task.
     running_still = running(engine, "killed_running")
     kill(engine, running_still)
     engine.wait_for(lambda: "Taking up" in running_still.log(attempt=2))
-    engine.agent.tell(seconds={"killed_running": 0})
+    engine.agent.set(seconds={"killed_running": 0})
 
     for run, status in ((running_still, "RUNNING"), (finished, "STOPPED")):
         assert run.end() == "success"
@@ -75,7 +75,7 @@ def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Ale
     (alert,) = engine.wait_for(lambda: alerts.of(Run=lost.run_id))
     assert alert["Reason"].endswith("as zombie")  # a parse reports it, as its worker no longer can
 
-    engine.agent.tell(seconds={"killed_for_good": 0})
+    engine.agent.set(seconds={"killed_for_good": 0})
     ecs_task(engine, "killed_for_good", "STOPPED")
     engine.ask("clear", lost.dag_id, lost.run_id, "load")  # clearing a task means that it should run again
     assert lost.end() == "success"
@@ -87,7 +87,7 @@ def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Ale
 
 
 @pytest.mark.parametrize(
-    ("provider", "outcomes", "told", "ecs_tasks"),
+    ("provider", "outcomes", "expected", "ecs_tasks"),
     [
         ("no_capacity", ["RESOURCE:MEMORY", "RESOURCE:CPU"], "RESOURCE:MEMORY", 1),
         ("throttled", ["ThrottlingException", "ThrottlingException"], "ThrottlingException", 1),
@@ -96,21 +96,21 @@ def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Ale
     ],
 )
 def test_temporary_failures_of_ecs_are_retried_within_one_try(
-    provider: str, outcomes: List[str], told: str, ecs_tasks: int, engine: Engine
+    provider: str, outcomes: List[str], expected: str, ecs_tasks: int, engine: Engine
 ) -> None:
-    engine.agent.tell(outcomes={provider: outcomes})
+    engine.agent.set(outcomes={provider: outcomes})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
 
     assert run.end() == "success"
     assert run.task()["try_number"] == 1
-    assert told in run.log()
+    assert expected in run.log()
     assert run.log().count("Attempt ") == len(outcomes)
     assert len(engine.agent.tasks(provider)) == ecs_tasks
 
 
 def test_requests_to_an_unavailable_api_are_retried(engine: Engine) -> None:
     run = running(engine, "away")
-    engine.agent.tell(away=5, seconds={"away": 0})
+    engine.agent.set(away=5, seconds={"away": 0})
 
     assert run.end() == "success"
     assert run.task()["try_number"] == 1
@@ -132,20 +132,20 @@ def test_a_mistake_in_the_definition_fails_at_once_and_names_its_line(
 ) -> None:
     definition = (DATA / "survival" / "pipelines" / "ecs" / "trouble.yaml").read_text().splitlines()
     number = next(number for number, text in enumerate(definition, 1) if text.strip().startswith(line))
-    engine.agent.tell(outcomes={provider: [error]})
+    engine.agent.set(outcomes={provider: [error]})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
 
     assert run.end() == "failed"
     assert run.task()["try_number"] == 1
     assert engine.agent.tasks(provider) == []
     code, _, message = error.partition(": ")
-    told = (
+    expected = (
         f"({code}) when calling the RunTask operation: {message}. Look at dags/etl/pipelines/ecs/trouble.yaml:{number}:"
     )
-    assert told in run.log()
+    assert expected in run.log()
     (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
     assert alert["Try"] == "1 of 4"
-    assert told in alert["Reason"]
+    assert expected in alert["Reason"]
 
 
 # -------------------------------------------------------------------------------------------------- stopped by Airflow
@@ -188,7 +188,7 @@ def test_a_terminated_worker_stops_the_ecs_task_and_alerts_once(engine: Engine, 
 
 
 def test_a_successful_retry_sends_no_alert(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.tell(outcomes={"flaky": [1]})
+    engine.agent.set(outcomes={"flaky": [1]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
     assert run.end() == "success"
@@ -199,7 +199,7 @@ def test_a_successful_retry_sends_no_alert(engine: Engine, alerts: Alerts) -> No
 
 
 def test_a_failed_task_sends_one_complete_alert(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.tell(outcomes={"flaky": [3, 3]})
+    engine.agent.set(outcomes={"flaky": [3, 3]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
     assert run.end() == "failed"

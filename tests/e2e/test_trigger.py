@@ -52,8 +52,8 @@ def test_an_unknown_dag_exits_with_2_and_suggests_the_nearest(triggered: Trigger
 
 
 def test_a_dag_of_this_repository_runs(etls: List[Etl]) -> None:
-    found = load(ETL, "development")  # the default environment of ./etl run
-    dag_ids = [definition.dag_id for definition in found.definitions if not definition.settings.wait_for]
+    result = load(ETL, "development")  # the default environment of ./etl run
+    dag_ids = [definition.dag_id for definition in result.definitions if not definition.settings.wait_for]
     if not dag_ids:
         pytest.skip("every DAG of this repository waits for a delivery")
     etl = Etl("run", "--trigger", dag_ids[0])

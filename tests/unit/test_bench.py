@@ -59,15 +59,15 @@ def test_the_time_and_memory_of_check_are_measured_and_its_memory_is_bounded() -
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("--contenders lop", "there is no lop; known: loop, own-loop"),
         ("--repeats 0", "there is at least one round"),
         ("fuzz --minutes 0", "it takes some time"),
     ],
 )
-def test_invalid_arguments_are_reported(arguments: str, told: str) -> None:
+def test_invalid_arguments_are_reported(arguments: str, message: str) -> None:
     done = bench(*arguments.split())
 
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr

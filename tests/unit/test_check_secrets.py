@@ -106,7 +106,9 @@ def test_realistic_definitions_have_no_credential() -> None:
     examples = [file for file in DATA.glob("bad/*.yaml") if not file.stem.startswith("secret")]
 
     assert len(files) >= 8
-    assert {file.name: found for file in files + examples for found in find_credentials(file.read_text())} == {}
+    assert {
+        file.name: credential for file in files + examples for credential in find_credentials(file.read_text())
+    } == {}
 
 
 def test_random_text_is_found() -> None:
@@ -176,9 +178,9 @@ def test_all_credentials_of_a_line_are_reported_and_hidden(capsys: pytest.Captur
 
 
 def test_the_whole_word_around_a_credential_is_hidden() -> None:
-    (found,) = find_credentials("a: [https://user:" + "hunter2@sftp.example/in, b]")
+    (credential,) = find_credentials("a: [https://user:" + "hunter2@sftp.example/in, b]")
 
-    assert found.text == "https://user:" + "hunter2@sftp.example/in"
+    assert credential.text == "https://user:" + "hunter2@sftp.example/in"
 
 
 def test_a_comment_marks_a_false_positive() -> None:
@@ -198,16 +200,16 @@ def test_a_credential_that_the_package_reports_is_not_reported_again(capsys: pyt
 
     check.main(["--format", "json"])
 
-    told = [problem for problem in json.loads(capsys.readouterr().out) if problem["rule"] == "secret"]
-    assert told
-    assert [problem["message"] for problem in told if "looks like" in problem["message"]] == []
+    problems = [problem for problem in json.loads(capsys.readouterr().out) if problem["rule"] == "secret"]
+    assert problems
+    assert [problem["message"] for problem in problems if "looks like" in problem["message"]] == []
 
 
 def test_a_long_line_is_searched_in_pieces() -> None:
     secret = SECRETS["Stripe Access Key"]
-    (found,) = find_credentials(f"a: {'sk-//' * 20_000} {secret} {'sk-//' * 20_000}")
+    (credential,) = find_credentials(f"a: {'sk-//' * 20_000} {secret} {'sk-//' * 20_000}")
 
-    assert found.text == secret
+    assert credential.text == secret
     for length in (0, 1, 1999, 2000, 2001, 3499, 3500, 3501):
         line = chars(BASE64, length)
         seen = {start + offset for start, piece in pieces(line) for offset in range(len(piece))}

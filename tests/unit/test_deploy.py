@@ -41,10 +41,10 @@ STAGING = bucket.Target("staging", "etl", "eu-west-1")
     ],
 )
 def test_usage_errors_are_reported(arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as error:
         deploy.main(arguments)
 
-    assert left.value.code == 2
+    assert error.value.code == 2
     assert message in capsys.readouterr().err
 
 
@@ -114,20 +114,20 @@ class Bucket:
     """A bucket that records when each write begins and ends; two writes of a step must overlap."""
 
     def __init__(self, refused: str = "") -> None:
-        self.refused, self.noted, self.two = refused, [], threading.Barrier(2)  # type: str, List[str], Any
+        self.refused, self.events, self.barrier = refused, [], threading.Barrier(2)  # type: str, List[str], Any
 
-    def put_object(self, **asked: Any) -> Dict[str, str]:
-        key = asked["Key"]
-        self.noted.append(f"{key} begins")
-        self.two.wait(10)
+    def put_object(self, **request: Any) -> Dict[str, str]:
+        key = request["Key"]
+        self.events.append(f"{key} begins")
+        self.barrier.wait(10)
         time.sleep(0.05)  # a next step that did not wait would begin now
-        self.noted.append(f"{key} ends")
+        self.events.append(f"{key} ends")
         if key == self.refused:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "injected"}}, "PutObject")
         return {"VersionId": f"version of {key}"}
 
-    def delete_object(self, **asked: Any) -> None:
-        self.noted.append(f"{asked['Key']} is deleted")
+    def delete_object(self, **request: Any) -> None:
+        self.events.append(f"{request['Key']} is deleted")
 
 
 CHANGE = bucket.Change([{"a": b"", "b": b""}, {"c": b"", bucket.REQUIREMENTS: b""}, {"d": None}], {})
@@ -138,7 +138,7 @@ def test_the_objects_of_a_step_are_written_concurrently_and_the_steps_in_order()
 
     assert bucket.write(s3, STAGING, CHANGE, ONE) == f"version of {bucket.REQUIREMENTS}"
 
-    first, second, third = s3.noted[:4], s3.noted[4:8], s3.noted[8:]
+    first, second, third = s3.events[:4], s3.events[4:8], s3.events[8:]
     assert sorted(first) == ["a begins", "a ends", "b begins", "b ends"]
     assert sorted(second)[2:] == ["c begins", "c ends"]
     assert third == ["d is deleted"]
@@ -152,14 +152,14 @@ def test_a_failed_write_stops_the_following_steps() -> None:
 
     what = "s3://vm-data-provisioning-staging/b cannot be written; once that is fixed, run it again"
     assert str(raised.value).startswith(f"{what}: An error occurred (AccessDenied)")
-    assert {note[0] for note in s3.noted} == {"a", "b"}
+    assert {event[0] for event in s3.events} == {"a", "b"}
 
 
 def test_a_failed_call_ends_the_progress_and_cancels_the_remaining_calls(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, ended = [], []
+    calls, ended = [], []
 
     def call(number: int) -> None:
-        made.append(number)
+        calls.append(number)
         time.sleep(0.02)
         if number == 0:
             raise ValueError("injected")
@@ -177,4 +177,4 @@ def test_a_failed_call_ends_the_progress_and_cancels_the_remaining_calls(monkeyp
 
     assert raised.tb  # the traceback of the error keeps its frames
     assert ended == ["asking"]
-    assert len(made) < 200
+    assert len(calls) < 200

@@ -51,26 +51,26 @@ def test_the_smallest_pipeline_is_valid(tmp_path: Path) -> None:
 
 
 def test_every_rule_is_documented_with_a_bad_and_a_good_example(tmp_path: Path) -> None:
-    shown = {(block.heading, block.word) for block in EXAMPLES}
-    assert shown == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
+    labels = {(block.heading, block.word) for block in EXAMPLES}
+    assert labels == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
     bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
-    told = {problem.rule for problem in load(tree(tmp_path, bad), "development").problems}
-    assert told == RULES - {"removed"}
+    rules = {problem.rule for problem in load(tree(tmp_path, bad), "development").problems}
+    assert rules == RULES - {"removed"}
 
 
 @pytest.mark.parametrize(
     "block", [block for block in EXAMPLES if block.heading != "removed"], ids=lambda block: "-".join(block[:2])
 )
 def test_an_example_is_as_good_or_bad_as_labelled(block: Block, tmp_path: Path) -> None:
-    found = problems(tmp_path, block.text)
+    reported = problems(tmp_path, block.text)
 
     if block.word == "Good":
-        assert found == []
+        assert reported == []
         return
-    assert {problem.rule for problem in found} == {block.heading}
+    assert {problem.rule for problem in reported} == {block.heading}
     # A problem that names an environment is reported once for each; the page shows the first.
-    shown = [problem for problem in map(str, found) if " in staging" not in problem]
-    assert report_of(block) == "\n".join(shown) + "\n"
+    expected = [problem for problem in map(str, reported) if " in staging" not in problem]
+    assert report_of(block) == "\n".join(expected) + "\n"
 
 
 def test_the_examples_of_removed_are_as_good_or_bad_as_labelled(tmp_path: Path) -> None:

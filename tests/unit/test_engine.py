@@ -22,9 +22,9 @@ def test_the_configuration_is_written_once_and_its_keys_are_kept(tmp_path: Path)
     file = home / "airflow.cfg"
     text = file.read_text()
 
-    found = keys(home)
+    first = keys(home)
     engine.prepare_config(home)  # as the next ./etl run does
 
     assert file.read_text() == text
-    assert keys(home) == found
-    assert all(len(key) > 30 and key in text for key in found.split())
+    assert keys(home) == first
+    assert all(len(key) > 30 and key in text for key in first.split())

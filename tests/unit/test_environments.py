@@ -17,12 +17,12 @@ class Uv:
     """A replacement of uv that makes an environment with an interpreter, and counts the environments."""
 
     def __init__(self) -> None:
-        self.made = 0
+        self.created = 0
         self.can_install = True
 
     def __call__(self, program: str, *arguments: str, quiet: bool = False) -> bool:
         if arguments[0] == "venv":
-            self.made += 1
+            self.created += 1
             folder = Path(arguments[-1])
             (folder / "bin").mkdir(parents=True)
             (folder / "bin" / "python").touch()
@@ -51,14 +51,14 @@ ENVIRONMENT = Environment(
 def test_a_current_environment_is_kept(uv: Uv) -> None:
     environments.ensure(ENVIRONMENT)
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 1
+    assert uv.created == 1
 
 
 def test_changed_requirements_recreate_the_environment(uv: Uv, tmp_path: Path) -> None:
     environments.ensure(ENVIRONMENT)
     (tmp_path / "requirements.txt").write_text("a==2\n")
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
 def test_an_interrupted_set_up_is_repeated(uv: Uv) -> None:
@@ -67,7 +67,7 @@ def test_an_interrupted_set_up_is_repeated(uv: Uv) -> None:
         environments.ensure(ENVIRONMENT)
     uv.can_install = True
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
 def test_a_missing_interpreter_recreates_the_environment(uv: Uv) -> None:
@@ -75,7 +75,7 @@ def test_a_missing_interpreter_recreates_the_environment(uv: Uv) -> None:
     ENVIRONMENT.python.unlink()
     ENVIRONMENT.python.symlink_to("/uninstalled/python3.7")
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
 def test_a_copied_checkout_creates_its_own_environment(uv: Uv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,7 +83,7 @@ def test_a_copied_checkout_creates_its_own_environment(uv: Uv, tmp_path: Path, m
     (tmp_path / ".local").rename(tmp_path / "copied")
     monkeypatch.setattr(environments, "LOCAL", tmp_path / "copied")
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
 def test_concurrent_set_ups_create_the_environment_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,22 +98,22 @@ def test_concurrent_set_ups_create_the_environment_once(uv: Uv, monkeypatch: pyt
         thread.start()
     for thread in threads:
         thread.join()
-    assert uv.made == 1
+    assert uv.created == 1
 
 
 def test_without_a_python_uv_is_asked_to_install_one(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: List[str] = []
+    command: List[str] = []
 
     def offline(program: str, *arguments: str, quiet: bool = False) -> bool:
-        asked.extend([program, *arguments])
+        command.extend([program, *arguments])
         return False
 
     monkeypatch.setattr(environments, "run", offline)
     environment = ENVIRONMENT._replace(find_python=lambda environ: None)
     with pytest.raises(SetupError, match=r"no working Python 3\.7 here.*pyenv install 3\.7"):
         environments.ensure(environment)
-    assert asked[0] == "own uv"  # the one on the PATH may be too new to install it
-    assert asked[asked.index("--python") + 1] == "3.7"
+    assert command[0] == "own uv"  # the one on the PATH may be too new to install it
+    assert command[command.index("--python") + 1] == "3.7"
 
 
 def test_a_checkout_may_have_a_space_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,14 +10,15 @@ from typing import Dict, List
 import pytest
 
 from tests.checkouts import checkout
+from tests.trees import REPOSITORY
 from tools.__main__ import COMMANDS
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def etl(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     environment: Dict[str, str] = {**os.environ, **environ}
-    return subprocess.run([str(ROOT / "etl"), *arguments], env=environment, cwd="/", capture_output=True, text=True)
+    return subprocess.run(
+        [str(REPOSITORY / "etl"), *arguments], env=environment, cwd="/", capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])

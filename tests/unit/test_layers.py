@@ -46,11 +46,11 @@ def operators(tmp_path: Path) -> Dict[str, Dict[str, Dict[str, Any]]]:
     """Return the arguments of the operator by provider and task."""
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
     (root / "configs" / "development.yaml").write_text(CONFIG)
-    found = load(root, "development")
-    assert not found.problems
+    result = load(root, "development")
+    assert not result.problems
     return {
         definition.provider: {task_id: task.operator for task_id, task in definition.plan.tasks.items()}
-        for definition in found.definitions
+        for definition in result.definitions
     }
 
 

@@ -64,9 +64,9 @@ def test_a_new_pipeline_is_valid_and_accepts_providers(copy: Path) -> None:
     assert status == 0, output
     assert file.read_text().endswith('\nproviders:\n  "no": {}\n')
     for environment in ("development", "staging"):
-        found = load(copy / "dags" / "etl", environment)
-        assert not found.problems
-        assert "radio-plays_dag_no" in [definition.dag_id for definition in found.definitions]
+        result = load(copy / "dags" / "etl", environment)
+        assert not result.problems
+        assert "radio-plays_dag_no" in [definition.dag_id for definition in result.definitions]
 
 
 @pytest.mark.parametrize(

@@ -48,19 +48,19 @@ def statements(heading: str) -> List[Dict[str, Any]]:
     return list(policy["Statement"])
 
 
-def listed(value: Any) -> List[str]:
+def as_list(value: Any) -> List[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
 def actions(heading: str) -> Set[str]:
-    return {action for statement in statements(heading) for action in listed(statement["Action"])}
+    return {action for statement in statements(heading) for action in as_list(statement["Action"])}
 
 
 def is_allowed(heading: str, action: str, resource: str) -> bool:
     """Return whether a policy allows an action on a resource; conditions are ignored."""
     return any(
-        action in listed(statement["Action"])
-        and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+        action in as_list(statement["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in as_list(statement["Resource"]))
         for statement in statements(heading)
     )
 
@@ -152,7 +152,7 @@ def test_the_trigger_command_sends_a_configuration_that_the_dag_accepts(etl: Pat
     answer = {key: base64.b64encode(text.encode()).decode() for key, text in (("stderr", ""), ("stdout", "Created"))}
     programs = {
         "aws": "printf 'host\\ttoken\\n'",
-        "curl": f"""printf '%s\\n' "$@" >asked; echo '{json.dumps(answer)}'""",
+        "curl": f"""printf '%s\\n' "$@" >request; echo '{json.dumps(answer)}'""",
     }
     for name, code in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
@@ -166,12 +166,12 @@ def test_the_trigger_command_sends_a_configuration_that_the_dag_accepts(etl: Pat
     )
 
     assert (done.returncode, done.stdout.strip()) == (0, "Created")
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert {"https://host/aws_mwaa/cli", "Authorization: Bearer token"} <= set(asked)
-    typed = shlex.split(asked[asked.index("--data-raw") + 1])
-    conf = json.loads(typed[typed.index("--conf") + 1])
-    (shown,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
-    assert conf == json.loads(shown)
+    request = (tmp_path / "request").read_text().splitlines()
+    assert {"https://host/aws_mwaa/cli", "Authorization: Bearer token"} <= set(request)
+    words = shlex.split(request[request.index("--data-raw") + 1])
+    conf = json.loads(words[words.index("--conf") + 1])
+    (example,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
+    assert conf == json.loads(example)
     definitions = {definition.dag_id: definition for definition in load(etl, "staging").definitions}
     run = SimpleNamespace(conf=conf)
-    assert params_of_run(definitions[typed[2]].settings.effective_params, {"dag_run": run}) == conf
+    assert params_of_run(definitions[words[2]].settings.effective_params, {"dag_run": run}) == conf

@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
+from tests.checkouts import begin_history, commit, git
 from tests.trees import REPOSITORY, tree
 from tools.commands import plan
 
@@ -51,20 +52,15 @@ class Repository:
         etl = tree(root, {"cwr/big.yaml": BIG, "cwr/small.yaml": SMALL}, configs=configs)
         shutil.rmtree(str(etl / "configs"))
         (etl / "configs").symlink_to("../../configs")
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.commit()
+        begin_history(root)
 
     def git(self, *arguments: str) -> None:
-        """Run git without the settings of the person who runs the tests."""
-        identity = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-        for who in ("AUTHOR", "COMMITTER"):
-            identity.update({f"GIT_{who}_NAME": "a", f"GIT_{who}_EMAIL": "a@example.org"})
-        subprocess.run(["git", *arguments], cwd=str(self.root), env={**os.environ, **identity}, check=True)
+        """Run git."""
+        git(self.root, *arguments)
 
     def commit(self) -> None:
         """Commit the working tree."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message=x")
+        commit(self.root)
 
     def path(self, name: str) -> Path:
         """Return the path of a definition such as ``cwr/big`` or of an environment such as ``staging``."""
@@ -351,9 +347,9 @@ def test_exit_codes(repository: Repository, text: str, without: int, with_exit_c
 
 
 def test_a_usage_error_has_not_the_status_of_changes(repository: Repository) -> None:
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as error:
         repository.plan("--format", "html")
-    assert left.value.code == 1
+    assert error.value.code == 1
 
 
 # ----------------------------------------------------------------------------------------------------- commits

@@ -16,9 +16,9 @@ BAD = goldens.cases("bad/*.yaml")
 def test_the_report_of_a_mistake_equals_its_golden(case: Path, golden: Golden, tmp_path: Path) -> None:
     root = tree(tmp_path, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    golden.check("\n".join(map(str, found.problems)) + "\n")
+    golden.check("\n".join(map(str, result.problems)) + "\n")
 
 
 def test_there_are_at_least_eighty_mistakes() -> None:
@@ -36,12 +36,14 @@ def test_ten_mistakes_in_a_file_are_ten_problems(name: str, tmp_path: Path) -> N
     assert name == "ten_mistakes" or {problem.rule for problem in problems} == rules
 
 
-@pytest.mark.parametrize(("unknown", "told"), [(100, 101), (101, 101)])
-def test_further_rules_are_skipped_after_more_than_a_hundred_mistakes(unknown: int, told: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("unknown", "expected"), [(100, 101), (101, 101)])
+def test_further_rules_are_skipped_after_more_than_a_hundred_mistakes(
+    unknown: int, expected: int, tmp_path: Path
+) -> None:
     keys = "".join(f"k{number}: 1\n" for number in range(unknown))
     root = tree(tmp_path, {"bad/many.yaml": keys + SMALL.replace("loader", "loader, depends_on: [x]")})
 
-    assert len(load(root, "development").problems) == told
+    assert len(load(root, "development").problems) == expected
 
 
 def test_at_most_ten_mistakes_of_a_template_are_reported(tmp_path: Path) -> None:
@@ -55,10 +57,10 @@ def test_a_problem_of_many_providers_is_reported_once(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader, cluster: nowhere}\nproviders:\n"
     root = tree(tmp_path, {"bad/many.yaml": text + "".join(f"  p{number}: {{}}\n" for number in range(50))})
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert len(found.problems) == 1
-    assert not found.definitions
+    assert len(result.problems) == 1
+    assert not result.definitions
 
 
 def test_a_long_line_is_cut_around_the_mistake(tmp_path: Path) -> None:
@@ -85,10 +87,10 @@ def test_a_long_line_is_cut_around_the_mistake(tmp_path: Path) -> None:
     ],
 )
 def test_a_file_with_an_invalid_name_is_reported(name: str, expected: str, tmp_path: Path) -> None:
-    found = load(tree(tmp_path, {name: SMALL}), "development")
+    result = load(tree(tmp_path, {name: SMALL}), "development")
 
-    assert not found.definitions
-    (problem,) = found.problems
+    assert not result.definitions
+    (problem,) = result.problems
     assert problem.message.startswith(expected)
     assert problem.location.path == f"dags/etl/pipelines/{name}"
 
@@ -128,11 +130,11 @@ def test_a_bad_environment_is_reported_and_builds_no_dag(text: str, expected: st
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     (root / "configs" / "development.yaml").write_text(text)
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert not found.definitions
-    assert [problem.location.path for problem in found.problems] == ["dags/etl/configs/development.yaml"]
-    assert found.problems[0].message.startswith(expected)
+    assert not result.definitions
+    assert [problem.location.path for problem in result.problems] == ["dags/etl/configs/development.yaml"]
+    assert result.problems[0].message.startswith(expected)
 
 
 @pytest.mark.parametrize(

@@ -36,23 +36,23 @@ def test_a_python_that_does_not_start_is_skipped(fake: Fake, tmp_path: Path) -> 
     fake("shims/python3.7", BROKEN)
     working = fake("bin/python3.7", says("3.7.9"))
     path = f"{tmp_path}/shims:{tmp_path}/bin"
-    found = pythons.find(["3.7"], {"PATH": path, "PYENV_ROOT": str(tmp_path / "none")})
-    assert found == pythons.Python(str(working), (3, 7, 9))
+    python = pythons.find(["3.7"], {"PATH": path, "PYENV_ROOT": str(tmp_path / "none")})
+    assert python == pythons.Python(str(working), (3, 7, 9))
 
 
 def test_a_python_of_another_version_is_skipped(fake: Fake, tmp_path: Path) -> None:
     fake("bin/python3.7", says("3.8.1"))
     fake("pyenv/versions/3.7.16/bin/python3.7", says("3.7.16"))
-    found = pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin", "PYENV_ROOT": f"{tmp_path}/pyenv"})
-    assert found
-    assert found.version == (3, 7, 16)
+    python = pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin", "PYENV_ROOT": f"{tmp_path}/pyenv"})
+    assert python
+    assert python.version == (3, 7, 16)
 
 
 def test_pyenv_is_searched_when_the_path_has_none(fake: Fake, tmp_path: Path) -> None:
     fake("pyenv/versions/3.7.2/bin/python3.7", BROKEN)
     working = fake("pyenv/versions/3.7.1/bin/python3.7", says("3.7.1"))
-    found = pythons.find(["3.7"], {"PATH": "", "PYENV_ROOT": f"{tmp_path}/pyenv"})
-    assert found == pythons.Python(str(working), (3, 7, 1))
+    python = pythons.find(["3.7"], {"PATH": "", "PYENV_ROOT": f"{tmp_path}/pyenv"})
+    assert python == pythons.Python(str(working), (3, 7, 1))
 
 
 def test_none_is_found_when_none_starts(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +75,6 @@ def test_a_variable_python37_that_names_no_python_is_an_error(fake: Fake, line: 
 
 
 def test_this_interpreter_passes_the_probe() -> None:
-    found = pythons.probe(sys.executable)
-    assert found
-    assert found.version == sys.version_info[:3]
+    python = pythons.probe(sys.executable)
+    assert python
+    assert python.version == sys.version_info[:3]

@@ -22,9 +22,9 @@ providers: {{un: {{}}}}
 
 def operator(tmp_path: Path, more: str = "cpu: null", definition: str = "loader") -> Dict[str, Any]:
     root = tree(tmp_path, {"cwr/big.yaml": TASK.format(definition=definition, more=more)})
-    found = load(root, "development")
-    assert not found.problems
-    arguments: Dict[str, Any] = found.definitions[0].plan.tasks["load"].operator
+    result = load(root, "development")
+    assert not result.problems
+    arguments: Dict[str, Any] = result.definitions[0].plan.tasks["load"].operator
     return arguments
 
 

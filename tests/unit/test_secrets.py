@@ -31,10 +31,10 @@ PLACES = {
 PIPELINE = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders: {un: {}}\n"
 
 
-def shown(tmp_path: Path, text: str) -> str:
-    found = load(tree(tmp_path, {"cwr/big.yaml": text + PIPELINE}), "development")
-    assert not found.definitions
-    return "\n".join(map(str, found.problems)) + repr(found.problems)
+def report_of(tmp_path: Path, text: str) -> str:
+    result = load(tree(tmp_path, {"cwr/big.yaml": text + PIPELINE}), "development")
+    assert not result.definitions
+    return "\n".join(map(str, result.problems)) + repr(result.problems)
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -42,7 +42,7 @@ def shown(tmp_path: Path, text: str) -> str:
 def test_a_credential_is_reported_and_never_printed(secret: str, place: str, tmp_path: Path) -> None:
     value = SECRETS[secret] if place == "template" else f'"{SECRETS[secret]}"'
 
-    report = shown(tmp_path, PLACES[place].format(value))
+    report = report_of(tmp_path, PLACES[place].format(value))
 
     for part in (SECRETS[secret], SECRETS[secret][5:25], "hunter2", "MIIEow"):
         assert part not in report
@@ -66,7 +66,7 @@ def test_a_literal_value_with_the_name_of_a_credential_is_reported(name: str, tm
             f"defaults: {{environment: {{{name}: hunter2, A: no}}, retrys: 3}}\n",
         )
     ):
-        report = shown(tmp_path / str(number), line)
+        report = report_of(tmp_path / str(number), line)
         assert "[secret]" in report
         assert "hunter2" not in report
 
@@ -78,9 +78,9 @@ def test_a_literal_value_with_the_name_of_a_credential_is_reported(name: str, tm
 def test_a_reference_is_no_credential(value: str, tmp_path: Path) -> None:
     text = f"defaults: {{environment: {{DB_PASSWORD: {value}, TOKENS_PER_MINUTE: '5'}}}}\n" + PIPELINE
 
-    found = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+    result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
 
-    assert not found.problems
+    assert not result.problems
 
 
 def test_a_credential_in_an_environment_is_reported(tmp_path: Path) -> None:

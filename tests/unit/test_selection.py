@@ -1,12 +1,12 @@
 """Selecting DAGs on the command lines of ``./etl show`` and ``./etl plan``."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import List
 
 import pytest
 
+from tests.checkouts import begin_history, commit
 from tests.trees import SMALL, tree
 from tools.commands import plan, show
 
@@ -44,18 +44,11 @@ def text_of(providers: str) -> str:
     )
 
 
-def git(folder: Path, *arguments: str) -> None:
-    author = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
-    subprocess.run(["git", *author, *arguments], cwd=folder, check=True)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Make a checkout with two environments, whose first commit has no definitions yet."""
     etl = tree(tmp_path, {})
-    git(tmp_path, "init", "--quiet", "--initial-branch=main")
-    git(tmp_path, "add", "--all")
-    git(tmp_path, "commit", "--quiet", "--message=One")
+    begin_history(tmp_path)
     for name, providers in PIPELINES.items():
         write(etl, name, text_of(providers))
     return tmp_path
@@ -106,19 +99,18 @@ def test_an_unknown_selection_is_a_usage_error(
     selection: str, hint: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert show.main([selection], root / "dags" / "etl") == 2
-    shown = capsys.readouterr()
+    of_show = capsys.readouterr()
     assert plan.main(["--only", selection], root) == 1  # 2 would be a change, with --exit-code
-    planned = capsys.readouterr()
+    of_plan = capsys.readouterr()
 
-    assert shown.out == planned.out == ""
-    assert f"'{selection}'" in shown.err
-    assert hint in planned.err
-    assert hint in shown.err
+    assert of_show.out == of_plan.out == ""
+    assert f"'{selection}'" in of_show.err
+    assert hint in of_plan.err
+    assert hint in of_show.err
 
 
 def test_an_unchanged_selection_is_no_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message=Two")
+    commit(root)
     write(root / "dags" / "etl", "vi/works", text_of("prs gema"))
 
     assert in_plan(root, capsys, "--only", "cwr/big", "--exit-code") == []
@@ -129,8 +121,7 @@ def test_an_unchanged_selection_is_no_error(root: Path, capsys: pytest.CaptureFi
 
 
 def test_a_removed_dag_can_be_selected(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message=Two")
+    commit(root)
     (root / "dags" / "etl" / "pipelines" / "vi" / "works.yaml").unlink()
 
     assert in_plan(root, capsys, "--only", "vi") == in_plan(root, capsys, "--only", "vi-works_dag_prs") == [ALL[4]]

@@ -68,7 +68,7 @@ def etl(tmp_path: Path) -> Path:
     return tree(tmp_path, {"cwr/big.yaml": PIPELINE}, configs=configs)
 
 
-class Shown:
+class Output:
     """The exit status and output of the command."""
 
     def __init__(self, etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
@@ -76,11 +76,11 @@ class Shown:
         self.out, self.err = capsys.readouterr()
 
 
-def one(etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, Any]:
+def dag_in_json(etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, Any]:
     """Return the one DAG that the command prints as JSON."""
-    shown = Shown(etl, capsys, *arguments, "--environment", "staging", "--format", "json")
-    assert shown.status == 0
-    (dag,) = json.loads(shown.out)
+    output = Output(etl, capsys, *arguments, "--environment", "staging", "--format", "json")
+    assert output.status == 0
+    (dag,) = json.loads(output.out)
     assert isinstance(dag, dict)
     return dag
 
@@ -95,16 +95,16 @@ def set_task(etl: Path, fields: str) -> None:
 
 
 def test_each_dag_of_each_environment_has_a_row(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys)
+    output = Output(etl, capsys)
 
-    assert (shown.status, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [
+    assert (output.status, output.err) == (0, "")
+    assert [line.split()[:2] for line in output.out.splitlines()[1:]] == [
         ["cwr-big_dag_un", "development"],
         ["cwr-big_dag_un", "staging"],
         ["cwr-big_dag_wcm", "development"],
         ["cwr-big_dag_wcm", "staging"],
     ]
-    _, off, _, _, on = shown.out.splitlines()
+    _, off, _, _, on = output.out.splitlines()
     assert "only when triggered (0 3 * * * is off in development)" in off
     assert "@weekly" in on
     assert "At 00:00, only on Sunday" in on
@@ -112,7 +112,7 @@ def test_each_dag_of_each_environment_has_a_row(etl: Path, capsys: pytest.Captur
 
 
 def test_the_table_as_json(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = json.loads(Shown(etl, capsys, "--format", "json", "--environment", "staging").out)
+    rows = json.loads(Output(etl, capsys, "--format", "json", "--environment", "staging").out)
 
     assert rows[0].pop("next_run").endswith("T03:00:00+00:00")
     assert rows[0] == {
@@ -129,23 +129,23 @@ def test_the_table_refers_to_check_when_definitions_have_problems(
     etl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")
-    shown = Shown(etl, capsys)
+    output = Output(etl, capsys)
 
-    assert shown.status == 1
-    assert "cwr-big_dag_un" in shown.out
-    assert "./etl check reports them" in shown.err
+    assert output.status == 1
+    assert "cwr-big_dag_un" in output.out
+    assert "./etl check reports them" in output.err
 
 
 def test_an_unknown_environment_suggests_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys, "--environment", "stagin")
-    assert (shown.status, shown.err) == (2, "etl: there is no environment 'stagin'; did you mean 'staging'?\n")
+    output = Output(etl, capsys, "--environment", "stagin")
+    assert (output.status, output.err) == (2, "etl: there is no environment 'stagin'; did you mean 'staging'?\n")
 
 
 # -------------------------------------------------------------------------------------------------- definition
 
 
 def test_the_definition_is_the_merge_of_all_layers(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    definition = one(etl, capsys, "cwr-big_dag_wcm")["definition"]
+    definition = dag_in_json(etl, capsys, "cwr-big_dag_wcm")["definition"]
     tasks, clusters = definition.pop("tasks"), definition.pop("clusters")
 
     assert definition == {
@@ -178,15 +178,15 @@ def test_the_definition_is_the_merge_of_all_layers(etl: Path, capsys: pytest.Cap
 
 
 def test_the_definition_as_text_is_yaml_with_the_same_values(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = Shown(etl, capsys, "cwr-big_dag_wcm", "--origin", "--environment", "staging").out
+    text = Output(etl, capsys, "cwr-big_dag_wcm", "--origin", "--environment", "staging").out
     block = text[text.index("description:") : text.index("\nTasks\n")]
 
-    assert yaml.safe_load(block) == one(etl, capsys, "cwr-big_dag_wcm")["definition"]
+    assert yaml.safe_load(block) == dag_in_json(etl, capsys, "cwr-big_dag_wcm")["definition"]
     assert all("# " in line or line.endswith(":") for line in block.splitlines() if line)
 
 
 def test_the_origin_of_a_value_is_the_last_layer_that_sets_it(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    origins = one(etl, capsys, "cwr-big_dag_wcm", "--origin")["origins"]
+    origins = dag_in_json(etl, capsys, "cwr-big_dag_wcm", "--origin")["origins"]
     lines = dict(enumerate(PIPELINE.splitlines(), 1))
     config, pipeline = "dags/etl/configs/staging.yaml", "dags/etl/pipelines/cwr/big.yaml"
 
@@ -213,8 +213,8 @@ def test_the_origin_of_a_value_is_the_last_layer_that_sets_it(etl: Path, capsys:
 
 
 def test_the_origin_of_a_disabled_schedule_is_the_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development", "--format", "json", "--origin")
-    (dag,) = json.loads(shown.out)
+    output = Output(etl, capsys, "cwr-big_dag_un", "--environment", "development", "--format", "json", "--origin")
+    (dag,) = json.loads(output.out)
 
     assert (dag["definition"]["schedule"], dag["next_run"]) == (None, None)
     assert dag["origins"]["schedule"] == "dags/etl/configs/development.yaml:8"
@@ -225,19 +225,19 @@ def test_displayed_defaults_are_those_of_the_dag(etl: Path) -> None:
         "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders: {un: {}}\n"
     )
     (definition,) = load(etl, "staging").definitions
-    dag, shown = Builder().build(definition), effective.effective(definition)
+    dag, fields = Builder().build(definition), effective.effective(definition)
 
     assert (dag.catchup, dag.max_active_runs, dag.schedule_interval) == (
-        shown["catchup"],
-        shown["max_active_runs"],
-        shown["schedule"],
+        fields["catchup"],
+        fields["max_active_runs"],
+        fields["schedule"],
     )
-    assert dag.get_task("load").owner == shown["owner"]
+    assert dag.get_task("load").owner == fields["owner"]
 
 
 def test_without_an_environment_the_dag_is_displayed_for_each(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys, "cwr-big_dag_un")
-    headings = [line for line in shown.out.splitlines() if line.startswith("cwr-big_dag_un")]
+    output = Output(etl, capsys, "cwr-big_dag_un")
+    headings = [line for line in output.out.splitlines() if line.startswith("cwr-big_dag_un")]
     assert headings == ["cwr-big_dag_un in development", "cwr-big_dag_un in staging"]
 
 
@@ -247,9 +247,9 @@ def test_a_task_with_two_upstream_tasks_is_below_each_and_expanded_once(
     text = (etl / "pipelines" / "cwr" / "big.yaml").read_text()
     more = "  last: {task_definition: laster, depends_on: [join]}\n  alone: {task_definition: aloner}\nproviders:"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(text.replace("providers:", more))
-    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
+    output = Output(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
 
-    assert shown[shown.index("\nTasks\n") : shown.index("\nRunTask")].splitlines()[2:] == [
+    assert output[output.index("\nTasks\n") : output.index("\nRunTask")].splitlines()[2:] == [
         "fetch",
         "├── left",
         "│   └── join",
@@ -269,7 +269,7 @@ def command(dag: Dict[str, Any], task_id: str = "fetch") -> List[str]:
 
 
 def test_requests_are_rendered_for_a_date_of_the_schedule(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
 
     assert dag["run"] == {
         "run_id": "scheduled__2022-01-05T03:00:00+00:00",
@@ -296,42 +296,42 @@ def test_requests_are_rendered_for_a_date_of_the_schedule(etl: Path, capsys: pyt
 
 
 def test_without_a_date_the_first_run_is_rendered(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert one(etl, capsys, "cwr-big_dag_un")["run"]["run_id"] == "scheduled__2022-01-01T03:00:00+00:00"
-    assert one(etl, capsys, "cwr-big_dag_wcm")["run"]["run_id"] == "scheduled__2022-01-02T00:00:00+00:00"
+    assert dag_in_json(etl, capsys, "cwr-big_dag_un")["run"]["run_id"] == "scheduled__2022-01-01T03:00:00+00:00"
+    assert dag_in_json(etl, capsys, "cwr-big_dag_wcm")["run"]["run_id"] == "scheduled__2022-01-02T00:00:00+00:00"
 
 
 def test_a_date_without_a_scheduled_run_is_rendered_as_a_manual_run(
     etl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = one(etl, capsys, "cwr-big_dag_wcm", "--date", "2022-01-05")["run"]  # a Wednesday; it runs on Sundays
+    run = dag_in_json(etl, capsys, "cwr-big_dag_wcm", "--date", "2022-01-05")["run"]  # a Wednesday; it runs on Sundays
 
     assert run["run_id"] == "manual__2022-01-05T00:00:00+00:00"
     assert (run["data_interval_start"][:10], run["data_interval_end"][:10]) == ("2021-12-26", "2022-01-02")
 
 
 def test_a_date_may_have_a_time_and_an_offset(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00+01:00")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00+01:00")
     assert dag["run"]["run_id"] == "scheduled__2022-01-05T03:00:00+00:00"
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00Z")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00Z")
     assert dag["run"]["run_id"] == "manual__2022-01-05T04:00:00+00:00"
 
 
 def test_names_that_only_a_run_knows_stay_templates(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mixed, statement = '{{ ds }} {{ ti.try_number }} {"a": {{ env.shards }}}', "{% if var.value.x %}{{ ds }}{% endif %}"
     set_task(etl, f"command: {json.dumps([mixed, statement])}")
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
 
     assert command(dag, "load") == ['2022-01-05 {{ ti.try_number }} {"a": 4}', statement]
     assert dag["not_rendered"]["load"] == {
         "{{ ti.try_number }}": "ti: only a run knows",
         statement: "var: only a run knows",
     }
-    assert "not rendered: '{{ ti.try_number }}' (ti: only a run knows)" in Shown(etl, capsys, "cwr-big_dag_un").out
+    assert "not rendered: '{{ ti.try_number }}' (ti: only a run knows)" in Output(etl, capsys, "cwr-big_dag_un").out
 
 
 def test_a_failing_template_is_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_task(etl, 'command: ["{{ 1 / 0 }}"]')
-    dag = one(etl, capsys, "cwr-big_dag_un")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un")
 
     assert command(dag, "load") == ["{{ 1 / 0 }}"]
     assert dag["not_rendered"]["load"] == {"{{ 1 / 0 }}": "fails: division by zero"}
@@ -339,7 +339,7 @@ def test_a_failing_template_is_reported(etl: Path, capsys: pytest.CaptureFixture
 
 def test_lines_are_not_wrapped_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_task(etl, f"command: [{'x' * 300}, '[red]']")
-    out = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
+    out = Output(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
 
     assert f'"{"x" * 300}"' in out
     assert '"[red]"' in out
@@ -361,32 +361,32 @@ def test_an_unknown_id_suggests_the_nearest(
     etl: Path, capsys: pytest.CaptureFixture[str], arguments: List[str], message: str
 ) -> None:
     (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")  # which must not matter
-    shown = Shown(etl, capsys, *arguments)
-    assert (shown.status, shown.out, shown.err) == (2, "", message)
+    output = Output(etl, capsys, *arguments)
+    assert (output.status, output.out, output.err) == (2, "", message)
 
 
 def test_an_id_of_another_environment_names_that_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = etl / "pipelines" / "cwr" / "big.yaml"
     file.write_text(file.read_text().replace("un: {}", "un: {environments: [staging]}"))
-    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development")
+    output = Output(etl, capsys, "cwr-big_dag_un", "--environment", "development")
 
-    assert (shown.status, shown.err) == (2, "etl: 'cwr-big_dag_un' is not in development; it is in staging\n")
+    assert (output.status, output.err) == (2, "etl: 'cwr-big_dag_un' is not in development; it is in staging\n")
 
 
 def test_the_problems_of_the_dag_are_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = etl / "pipelines" / "cwr" / "big.yaml"
     file.write_text(file.read_text().replace("un: {}", "un: {retrys: 3}"))
-    shown = Shown(etl, capsys, "cwr-big_dag_un")
+    output = Output(etl, capsys, "cwr-big_dag_un")
 
-    assert (shown.status, shown.out) == (1, "")
-    assert shown.err.count("unknown key 'retrys'") == 1  # though both environments have it
-    assert Shown(etl, capsys, "cwr-big_dag_wcm").status == 0
+    assert (output.status, output.out) == (1, "")
+    assert output.err.count("unknown key 'retrys'") == 1  # though both environments have it
+    assert Output(etl, capsys, "cwr-big_dag_wcm").status == 0
 
 
 def test_an_invalid_date_is_a_usage_error(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        Shown(etl, capsys, "cwr-big_dag_un", "--date", "tomorrow")
-    assert left.value.code == 2
+    with pytest.raises(SystemExit) as error:
+        Output(etl, capsys, "cwr-big_dag_un", "--date", "tomorrow")
+    assert error.value.code == 2
     assert "'tomorrow' is not a date" in capsys.readouterr().err
 
 

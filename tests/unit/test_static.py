@@ -2,14 +2,13 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.trees import REPOSITORY
 
 
 @pytest.mark.parametrize("check", ["ruff check", "ruff format --check", "mypy"])
 def test_the_code_passes(check: str) -> None:
-    result = subprocess.run([sys.executable, "-m", *check.split()], cwd=ROOT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-m", *check.split()], cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

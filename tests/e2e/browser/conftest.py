@@ -88,8 +88,8 @@ class Site:
 
     def definitions(self) -> Dict[str, Definition]:
         """Return the definitions by DAG id."""
-        found = load(self.dags / "etl", ENVIRONMENT)
-        return {definition.dag_id: definition for definition in found.definitions}
+        result = load(self.dags / "etl", ENVIRONMENT)
+        return {definition.dag_id: definition for definition in result.definitions}
 
     def request(self, method: str, path: str, body: Optional[Dict[str, Any]] = None) -> str:
         """Call the REST API as an admin; return the text of the answer."""

@@ -43,12 +43,14 @@ def operator(client: Any, log: logging.Logger) -> Operator:
     """Return a function that makes one of our operators, which calls ``client``."""
 
     def make(**arguments: Any) -> Any:
-        given: Dict[str, Any] = {"cluster": "etl", "overrides": {}, **arguments}
-        made: Any = PipelineEcsOperator(task_id="load", task_definition="loader", owner="data-provisioning", **given)
-        made.hook, made._log = Mock(), log
-        made.hook.get_conn.return_value = client
-        made.places = {"cluster": "etl/big.yaml:5:7", "task_definition": "etl/big.yaml:4:7"}
-        return made
+        parameters: Dict[str, Any] = {"cluster": "etl", "overrides": {}, **arguments}
+        task: Any = PipelineEcsOperator(
+            task_id="load", task_definition="loader", owner="data-provisioning", **parameters
+        )
+        task.hook, task._log = Mock(), log
+        task.hook.get_conn.return_value = client
+        task.places = {"cluster": "etl/big.yaml:5:7", "task_definition": "etl/big.yaml:4:7"}
+        return task
 
     return make
 

@@ -11,12 +11,12 @@ def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
     """Return a sensor whose bucket has these keys."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    made: Any = DeliverySensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
+    task: Any = DeliverySensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
     hook: Any = S3Hook(aws_conn_id=None)
     hook.list_keys = lambda bucket, prefix, delimiter: [key for key in keys if key.startswith(prefix)]
     hook.get_key = lambda key, bucket: (bucket, key)
-    made.hook = hook
-    return made
+    task.hook = hook
+    return task
 
 
 @pytest.mark.parametrize(
@@ -46,7 +46,7 @@ def test_a_late_delivery_fails_with_the_awaited_address(dag: Any) -> None:
 
 
 def test_the_sensor_is_upstream_of_the_roots_and_occupies_no_worker(dag: Any) -> None:
-    awaited = dag.get_task("wait_for_delivery")
+    task = dag.get_task("wait_for_delivery")
 
-    assert awaited.downstream_task_ids == {"load"}
-    assert (awaited.mode, awaited.timeout, awaited.poke_interval) == ("reschedule", 7200, 300)
+    assert task.downstream_task_ids == {"load"}
+    assert (task.mode, task.timeout, task.poke_interval) == ("reschedule", 7200, 300)

@@ -28,7 +28,7 @@ def test_on_kill_without_a_task_stops_nothing(client: Any, operator: Operator) -
     client.stop_task.assert_not_called()
 
 
-def asking(operator: Operator) -> Any:
+def operator_that_reattaches(operator: Operator) -> Any:
     """Return an operator whose ECS task a later try could take up."""
     task = operator(reattach=True)
     task._try_reattach_task = task.note = Mock()
@@ -39,7 +39,7 @@ FIRST_TRY = {"run_id": "manual", "ti": Mock(try_number=1)}
 
 
 def test_on_kill_stops_a_task_whose_start_ecs_has_not_confirmed(client: Any, operator: Operator) -> None:
-    task = asking(operator)
+    task = operator_that_reattaches(operator)
     client.run_task.side_effect = AirflowTaskTimeout
     client.list_tasks.return_value = {"taskArns": [ARN]}
     with pytest.raises(AirflowTaskTimeout):
@@ -48,8 +48,8 @@ def test_on_kill_stops_a_task_whose_start_ecs_has_not_confirmed(client: Any, ope
     task.on_kill()  # as Airflow does then
 
     client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
-    asked = client.run_task.call_args[1]
-    client.list_tasks.assert_called_once_with(cluster="etl", startedBy=asked["startedBy"], desiredStatus="RUNNING")
+    request = client.run_task.call_args[1]
+    client.list_tasks.assert_called_once_with(cluster="etl", startedBy=request["startedBy"], desiredStatus="RUNNING")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_on_kill_stops_a_task_whose_start_ecs_has_not_confirmed(client: Any, ope
 def test_on_kill_searches_for_no_task_that_ecs_refused(
     refusal: Any, client: Any, operator: Operator, pauses: List[float]
 ) -> None:
-    task = asking(operator)
+    task = operator_that_reattaches(operator)
     client.run_task.side_effect = refusal
     with pytest.raises((AirflowFailException, EndpointConnectionError)):
         task.execute(FIRST_TRY)

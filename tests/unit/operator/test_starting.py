@@ -91,10 +91,10 @@ def test_a_temporary_failure_is_retried_and_logged(
 
     assert client.run_task.call_count == 3
     assert pauses == [2, 4]
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert [message.rpartition("Attempt ")[2] for message in told] == ["2 of 8 in 2 s", "3 of 8 in 4 s"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [message.rpartition("Attempt ")[2] for message in warnings] == ["2 of 8 in 2 s", "3 of 8 in 4 s"]
     reason = trouble["failures"][0]["reason"] if isinstance(trouble, dict) else str(trouble)
-    assert all(reason in message for message in told)
+    assert all(reason in message for message in warnings)
 
 
 def test_the_number_of_attempts_is_limited(client: Any, operator: Operator, pauses: List[float]) -> None:

@@ -44,7 +44,7 @@ def test_a_running_task_is_taken_up(status: str, runs: Runs, caplog: pytest.LogC
     assert caplog.text.count("The ECS task in the console") == 2  # in the log of each try
 
 
-def kill_while_asking(runs: Runs, instance: Any) -> str:
+def kill_while_starting(runs: Runs, instance: Any) -> str:
     """End the worker before it notes the answer of ECS; return the startedBy of the ECS task."""
     runs.client.run_task.side_effect = Killed
     with pytest.raises(Killed):
@@ -56,8 +56,8 @@ def kill_while_asking(runs: Runs, instance: Any) -> str:
 @pytest.mark.parametrize("listed", [{"RUNNING": [ARN]}, {"RUNNING": [], "STOPPED": [ARN]}], ids=["runs", "has stopped"])
 def test_a_started_task_without_a_note_is_taken_up(listed: Dict[str, List[str]], runs: Runs) -> None:
     instance = runs.create()
-    name = kill_while_asking(runs, instance)
-    runs.client.list_tasks.side_effect = lambda **asked: {"taskArns": listed[asked["desiredStatus"]]}
+    name = kill_while_starting(runs, instance)
+    runs.client.list_tasks.side_effect = lambda **request: {"taskArns": listed[request["desiredStatus"]]}
 
     task = runs.attempt(instance)
 
@@ -68,7 +68,7 @@ def test_a_started_task_without_a_note_is_taken_up(listed: Dict[str, List[str]],
 
 def test_a_task_that_was_never_started_is_started(runs: Runs) -> None:
     instance = runs.create()
-    kill_while_asking(runs, instance)
+    kill_while_starting(runs, instance)
     runs.client.list_tasks.return_value = {"taskArns": []}
 
     runs.attempt(instance)
@@ -77,23 +77,25 @@ def test_a_task_that_was_never_started_is_started(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize(
-    "lost",
+    "error",
     [
         ReadTimeoutError(endpoint_url="https://ecs"),
         ConnectionClosedError(endpoint_url="https://ecs"),
         client_error("ServerException", status=500),
     ],
 )
-def test_a_started_task_is_taken_up_when_the_answer_is_lost(lost: Any, runs: Runs, pauses: List[float]) -> None:
-    runs.client.run_task.side_effect = lost
+def test_a_started_task_is_taken_up_when_the_answer_is_lost(error: Any, runs: Runs, pauses: List[float]) -> None:
+    runs.client.run_task.side_effect = error
     runs.client.list_tasks.return_value = {"taskArns": [ARN]}
     instance = runs.create()
 
     task = runs.attempt(instance)
 
     assert (task.arn, task.ecs_task_id) == (ARN, ARN.split("/")[-1])
-    asked = runs.client.run_task.call_args[1]
-    runs.client.list_tasks.assert_called_once_with(cluster="etl", startedBy=asked["startedBy"], desiredStatus="RUNNING")
+    request = runs.client.run_task.call_args[1]
+    runs.client.list_tasks.assert_called_once_with(
+        cluster="etl", startedBy=request["startedBy"], desiredStatus="RUNNING"
+    )
     assert runs.client.run_task.call_count == 1
     assert pauses == [2]
 
@@ -117,7 +119,7 @@ def test_the_note_of_an_earlier_attempt_is_not_used_for_the_last(runs: Runs) -> 
     instance = runs.create()
     kill_while_waiting(runs, instance)
     runs.client.describe_tasks.return_value = described([{"exitCode": 1, "lastStatus": "STOPPED"}])
-    name = kill_while_asking(runs, instance)
+    name = kill_while_starting(runs, instance)
     runs.client.list_tasks.return_value = {"taskArns": [OTHER_ARN]}
     runs.client.describe_tasks.return_value = described()
 
@@ -139,8 +141,8 @@ def test_a_task_that_succeeded_is_not_run_again(runs: Runs) -> None:
 def test_a_task_that_is_ending_is_awaited_and_not_run_again(runs: Runs) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
-    going = described([{"name": "loader", "lastStatus": "RUNNING"}], lastStatus="DEPROVISIONING")
-    runs.client.describe_tasks.side_effect = [going, described(), described(), described()]
+    ending = described([{"name": "loader", "lastStatus": "RUNNING"}], lastStatus="DEPROVISIONING")
+    runs.client.describe_tasks.side_effect = [ending, described(), described(), described()]
 
     runs.attempt(instance)
 

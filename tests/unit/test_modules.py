@@ -10,9 +10,8 @@ from typing import Iterator, List
 import pytest
 import tomli
 
-from tests.trees import REPOSITORY
+from tests.trees import ETL, REPOSITORY
 
-ETL = REPOSITORY / "dags" / "etl"
 PACKAGE = ETL / "orchestrator"
 FACTORY_LINES = 150
 MODULE_LINES = 450
