@@ -13,6 +13,7 @@ from orchestrator import WAIT_FOR, load
 from tests.trees import REPOSITORY
 from tools import ETL
 from tools.checkout import environments
+from tools.checks.run_task import check_requests
 from tools.views.rendering import render, render_request, template_names
 from tools.views.schedules import run_at
 
@@ -34,6 +35,10 @@ def test_every_environment_has_its_dags_and_no_problem(bag: Any) -> None:
     assert result.problems == []
     assert bag.import_errors == {}
     assert set(bag.dags) == {definition.dag_id for definition in result.definitions}
+
+
+def test_botocore_accepts_every_request(bag: Any) -> None:
+    assert list(check_requests(load(ETL, bag.environment).definitions)) == []
 
 
 def test_every_task_is_one_of_ecs_or_waits_for_s3(bag: Any) -> None:

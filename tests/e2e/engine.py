@@ -16,15 +16,15 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, TypeVar
 
-import boto3
 import psutil
 
 from tests.e2e.agent import Agent
+from tests.e2e.emulated import aws_client
 from tools import ROOT
 from tools.local import engine
 from tools.local.processes import Processes
 
-LOOK = 0.2  # seconds between two looks
+POLL = 0.2  # seconds between two polls
 TIMEOUT = 240.0  # seconds for one condition; other tests may use the processors meanwhile
 QUICK = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
@@ -84,8 +84,7 @@ class Engine:
 
     def client(self, service: str) -> Any:
         """Return a boto3 client for the emulated AWS."""
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        return boto3.client(service, region_name="eu-west-1", endpoint_url=self.environ["EMULATED_AWS"], **keys)
+        return aws_client(self.environ["EMULATED_AWS"], service)
 
     def query(self, sql: str, *values: Any) -> List[Any]:
         """Return the rows that a query of Airflow's database returns."""
@@ -101,7 +100,7 @@ class Engine:
             result = look()
             if result:
                 return result
-            time.sleep(LOOK)
+            time.sleep(POLL)
         raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; the logs are in {self.home}")
 
     def processes(self, dag_id: str) -> List[psutil.Process]:
@@ -175,7 +174,7 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
         reply({**environ, "EMULATED_AWS": cloud.address})
         while True:
             processes.check()
-            if select.select([sys.stdin], [], [], LOOK)[0]:
+            if select.select([sys.stdin], [], [], POLL)[0]:
                 line = sys.stdin.readline()
                 if not line:
                     return

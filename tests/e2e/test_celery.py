@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import List, Set
 
-import boto3
 import psutil
 import pytest
 
 from tests.e2e.agent import Agent
 from tests.e2e.conftest import TIMEOUT, Etl, listening
+from tests.e2e.emulated import aws_client
 from tests.trees import tree
 
 pytestmark = pytest.mark.slow
@@ -85,8 +85,7 @@ class Distributed:
 
 def commands_on_ecs(address: str) -> List[str]:
     """Return the command of every ECS task that was started for a part."""
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    ecs = boto3.client("ecs", region_name="eu-west-1", endpoint_url=address, **keys)
+    ecs = aws_client(address, "ecs")
     arns: Set[str] = set()
     for status in ("RUNNING", "STOPPED"):
         arns.update(ecs.list_tasks(cluster="etl", family="part", desiredStatus=status)["taskArns"])

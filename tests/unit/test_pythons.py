@@ -27,22 +27,22 @@ def fake(tmp_path: Path) -> Fake:
     return make
 
 
-def says(version: str) -> str:
+def version_line(version: str) -> str:
     """Return a line of shell that answers the probe like a Python of that version."""
     return f"echo {version.replace('.', ' ')}"
 
 
 def test_a_python_that_does_not_start_is_skipped(fake: Fake, tmp_path: Path) -> None:
     fake("shims/python3.7", BROKEN)
-    working = fake("bin/python3.7", says("3.7.9"))
+    working = fake("bin/python3.7", version_line("3.7.9"))
     path = f"{tmp_path}/shims:{tmp_path}/bin"
     python = pythons.find(["3.7"], {"PATH": path, "PYENV_ROOT": str(tmp_path / "none")})
     assert python == pythons.Python(str(working), (3, 7, 9))
 
 
 def test_a_python_of_another_version_is_skipped(fake: Fake, tmp_path: Path) -> None:
-    fake("bin/python3.7", says("3.8.1"))
-    fake("pyenv/versions/3.7.16/bin/python3.7", says("3.7.16"))
+    fake("bin/python3.7", version_line("3.8.1"))
+    fake("pyenv/versions/3.7.16/bin/python3.7", version_line("3.7.16"))
     python = pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin", "PYENV_ROOT": f"{tmp_path}/pyenv"})
     assert python
     assert python.version == (3, 7, 16)
@@ -50,7 +50,7 @@ def test_a_python_of_another_version_is_skipped(fake: Fake, tmp_path: Path) -> N
 
 def test_pyenv_is_searched_when_the_path_has_none(fake: Fake, tmp_path: Path) -> None:
     fake("pyenv/versions/3.7.2/bin/python3.7", BROKEN)
-    working = fake("pyenv/versions/3.7.1/bin/python3.7", says("3.7.1"))
+    working = fake("pyenv/versions/3.7.1/bin/python3.7", version_line("3.7.1"))
     python = pythons.find(["3.7"], {"PATH": "", "PYENV_ROOT": f"{tmp_path}/pyenv"})
     assert python == pythons.Python(str(working), (3, 7, 1))
 
@@ -62,12 +62,12 @@ def test_none_is_found_when_none_starts(fake: Fake, tmp_path: Path, monkeypatch:
 
 
 def test_the_variable_python37_takes_precedence(fake: Fake, tmp_path: Path) -> None:
-    fake("bin/python3.7", says("3.7.1"))
-    named = fake("named", says("3.7.9"))
+    fake("bin/python3.7", version_line("3.7.1"))
+    named = fake("named", version_line("3.7.9"))
     assert python37({"PATH": f"{tmp_path}/bin", "PYTHON37": str(named)}) == (str(named), (3, 7, 9))
 
 
-@pytest.mark.parametrize("line", [BROKEN, says("3.8.1"), says("3.7.9") + "; exit 1", "echo nonsense"])
+@pytest.mark.parametrize("line", [BROKEN, version_line("3.8.1"), version_line("3.7.9") + "; exit 1", "echo nonsense"])
 def test_a_variable_python37_that_names_no_python_is_an_error(fake: Fake, line: str) -> None:
     named = fake("named", line)
     with pytest.raises(SetupError, match=r"PYTHON37 is .*named.*unset PYTHON37"):

@@ -346,7 +346,7 @@ def test_lines_are_not_wrapped_in_a_pipe(etl: Path, capsys: pytest.CaptureFixtur
     assert "\x1b" not in out
 
 
-# ----------------------------------------------------------------------------------------------- wrong use
+# -------------------------------------------------------------------------------------------- usage errors
 
 
 @pytest.mark.parametrize(
