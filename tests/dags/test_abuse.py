@@ -1,4 +1,4 @@
-"""The cost of a malicious file: at most 2 s of CPU and 100 MiB more than the same tree without it.
+"""The cost of a malicious file: at most twice the time of 10,000 valid providers, and 100 MiB.
 
 tests/dags/test_isolation.py tests the effect of a bad file on the others.
 """
@@ -14,7 +14,7 @@ from orchestrator import load
 
 from tests.trees import SMALL, python, tree
 
-SECONDS, MEBIBYTES = 2, 100
+TIMES, MEBIBYTES = 2, 100
 HEALTHY = ["vi-works_dag_un", "vi-works_dag_wcm"]
 MANY = ["start_date: [", "\x00"]
 HEAD = "start_date: 2022-01-01\n"
@@ -25,7 +25,6 @@ PARSE = """
 import json, os, resource, sys, time
 from airflow.jobs import scheduler_job
 from airflow.models.dagbag import DagBag
-from orchestrator import load
 file, cases = sys.argv[1], json.loads(sys.argv[2])
 
 def cost():
@@ -55,6 +54,8 @@ def lines(pattern: str, number: int) -> str:
     return "".join(pattern.format(n, n + 1) for n in range(number))
 
 
+# The file to compare with has 10,000 valid providers. It is measured in the same run, as a busy machine slows down all.
+VALID = HEAD + "tasks: {load: {task_definition: loader}}\nproviders:\n" + lines("  p{}: {{}}\n", 10_000)
 # Each is at most 512 KiB, as larger files are not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
@@ -113,10 +114,10 @@ def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
     root = tree(folder, {"vi/works.yaml": SMALL})
     (root / "pipelines" / "cwr").mkdir()
     cases: Dict[str, Tuple[Path, Path]] = {}
-    for number, name in enumerate([*TEXTS, *PATHS]):
+    for number, name in enumerate(["valid", *TEXTS, *PATHS]):
         trial = folder / f"trial{number}"
-        if name in TEXTS:
-            trial.write_text(TEXTS[name](), encoding="utf-8")
+        if name not in PATHS:
+            trial.write_text(VALID if name == "valid" else TEXTS[name](), encoding="utf-8")
             assert trial.stat().st_size <= 512 * 1024, name
         else:
             PATHS[name](trial)
@@ -137,16 +138,17 @@ def root(tmp_path: Path) -> Path:
     return root
 
 
-def check_bounds(cost: Dict[str, Any]) -> None:
+def check_bounds(costs: Costs, name: str) -> None:
+    cost = costs[name]
     assert set(cost["dags"]) >= set(HEALTHY)
     assert "the factory failed" not in cost["error"]
-    assert cost["seconds"] < SECONDS, cost
+    assert cost["seconds"] < TIMES * costs["valid"]["seconds"], (cost, costs["valid"]["seconds"])
     assert cost["memory"] < MEBIBYTES, cost
 
 
 @pytest.mark.parametrize("name", TEXTS)
 def test_the_cost_of_a_file_is_bounded(name: str, costs: Costs) -> None:
-    check_bounds(costs[name])
+    check_bounds(costs, name)
     assert "dags/etl/pipelines/cwr/case.yaml:" in costs[name]["error"]
     assert len(costs[name]["error"]) < 200_000
 
@@ -175,13 +177,13 @@ PATHS: Dict[str, Callable[[Path], Any]] = {
 
 @pytest.mark.parametrize("name", PATHS)
 def test_the_cost_of_a_special_file_is_bounded(name: str, costs: Costs) -> None:
-    check_bounds(costs[name])
+    check_bounds(costs, name)
     assert costs[name]["error"].startswith("1 problem in the definitions:\n\ndags/etl/pipelines/cwr/case.yaml:1:1: is ")
 
 
 @pytest.mark.parametrize("text", MANY)
 def test_the_cost_of_5000_broken_files_is_bounded(text: str, costs: Costs) -> None:
-    check_bounds(costs[text])
+    check_bounds(costs, text)
     assert costs[text]["error"].startswith("5000 problems in the definitions:")
 
 

@@ -84,14 +84,13 @@ def test_unchanged_code_keeps_its_classes(tmp_path: Path) -> None:
 
 
 def test_a_failed_import_leaves_no_module_behind(tmp_path: Path) -> None:
-    before = loaded()
     root = folder(tmp_path, "etl", "one", names="MISSING")
 
     bag = dag_bag(root)
 
     assert bag.dags == {}
     assert "cannot import name 'MISSING'" in import_error(bag)
-    assert loaded() == before
+    assert not {name for name in loaded() if name.startswith("orchestrator_etl")}
     folder(tmp_path, "etl", "one")
     assert set(dag_bag(root).dags) == {"one"}
 

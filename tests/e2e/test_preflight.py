@@ -90,7 +90,6 @@ import json, sys
 from pathlib import Path
 import boto3
 from tools.deploying import cloud, preflight
-from orchestrator import load
 calls = []
 boto3.setup_default_session()
 boto3.DEFAULT_SESSION.events.register("before-call", lambda model, **_: calls.append(model.name))

@@ -121,7 +121,7 @@ def remove(s3: Any, target: Target, options: argparse.Namespace) -> int:
         print("nothing was removed")
         return 1
     # Without its environment, a factory reports a problem: it goes before that.
-    stages = ("pipelines", "factory.py", "configs", COMMIT)
+    stages = ("pipelines", "factory.py", "orchestrator", "configs", COMMIT)
     ours = [[key for key in deployed.files if stage(target, key) == name] for name in stages]
     write(s3, target, Change([dict.fromkeys(step) for step in [deployed.others, *ours]], {}), "")
     left = read(s3, target)

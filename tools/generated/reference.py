@@ -66,7 +66,7 @@ MODELS: Dict[str, Type[BaseModel]] = {
 }
 HEADINGS = {model: heading for heading, model in MODELS.items()}
 
-# What the shape of a value is called; those with a rule of their own are told in the section on shapes.
+# What the shape of a value is called; those with a rule of their own are in the section on shapes.
 SHAPES: Dict[Any, str] = {
     Any: "anything",
     StrictBool: "true or false",

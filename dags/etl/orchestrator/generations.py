@@ -4,15 +4,14 @@ import re
 import sys
 from typing import Optional
 
-from airflow.providers.amazon.aws.exceptions import EcsTaskFailToStart
-from setproctitle import getproctitle
+import setproctitle
 
 try:
     from airflow.providers.amazon.aws.operators.ecs import EcsOperator
 except ImportError:  # the provider 2.4.0 in MWAA's own image
     from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
 
-__all__ = ["CHANGED_IN_PLACE", "EcsOperator", "EcsTaskFailToStart", "running_dag_id"]
+__all__ = ["CHANGED_IN_PLACE", "EcsOperator", "running_dag_id"]
 
 # The attributes of an operator that Airflow changes in place. Two operators may share all others; a test compares a
 # copy with an operator made in its DAG, attribute by attribute.
@@ -29,5 +28,5 @@ def running_dag_id() -> Optional[str]:
     """
     if sys.argv[1:3] == ["tasks", "run"] and len(sys.argv) > 3:
         return sys.argv[3]
-    match = re.match(r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)'", getproctitle())
+    match = re.match(r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)'", setproctitle.getproctitle())
     return match.group(1) if match else None

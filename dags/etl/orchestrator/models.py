@@ -199,7 +199,7 @@ class Pipeline(Settings):
     defaults: Optional[Task] = Field(None, description="Every task starts from these.")
     tasks: Dict[TaskId, Task] = Field(..., description="The tasks by their name.", minProperties=1)
     providers: Dict[ProviderName, Optional[Provider]] = Field(..., description="The data providers by their name.")
-    retired_tasks: List[TaskId] = Field([], description="Tasks that were taken away although that hides their history.")
+    retired_tasks: List[TaskId] = Field([], description="Removed tasks whose history may be hidden.")
 
 
 class CapacityProvider(Model):
@@ -244,9 +244,9 @@ class Cluster(Model):
 
 
 class Alerts(Model):
-    """Who is told of a failed run."""
+    """Where failed runs are reported."""
 
-    sns_topic_arn: PlainText = Field(..., description="The SNS topic that is told.")
+    sns_topic_arn: PlainText = Field(..., description="SNS topic that gets the alerts.")
 
 
 class Environment(Model):
@@ -256,6 +256,6 @@ class Environment(Model):
     aws_conn_id: PlainText = Field("aws_default", description="Airflow connection for AWS.")
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
-    clusters: Dict[PlainText, Cluster] = Field(..., description="Names that a task's `cluster` may say.")
+    clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
     alerts: Optional[Alerts] = None
     defaults: Optional[Task] = Field(None, description="Every task of every pipeline starts from these.")

@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, WaiterError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
-from .generations import EcsOperator, EcsTaskFailToStart
+from .generations import EcsOperator
 from .models import Param
 from .planning import started_by
 from .problems import did_you_mean
@@ -92,7 +92,7 @@ def has_not_started(error: BaseException) -> bool:
 
 def failed_to_start(error: BaseException) -> bool:
     """Return whether ECS took the task, but did not get its containers to run."""
-    return isinstance(error, EcsTaskFailToStart)
+    return type(error).__name__ == "EcsTaskFailToStart"  # which the provider in MWAA's own image does not have
 
 
 class LogTail(threading.Thread):
