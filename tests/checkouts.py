@@ -11,14 +11,20 @@ from tests.trees import COMPANY, REPOSITORY
 from tools.setup.environments import Environment, ensure
 
 LEFT_OUT = {".git", ".local"}
-AUTHOR = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
+# Git neither reads the settings of the person who runs the tests nor commits as that person.
+IDENTITY = {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    **{f"GIT_{who}_NAME": "Test" for who in ("AUTHOR", "COMMITTER")},
+    **{f"GIT_{who}_EMAIL": "test@example.invalid" for who in ("AUTHOR", "COMMITTER")},
+}
 
 
 def checkout(folder: Path, *environments: Environment, add: Optional[Mapping[Path, str]] = None) -> Path:
     """Copy this checkout as the one commit of a new repository; its environments are the original's.
 
     The copy has the definitions of ``tests/data/company`` in the place of those that are shipped, and no tests.
-    ``add`` are files that the copy has beside, text by path.
+    ``add`` holds further files of the copy, text by path.
     """
     copy = files_of_the_checkout(folder, "tests")
     define(copy, COMPANY)
@@ -29,7 +35,7 @@ def checkout(folder: Path, *environments: Environment, add: Optional[Mapping[Pat
 
 
 def shipped_checkout(folder: Path, *environments: Environment) -> Path:
-    """Copy this checkout as it is, tests and shipped definitions too; else as ``checkout`` does."""
+    """Copy this checkout as ``checkout`` does, but with its tests and the shipped definitions."""
     copy = files_of_the_checkout(folder)
     begin(copy, *environments)
     return copy
@@ -50,7 +56,7 @@ def files_of_the_checkout(folder: Path, *left_out: str) -> Path:
 
 
 def define(copy: Path, source: Path) -> None:
-    """Replace the definitions of a copy by the configs and pipelines of ``source``."""
+    """Replace the definitions of a copy with the configs and pipelines of ``source``."""
     for file in (copy / "configs").glob("*.yaml"):
         file.unlink()
     for file in (source / "configs").glob("*.yaml"):
@@ -60,22 +66,33 @@ def define(copy: Path, source: Path) -> None:
 
 
 def begin(copy: Path, *environments: Environment) -> None:
-    """Make the files of a copy the first commit of a repository, with environments ready."""
+    """Commit the files of a copy as the first commit of a repository, with environments ready."""
     for environment in environments:
         lend(environment, copy)
-    for arguments in (("init", "--quiet"), ("symbolic-ref", "HEAD", "refs/heads/main")):
-        subprocess.run(["git", *arguments], cwd=copy, check=True)
-    commit(copy)
+    begin_history(copy)
 
 
 def commit(copy: Path) -> None:
-    """Commit all that is in the working tree of a copy."""
-    subprocess.run(["git", "add", "--all"], cwd=copy, check=True)
-    subprocess.run(["git", *AUTHOR, "commit", "--quiet", "--message=Copy"], cwd=copy, check=True)
+    """Commit the working tree of a repository."""
+    git(copy, "add", "--all")
+    git(copy, "commit", "--quiet", "--message=Commit")
+
+
+def begin_history(folder: Path) -> None:
+    """Make a folder a repository, and commit its files to the branch main."""
+    git(folder, "init", "--quiet")
+    git(folder, "symbolic-ref", "HEAD", "refs/heads/main")
+    commit(folder)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder; return its output."""
+    command, environ = ["git", *arguments], {**os.environ, **IDENTITY}
+    return subprocess.run(command, cwd=folder, env=environ, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def lend(environment: Environment, copy: Path) -> None:
-    """Let a copy have an environment without setting it up again: everything but the stamp is a link."""
+    """Link an environment into a copy, which does not set it up again; only the stamp is a file of the copy."""
     ensure(environment)
     borrowed = copy / ".local" / environment.name
     borrowed.mkdir(parents=True)
@@ -88,7 +105,7 @@ def lend(environment: Environment, copy: Path) -> None:
 
 
 def run(copy: Path, *command: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command in a copy; its output is in ``stdout``, errors among it."""
+    """Run a command in a copy; ``stdout`` of the result includes its error output."""
     return subprocess.run(
         command,
         cwd=copy,

@@ -1,4 +1,4 @@
-"""What every test has: an Airflow home of its own, and nothing of the person's set-up."""
+"""The environment of every test: an Airflow home of its own, and no setting of the person who runs it."""
 
 import os
 import signal
@@ -11,26 +11,26 @@ from tests.goldens import DATA, Golden, Goldens
 
 TESTS = Path(__file__).resolve().parent
 
-# Before anything imports Airflow, which reads these and writes to its home then.
+# Set before anything imports Airflow, which reads these variables and writes to its home on import.
 for name in list(os.environ):
     if name.startswith(("AIRFLOW", "AWS_", "ECS_LOCAL_")):
         del os.environ[name]
 os.environ["AIRFLOW_HOME"] = str(TESTS.parent / ".local" / "home" / "tests")
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(TESTS.parent / ".local" / "hypothesis")
-# What runs in a shell's background ignores Ctrl-C, and so would every process that a test starts.
+# A job in the background of a shell ignores Ctrl-C, and so would every process that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option that accepts new golden reports."""
-    words = "write the golden reports (tests/data/**.txt) anew that differ, after showing the diff of each"
+    words = "rewrite the golden reports (tests/data/**.txt) that differ, after showing the diff of each"
     parser.getgroup("etl").addoption("--accept", action="store_true", help=words)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the goldens of the run."""
+    """Register the plugin that compares the goldens."""
     config.pluginmanager.register(Goldens(DATA, config.getoption("--accept")), "goldens")
 
 

@@ -1,4 +1,4 @@
-"""What the documentation shows: its blocks of code, in order."""
+"""The blocks of code in the documentation."""
 
 import re
 import textwrap
@@ -19,11 +19,11 @@ class Block(NamedTuple):
 
 
 def blocks(name: str, language: Optional[str] = None) -> List[Block]:
-    """The blocks of a document, or those of a language (all that stands behind the backquotes)."""
-    found = []
+    """Return the blocks of a document in order, or only those of a language (the text behind the backquotes)."""
+    result = []
     for section in re.split(r"^#+ ", (DOCS / name).read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
         heading = section.splitlines()[0]
         for match in re.finditer(r"(?:^(\w+):\n\n)?^( *)```(.*?)\n(.*?)^\2```$", section, re.MULTILINE | re.DOTALL):
             word, _, kind, text = match.groups()
-            found.append(Block(heading, word or "", kind, textwrap.dedent(text)))
-    return [block for block in found if language in (None, block.language)]
+            result.append(Block(heading, word or "", kind, textwrap.dedent(text)))
+    return [block for block in result if language in (None, block.language)]

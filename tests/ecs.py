@@ -1,4 +1,4 @@
-"""An ECS that answers as a test needs it, and runs whose tasks are executed as by a worker."""
+"""Answers of ECS, and DAG runs whose tasks are executed as a worker executes them."""
 
 import logging
 from typing import Any, Callable, Dict, List, Optional
@@ -30,7 +30,7 @@ def refused(reason: str) -> Dict[str, Any]:
 
 
 def described(containers: Optional[List[Dict[str, Any]]] = None, **task: Any) -> Dict[str, Any]:
-    """An answer of DescribeTasks: a task that has stopped, unless told."""
+    """Return an answer of DescribeTasks: a stopped task, with the fields of ``task`` over its own."""
     stopped = {"lastStatus": "STOPPED", "desiredStatus": "STOPPED", "stopCode": "EssentialContainerExited"}
     return {"tasks": [{**stopped, "containers": WELL if containers is None else containers, **task}], "failures": []}
 
@@ -60,14 +60,14 @@ providers:
 
 
 class Runs:
-    """DAG runs whose task ``load`` can be executed as by a worker, try by try."""
+    """DAG runs whose task ``load`` can be executed try by try, as a worker does."""
 
     def __init__(self, dag: Any, client: Any, log: logging.Logger) -> None:
         self.dag, self.client, self.log = dag, client, log
         self.created = 0
 
     def create(self, conf: Any = None, task_id: str = "load", start_date: Any = None) -> Any:
-        """Give a task instance of a new run."""
+        """Return a task instance of a new run."""
         from airflow.models import TaskInstance
         from airflow.utils.state import DagRunState
         from airflow.utils.types import DagRunType
@@ -86,7 +86,7 @@ class Runs:
         return TaskInstance(self.dag.get_task(task_id), run_id=run.run_id)
 
     def attempt(self, instance: Any) -> Any:
-        """Execute the task as a new worker does: nothing but the database remembers."""
+        """Execute the task as a new worker does, with no state but the database; return the operator."""
         context = instance.get_template_context()
         task = instance.task.prepare_for_execution()
         task.awslogs_group, task._log, task.hook = None, self.log, Mock()

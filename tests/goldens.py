@@ -1,12 +1,12 @@
-"""Golden reports: files whose text a test expects to the letter, and which ``./etl test --accept`` writes.
+"""Golden reports: files whose text a test compares exactly, and which ``./etl test --accept`` writes.
 
-A golden is a ``.txt`` below tests/data, with one test that compares it: the one that is marked with its path::
+A golden is a ``.txt`` below tests/data. Exactly one test compares it, which is marked with its path::
 
     @pytest.mark.parametrize("case", goldens.cases("bad/*.yaml"))
-    def test_a_report_is_as_it_is(case: Path, golden: Golden) -> None:
+    def test_a_report_equals_its_golden(case: Path, golden: Golden) -> None:
         golden.check(report_of(case))
 
-The other tests compare what they see with one another, not with the file.
+Other tests compare results with one another, not with the file.
 """
 
 import difflib
@@ -23,23 +23,23 @@ class Golden:
     """The golden report that a test is marked with.
 
     Args:
-        file: Where it stands.
-        is_accepting: Whether another text is to be written, and not a failure.
+        file: The path of the file.
+        is_accepting: Whether a different text is written instead of failing the test.
     """
 
     def __init__(self, file: Path, is_accepting: bool) -> None:
         self.file = file
         self.is_accepting = is_accepting
-        self.text: Optional[str] = None  # what the test has
+        self.text: Optional[str] = None  # the text of the test
 
     def check(self, text: str) -> None:
-        """Compare a text with the golden; fail with the difference, unless it is accepted at the end of the run."""
+        """Compare a text with the golden; fail with the difference, unless the run accepts it at its end."""
         self.text = text
         if not self.is_accepting and self.difference():
             pytest.fail(f"{self.difference()}\n{ACCEPT}", pytrace=False)
 
     def difference(self) -> str:
-        """Return a unified diff from the file to what the test has, "" if there is none."""
+        """Return a unified diff from the file to the text of the test, "" if they are equal."""
         before = self.file.read_bytes().decode("utf-8") if self.file.exists() else None
         if before == self.text or self.text is None:
             return ""
@@ -49,13 +49,13 @@ class Golden:
         return "\n".join(lines) or f"--- {old}\n+++ {name}"
 
     def write(self) -> None:
-        """Write what the test has."""
+        """Write the text of the test to the file."""
         self.file.parent.mkdir(parents=True, exist_ok=True)
         self.file.write_bytes((self.text or "").encode("utf-8"))
 
 
 def lines_of(text: str) -> List[str]:
-    """Return the lines of a text; one that lacks its end says so, as in a diff of git's."""
+    """Return the lines of a text; a last line without a newline is marked as in a diff of git."""
     lines = text.split("\n")
     return lines[:-1] if lines[-1] == "" else [*lines[:-1], f"{lines[-1]}\n\\ No newline at end of file"]
 
@@ -98,7 +98,7 @@ class Goldens:
 
     @pytest.hookimpl(tryfirst=True)  # type: ignore[misc]
     def pytest_collection_modifyitems(self, items: List[pytest.Item]) -> None:
-        """Refuse a golden that two tests compare or, where all modules of tests are collected, none does."""
+        """Refuse a golden that two tests compare or, if all test modules are collected, that no test compares."""
         modules = set(self.data.parent.rglob("test_*.py"))  # one that cannot be imported is not among the items
         problems = problems_of(items, self.data, modules <= {item.path for item in items})
         if problems:
@@ -114,7 +114,7 @@ class Goldens:
             )
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Show what is accepted, and write it."""
+        """Print the differences that are accepted, and write the goldens."""
         if self.is_accepting:
             accepted = [golden for golden in self.used.values() if golden.difference()]
             terminalreporter.section("accepted golden reports")
@@ -127,7 +127,7 @@ class Goldens:
 
 
 def problems_of(items: Iterable[pytest.Item], data: Path, are_all: bool) -> List[str]:
-    """Say which goldens are not compared exactly once."""
+    """Return a message for each golden that is not compared exactly once."""
     tests: Dict[str, List[str]] = {}
     for item in items:
         path = path_of(item)

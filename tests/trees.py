@@ -1,4 +1,4 @@
-"""DAGs folders for tests: the factory with configs and definitions of a test's own."""
+"""DAGs folders for tests: the factory and its package, with the configs and definitions of the test."""
 
 import os
 import shutil
@@ -10,8 +10,8 @@ from typing import Any, Dict, List, Optional
 REPOSITORY = Path(__file__).resolve().parents[1]
 ETL = REPOSITORY / "dags" / "etl"
 DATA = REPOSITORY / "tests" / "data"
-# Configs and pipelines as a company has them, of which the documentation speaks. A test that wants realistic ones takes
-# these, and not those that this repository ships: anybody may change them.
+# Realistic configs and pipelines, those that the documentation describes. Tests use these and not the definitions that
+# this repository ships, which anybody may change.
 COMPANY = DATA / "company"
 
 SMALL = """\
@@ -25,7 +25,7 @@ providers:
 
 
 def stem(case: Path) -> str:
-    """Name a case after its file."""
+    """Return the name of a case: its file without the suffix."""
     return case.stem
 
 
@@ -52,14 +52,14 @@ def folder_tree(folder: Path, source: Path) -> Path:
 
 
 def dag_bag(root: Path) -> Any:
-    """Parse the factory of a tree as the scheduler does."""
+    """Parse the factory.py of a tree as the scheduler does."""
     from airflow.models.dagbag import DagBag
 
     return DagBag(str(root / "factory.py"), include_examples=False)
 
 
 def import_error(bag: Any) -> str:
-    """Give the one import error of a bag; fail if there are others."""
+    """Return the one import error of a bag; fail if there is another."""
     (error,) = bag.import_errors.values()
     return str(error)
 
@@ -67,7 +67,7 @@ def import_error(bag: Any) -> str:
 def python(
     code: str, *arguments: str, environment: Optional[Dict[str, str]] = None
 ) -> "subprocess.CompletedProcess[str]":
-    """Run Python code in a fresh process, as a worker is one."""
+    """Run Python code in a new process, as a worker does."""
     command: List[str] = [sys.executable, "-W", "ignore", "-c", code, *arguments]
     return subprocess.run(
         command,

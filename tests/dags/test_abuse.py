@@ -1,6 +1,6 @@
-"""What a file costs that is made to cost: at most twice the time of 10,000 right providers, and 100 MiB.
+"""The cost of a malicious file: at most twice the time of 10,000 valid providers, and 100 MiB.
 
-tests/dags/test_isolation.py has what a bad file does to the others.
+tests/dags/test_isolation.py tests the effect of a bad file on the others.
 """
 
 import json
@@ -20,7 +20,7 @@ MANY = ["start_date: [", "\x00"]
 HEAD = "start_date: 2022-01-01\n"
 LOAD = "tasks: {load: {task_definition: loader}}\n"
 UN = "providers: {un: {}}\n"
-# For each case a process: the tree as it is, then with the case in its place.
+# A process for each case: it parses the tree, then the tree with the case.
 PARSE = """
 import json, os, resource, sys, time
 from airflow.jobs import scheduler_job
@@ -54,9 +54,9 @@ def lines(pattern: str, number: int) -> str:
     return "".join(pattern.format(n, n + 1) for n in range(number))
 
 
-# What a file may ask for: 10,000 providers. In the same process, so that a busy machine is as busy for all.
-RIGHT = HEAD + "tasks: {load: {task_definition: loader}}\nproviders:\n" + lines("  p{}: {{}}\n", 10_000)
-# Each of at most 512 KiB, as more is not read.
+# The file to compare with has 10,000 valid providers. It is measured in the same run, as a busy machine slows down all.
+VALID = HEAD + "tasks: {load: {task_definition: loader}}\nproviders:\n" + lines("  p{}: {{}}\n", 10_000)
+# Each is at most 512 KiB, as larger files are not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
     "24,000 unknown keys": lambda: SMALL + lines("k{}: 1\n", 24_000),
@@ -98,7 +98,7 @@ Costs = Dict[str, Dict[str, Any]]
 
 
 def measure(root: Path, cases: Dict[str, Tuple[Path, Path]]) -> Costs:
-    """Give what the parse of a tree costs more when a path is renamed to another one, and what it gives then."""
+    """Return the additional cost of the parse, and its result, when a path of a case is renamed to the other."""
     pairs = json.dumps([[str(trial), str(place)] for trial, place in cases.values()])
     done = python(PARSE, str(root / "factory.py"), pairs, environment={"AIRFLOW__ETL__ENVIRONMENT": "development"})
     assert done.returncode == 0, done.stderr
@@ -109,15 +109,15 @@ def measure(root: Path, cases: Dict[str, Tuple[Path, Path]]) -> Costs:
 
 @pytest.fixture(scope="module")
 def costs(tmp_path_factory: pytest.TempPathFactory) -> Costs:
-    """What all the cases cost."""
+    """Measure all cases."""
     folder = tmp_path_factory.mktemp("abuse")
     root = tree(folder, {"vi/works.yaml": SMALL})
     (root / "pipelines" / "cwr").mkdir()
     cases: Dict[str, Tuple[Path, Path]] = {}
-    for number, name in enumerate(["right", *TEXTS, *PATHS]):
+    for number, name in enumerate(["valid", *TEXTS, *PATHS]):
         trial = folder / f"trial{number}"
         if name not in PATHS:
-            trial.write_text(RIGHT if name == "right" else TEXTS[name](), encoding="utf-8")
+            trial.write_text(VALID if name == "valid" else TEXTS[name](), encoding="utf-8")
             assert trial.stat().st_size <= 512 * 1024, name
         else:
             PATHS[name](trial)
@@ -142,12 +142,12 @@ def check_bounds(costs: Costs, name: str) -> None:
     cost = costs[name]
     assert set(cost["dags"]) >= set(HEALTHY)
     assert "the factory failed" not in cost["error"]
-    assert cost["seconds"] < TIMES * costs["right"]["seconds"], (cost, costs["right"]["seconds"])
+    assert cost["seconds"] < TIMES * costs["valid"]["seconds"], (cost, costs["valid"]["seconds"])
     assert cost["memory"] < MEBIBYTES, cost
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_a_file_costs_little_whatever_it_says(name: str, costs: Costs) -> None:
+def test_the_cost_of_a_file_is_bounded(name: str, costs: Costs) -> None:
     check_bounds(costs, name)
     assert "dags/etl/pipelines/cwr/case.yaml:" in costs[name]["error"]
     assert len(costs[name]["error"]) < 200_000
@@ -176,41 +176,41 @@ PATHS: Dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("name", PATHS)
-def test_what_is_no_definition_costs_little(name: str, costs: Costs) -> None:
+def test_the_cost_of_a_special_file_is_bounded(name: str, costs: Costs) -> None:
     check_bounds(costs, name)
     assert costs[name]["error"].startswith("1 problem in the definitions:\n\ndags/etl/pipelines/cwr/case.yaml:1:1: is ")
 
 
 @pytest.mark.parametrize("text", MANY)
-def test_5000_broken_files_cost_little(text: str, costs: Costs) -> None:
+def test_the_cost_of_5000_broken_files_is_bounded(text: str, costs: Costs) -> None:
     check_bounds(costs, text)
     assert costs[text]["error"].startswith("5000 problems in the definitions:")
 
 
 def kinds_of_characters() -> List[str]:
-    """One character of each class of Unicode that a file's name can have."""
-    found = {unicodedata.category(chr(code)): chr(code) for code in range(1, 0x20000) if chr(code) != "/"}
-    del found["Cs"]  # no UTF-8 writes it
-    return [found[kind] for kind in sorted(found)]
+    """Return one character of each class of Unicode that a file name can have."""
+    by_category = {unicodedata.category(chr(code)): chr(code) for code in range(1, 0x20000) if chr(code) != "/"}
+    del by_category["Cs"]  # UTF-8 cannot encode it
+    return [by_category[kind] for kind in sorted(by_category)]
 
 
-def test_names_of_all_kinds_of_characters_are_told(root: Path) -> None:
+def test_file_names_of_all_kinds_of_characters_are_reported(root: Path) -> None:
     names = [*kinds_of_characters(), "a\nb", "\x1b[31m", "..", "%s", "{0}", "-rf", "$(id)", "a" * 200]
     for name in names:
         (root / "pipelines" / "cwr" / f"X{name}.yaml").write_text(SMALL)
         (root / "pipelines" / f"X{name}").mkdir()
         (root / "pipelines" / f"X{name}" / "case.yaml").write_text(SMALL)
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert [definition.dag_id for definition in found.definitions] == HEALTHY
-    assert len(found.problems) == 2 * len(names)
-    for problem in found.problems:
+    assert [definition.dag_id for definition in result.definitions] == HEALTHY
+    assert len(result.problems) == 2 * len(names)
+    for problem in result.problems:
         assert problem.rule == "schema", problem
         assert all(character.isprintable() or character == "\n" for character in str(problem))
 
 
-def test_a_file_that_goes_or_grows_while_it_is_read_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_changes_while_it_is_read_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file, real = root / "pipelines" / "cwr" / "case.yaml", os.open
 
     def become_folder() -> None:
@@ -225,14 +225,14 @@ def test_a_file_that_goes_or_grows_while_it_is_read_is_told(root: Path, monkeypa
     for expected, change in changes.items():
         file.write_text(SMALL)
 
-        def opened(path: str, *more: Any, change: Any = change) -> int:
+        def open_file(path: str, *more: Any, change: Any = change) -> int:
             if path == str(file):
                 change()
             return real(path, *more)
 
-        monkeypatch.setattr(os, "open", opened)
-        found = load(root, "development")
+        monkeypatch.setattr(os, "open", open_file)
+        result = load(root, "development")
         monkeypatch.setattr(os, "open", real)
 
-        assert [definition.dag_id for definition in found.definitions] == HEALTHY
-        assert [problem.message for problem in found.problems] == [expected]
+        assert [definition.dag_id for definition in result.definitions] == HEALTHY
+        assert [problem.message for problem in result.problems] == [expected]

@@ -1,4 +1,4 @@
-"""The commit that is deployed, as a DAG's docs show it: what ``./etl deploy`` wrote beside the factory."""
+"""The deployed commit in the docs of a DAG: ``./etl deploy`` writes it to a file beside the factory."""
 
 import os
 from pathlib import Path
@@ -18,28 +18,28 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def docs(root: Path) -> Dict[str, str]:
-    """The docs of a DAG of each file."""
+    """Return the docs of one DAG of each file."""
     bag = dag_bag(root)
     assert not bag.import_errors
     return {name: bag.dags[f"cwr-{name}_dag_un"].doc_md for name in ("big", "small")}
 
 
-def test_it_is_shown_short(root: Path) -> None:
+def test_the_commit_is_abbreviated(root: Path) -> None:
     (root / "commit.txt").write_text(f"{ONE}\n")
 
-    shown = docs(root)
+    texts = docs(root)
 
-    assert "Commit **0123456789ab**." in shown["big"]
-    assert "Commit **0123456789ab**." in shown["small"]
+    assert "Commit **0123456789ab**." in texts["big"]
+    assert "Commit **0123456789ab**." in texts["small"]
 
 
-def test_a_file_that_was_deployed_alone_has_its_own(root: Path) -> None:
+def test_a_file_that_was_deployed_alone_has_its_own_commit(root: Path) -> None:
     (root / "commit.txt").write_text(f"{ONE} with uncommitted changes\n{OTHER} pipelines/cwr/big.yaml\n")
 
-    shown = docs(root)
+    texts = docs(root)
 
-    assert "Commit **ba9876543210**." in shown["big"]
-    assert "Commit **0123456789ab with uncommitted changes**." in shown["small"]
+    assert "Commit **ba9876543210**." in texts["big"]
+    assert "Commit **0123456789ab with uncommitted changes**." in texts["small"]
 
 
 NOTHING: Dict[str, Callable[[Path], object]] = {
@@ -57,7 +57,7 @@ NOTHING: Dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("make", list(NOTHING.values()), ids=list(NOTHING))
-def test_without_a_commit_nothing_is_shown(make: Callable[[Path], object], root: Path) -> None:
+def test_without_a_valid_commit_the_docs_name_none(make: Callable[[Path], object], root: Path) -> None:
     make(root / "commit.txt")
 
     assert not [text for text in docs(root).values() if "Commit" in text or "script" in text]

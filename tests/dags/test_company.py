@@ -1,4 +1,4 @@
-"""The DAGs of realistic definitions: those of tests/data/company, in each of their environments."""
+"""The DAGs of the realistic definitions of tests/data/company, in each of their environments."""
 
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def bag(root: Path, request: Any) -> Any:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__ETL__ENVIRONMENT", request.param)
-        found = dag_bag(root)
-    found.environment = request.param
-    return found
+        result = dag_bag(root)
+    result.environment = request.param
+    return result
 
 
 def test_every_provider_has_its_dag(bag: Any) -> None:
@@ -45,7 +45,7 @@ def test_every_provider_has_its_dag(bag: Any) -> None:
     assert set(bag.dags) == expected - (in_staging_only if bag.environment == "development" else set())
 
 
-def test_each_dag_is_that_of_its_path(root: Path, bag: Any) -> None:
+def test_the_id_and_tags_of_each_dag_name_its_file(root: Path, bag: Any) -> None:
     for dag_id, dag in bag.dags.items():
         names = parse_dag_id(dag_id)
         assert names is not None
@@ -56,7 +56,7 @@ def test_each_dag_is_that_of_its_path(root: Path, bag: Any) -> None:
         assert f"dags/etl/pipelines/{family}/{pipeline}.yaml" in dag.doc_md.replace("&#95;", "_")
 
 
-def test_the_docs_of_each_dag_say_what_its_tasks_run_where(bag: Any) -> None:
+def test_the_docs_of_each_dag_list_its_tasks_and_clusters(bag: Any) -> None:
     from airflow.www import utils
 
     for dag in bag.dags.values():
@@ -69,12 +69,12 @@ def test_the_docs_of_each_dag_say_what_its_tasks_run_where(bag: Any) -> None:
                 assert task.cluster in html
 
 
-def test_schedules_are_off_where_the_environment_says_so(bag: Any) -> None:
+def test_an_environment_can_disable_schedules(bag: Any) -> None:
     scheduled = [dag.dag_id for dag in bag.dags.values() if dag.schedule_interval is not None]
     assert (scheduled == []) == (bag.environment == "development")
 
 
-def test_templates_have_all_they_name(bag: Any) -> None:
+def test_every_template_can_be_rendered(bag: Any) -> None:
     from types import SimpleNamespace
 
     import pendulum
@@ -92,7 +92,7 @@ def test_templates_have_all_they_name(bag: Any) -> None:
             assert "{{" not in str([getattr(task, field) for field in task.template_fields])
 
 
-def test_the_factory_knows_the_names_that_airflow_has() -> None:
+def test_trigger_rules_and_cron_presets_equal_those_of_airflow() -> None:
     from airflow.utils.dates import cron_presets
     from airflow.utils.trigger_rule import TriggerRule
 

@@ -1,6 +1,6 @@
-"""The definitions of this repository, whichever they are: what must hold of any, as Airflow gets them everywhere.
+"""The definitions that this repository ships: what must hold of any, in every environment.
 
-This is the only test of what is shipped. It names and counts nothing, so that an ordinary change passes.
+It names and counts no definition, so that an ordinary change passes.
 """
 
 import html
@@ -13,6 +13,7 @@ from orchestrator import WAIT_FOR, load
 from tests.trees import REPOSITORY
 from tools import ETL
 from tools.checkout import environments
+from tools.checks.run_task import check_requests
 from tools.views.rendering import render, render_request, template_names
 from tools.views.schedules import run_at
 
@@ -23,17 +24,21 @@ def bag(request: Any) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW__ETL__ENVIRONMENT", request.param)
-        found: Any = DagBag(str(REPOSITORY / "dags"), include_examples=False)
-    found.environment = request.param
-    return found
+        result: Any = DagBag(str(REPOSITORY / "dags"), include_examples=False)
+    result.environment = request.param
+    return result
 
 
 def test_every_environment_has_its_dags_and_no_problem(bag: Any) -> None:
-    found = load(ETL, bag.environment)
+    result = load(ETL, bag.environment)
 
-    assert found.problems == []
+    assert result.problems == []
     assert bag.import_errors == {}
-    assert set(bag.dags) == {definition.dag_id for definition in found.definitions}
+    assert set(bag.dags) == {definition.dag_id for definition in result.definitions}
+
+
+def test_botocore_accepts_every_request(bag: Any) -> None:
+    assert list(check_requests(load(ETL, bag.environment).definitions)) == []
 
 
 def test_every_task_is_one_of_ecs_or_waits_for_s3(bag: Any) -> None:
@@ -58,8 +63,8 @@ def test_airflow_can_store_and_show_each_dag(bag: Any) -> None:
             assert task.task_id == WAIT_FOR or f"<td>{task.task_id}</td>" in page
 
 
-def test_airflow_renders_every_template_of_which_all_is_known_before_a_run(bag: Any) -> None:
-    """What only a run knows, such as what an earlier task has answered, is left out."""
+def test_airflow_renders_every_template_that_needs_no_run(bag: Any) -> None:
+    """Leave out templates that only a run can render, such as those with the result of an earlier task."""
     for definition in load(ETL, bag.environment).definitions:
         run = run_at(definition, None)
         for task in bag.dags[definition.dag_id].tasks:
@@ -73,13 +78,13 @@ def test_airflow_renders_every_template_of_which_all_is_known_before_a_run(bag: 
                 task.render_template_fields({name: names[name] for name in names if name not in ("env", "provider")})
 
 
-def test_what_is_deployed_is_what_is_tested() -> None:
+def test_the_links_in_the_dags_folder_lead_to_the_files_of_the_repository() -> None:
     assert (ETL / "configs").resolve() == REPOSITORY / "configs"
     ignored = REPOSITORY / "dags" / ".airflowignore"
     assert ignored.resolve() == REPOSITORY / ".airflowignore"
 
 
-def test_the_scheduler_looks_at_the_factory_only() -> None:
+def test_the_scheduler_parses_only_the_factory() -> None:
     from airflow.utils.file import list_py_file_paths
 
     files = list_py_file_paths(str(REPOSITORY / "dags"), safe_mode=True, include_examples=False)

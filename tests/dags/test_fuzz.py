@@ -1,6 +1,6 @@
-"""Definitions made by chance: sound ones become just the DAGs that a simple model has, broken ones cost nobody else.
+"""Random definitions: valid ones become the DAGs of a simple model, broken ones do not affect others.
 
-``./etl bench fuzz`` does the same for as long as one likes, and keeps what fails in tests/data/fuzz/.
+``./etl bench fuzz`` does the same for a given time, and writes each failure to tests/data/fuzz/.
 """
 
 import logging
@@ -20,30 +20,30 @@ CASES = sorted((DATA / "fuzz").glob("*.yaml"))
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Folder]:
-    logging.disable(logging.CRITICAL)  # problems are told to the log, too
+    logging.disable(logging.CRITICAL)  # problems are written to the log, too
     yield Folder(tmp_path_factory.mktemp("fuzz"))
     logging.disable(logging.NOTSET)
 
 
 @pytest.mark.parametrize(("kind", "number"), [("valid", 30), ("mutant", 60), ("environment", 40)])
-def test_what_has_to_hold_holds_for_some(folder: Folder, kind: str, number: int) -> None:
+def test_the_properties_hold_for_generated_definitions(folder: Folder, kind: str, number: int) -> None:
     failure = trials.Trial(folder).run(kind, number, start=1)
 
     assert failure is None, f"{failure.reason}\n{failure.case.decode(errors='replace')}"
 
 
 @pytest.mark.parametrize("case", CASES, ids=stem)
-def test_what_once_failed_holds(folder: Folder, case: Path) -> None:
+def test_the_properties_hold_for_earlier_failures(folder: Folder, case: Path) -> None:
     trials.replay(folder, case)
 
 
-def test_hash_seeds_change_nothing(tmp_path: Path) -> None:
+def test_reports_do_not_depend_on_the_hash_seed(tmp_path: Path) -> None:
     bad = {f"bad{number}/{case.name}": case for number, case in enumerate((DATA / "bad").glob("*.yaml"))}
     root = tree(tmp_path, {path: case.read_bytes().decode(errors="replace") for path, case in bad.items()})
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from orchestrator import load\n"
-        "found = load(pathlib.Path(sys.argv[1]), 'development')\n"
-        "print([d.dag_id for d in found.definitions], *found.problems, sep='\\n')"
+        "result = load(pathlib.Path(sys.argv[1]), 'development')\n"
+        "print([d.dag_id for d in result.definitions], *result.problems, sep='\\n')"
     )
     outputs: List[str] = [python(code, str(root), environment={"PYTHONHASHSEED": seed}).stdout for seed in "0123"]
 
@@ -52,7 +52,7 @@ def test_hash_seeds_change_nothing(tmp_path: Path) -> None:
     assert len(set(outputs)) == 1
 
 
-def test_what_fails_is_told_and_kept_as_its_smallest_example(
+def test_a_failure_is_reported_and_its_smallest_example_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def check(folder: Folder, text: bytes) -> None:
@@ -74,7 +74,7 @@ def test_what_fails_is_told_and_kept_as_its_smallest_example(
         trials.replay(Folder(tmp_path / "again"), case)
 
 
-def test_a_mistake_in_the_layers_is_found(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_merging_layers_is_found(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.planning.merge", lambda layers: merge(list(layers)[::-1]))
     example = trials.read_world((DATA / "fuzz" / "valid-layers.yaml").read_bytes())
 

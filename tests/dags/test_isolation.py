@@ -1,4 +1,4 @@
-"""Whatever a file holds, the DAGs of the others are there and the problem is told."""
+"""Whatever a file holds, the DAGs of the other files are built and the problem is reported."""
 
 import os
 import shutil
@@ -58,7 +58,7 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_bad_file_costs_that_file(name: str, root: Path) -> None:
+def test_a_bad_file_disables_only_that_file(name: str, root: Path) -> None:
     FILES[name](root / "pipelines" / "cwr" / "case.yaml")
 
     bag = dag_bag(root)
@@ -69,21 +69,21 @@ def test_a_bad_file_costs_that_file(name: str, root: Path) -> None:
     assert "the factory failed" not in error
 
 
-def test_what_is_no_file_leaves_nothing_open(root: Path) -> None:
+def test_a_folder_or_pipe_leaves_no_descriptor_open(root: Path) -> None:
     (root / "pipelines" / "cwr" / "folder.yaml").mkdir()
     os.mkfifo(str(root / "pipelines" / "cwr" / "pipe.yaml"))
     (root / "commit.txt").mkdir()
     before = os.listdir("/proc/self/fd")
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert len(found.problems) == 2
+    assert len(result.problems) == 2
     assert os.listdir("/proc/self/fd") == before
 
 
 @contextmanager
 def unprivileged() -> Iterator[None]:
-    """Do without what root may do: it reads everything."""
+    """Drop the privileges of root, who can read everything."""
     user = os.geteuid()
     if user == 0:
         os.seteuid(65534)
@@ -93,27 +93,27 @@ def unprivileged() -> Iterator[None]:
         os.seteuid(user)
 
 
-def test_what_may_not_be_read_costs_no_other_file() -> None:
-    with tempfile.TemporaryDirectory(prefix="etl-") as folder:  # which others may enter, unlike pytest's
+def test_an_unreadable_file_disables_only_that_file() -> None:
+    with tempfile.TemporaryDirectory(prefix="etl-") as folder:  # which other users may enter, unlike pytest's folders
         os.chmod(folder, 0o755)
         root = tree(Path(folder), {"cwr/big.yaml": SMALL, "cwr/case.yaml": SMALL, "vi/works.yaml": SMALL})
         (root / "pipelines" / "vi" / "README.md").write_text("")
-        assert not load(root, "development").problems  # imports what others may not
+        assert not load(root, "development").problems  # imports modules that the other user cannot read
         os.chmod(str(root / "pipelines" / "cwr" / "case.yaml"), 0)
-        os.chmod(str(root / "pipelines" / "vi"), 0o644)  # its names may be read, and nothing behind them
+        os.chmod(str(root / "pipelines" / "vi"), 0o644)  # its file names may be read, but not the files
         with unprivileged():
-            found = load(root, "development")
+            result = load(root, "development")
         os.chmod(str(root / "pipelines" / "vi"), 0o755)
 
-    assert {definition.pipeline for definition in found.definitions} == {"big"}
-    assert [f"{problem.location!s}: {problem.message}" for problem in found.problems] == [
+    assert {definition.pipeline for definition in result.definitions} == {"big"}
+    assert [f"{problem.location!s}: {problem.message}" for problem in result.problems] == [
         "dags/etl/pipelines/cwr/case.yaml:1:1: cannot be read: Permission denied",
         "dags/etl/pipelines/vi/works.yaml:1:1: cannot be read: Permission denied",
     ]
 
 
 @pytest.mark.parametrize("case", sorted((DATA / "bad").glob("*.yaml")), ids=stem)
-def test_a_mistake_costs_no_more_than_its_file(case: Path, root: Path) -> None:
+def test_a_mistake_disables_at_most_its_file(case: Path, root: Path) -> None:
     (root / "pipelines" / "bad").mkdir()
     (root / "pipelines" / "bad" / case.name).write_text(case.read_text())
 
@@ -124,7 +124,7 @@ def test_a_mistake_costs_no_more_than_its_file(case: Path, root: Path) -> None:
     assert problems == [str(problem) for problem in load(root, "development").problems] != []
 
 
-def test_a_bad_provider_costs_that_provider(root: Path) -> None:
+def test_a_bad_provider_disables_only_that_provider(root: Path) -> None:
     (root / "pipelines" / "cwr" / "case.yaml").write_text(
         SMALL + "  bad: {schedule: '61 * * * *'}\n  no: {}\n  worse: {tasks: {load: {cluster: nowhere}}}\n  prs: {}\n"
     )
@@ -135,40 +135,40 @@ def test_a_bad_provider_costs_that_provider(root: Path) -> None:
     assert import_error(bag).startswith("3 problems in the definitions:")
 
 
-def have_a_bug() -> None:
+def raise_bug() -> None:
     raise RuntimeError("a bug")
 
 
 @contextmanager
 def before_opening(monkeypatch: pytest.MonkeyPatch, name: str, act: Callable[[], Any]) -> Iterator[None]:
-    """Have something happen amidst the parse: when it opens the file of that name."""
+    """Call ``act`` during the parse, whenever it opens the file of that name."""
     real, acts = os.open, []
 
-    def opened(path: Any, *more: Any, **named: Any) -> int:
+    def open_file(path: Any, *more: Any, **named: Any) -> int:
         if os.path.basename(str(path)) == name:
             acts.append(path)
             act()
         return real(path, *more, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", opened)
+        patch.setattr(os, "open", open_file)
         yield
     assert acts
 
 
-def test_an_error_of_the_factory_itself_costs_that_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bug_in_the_package_disables_only_that_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "pipelines" / "cwr" / "case.yaml").write_text(SMALL)
 
-    with before_opening(monkeypatch, "case.yaml", have_a_bug):
+    with before_opening(monkeypatch, "case.yaml", raise_bug):
         bag = dag_bag(root)
 
     assert set(bag.dags) == HEALTHY
     assert "case.yaml:1:1: the factory failed: RuntimeError: a bug" in import_error(bag)
 
 
-def test_the_import_timeout_is_airflows_to_tell(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_import_timeout_is_reported_by_airflow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def take_long() -> None:
-        # Airflow's alarm comes here: by the clock it may come amidst a library that swallows every exception.
+        # Send Airflow's alarm at a fixed point: by the clock it may come in a library that swallows every exception.
         os.kill(os.getpid(), signal.SIGALRM)
         time.sleep(5)
 
@@ -180,7 +180,7 @@ def test_the_import_timeout_is_airflows_to_tell(root: Path, monkeypatch: pytest.
     assert "the factory failed" not in import_error(bag)
 
 
-def test_problems_go_with_their_cause(root: Path) -> None:
+def test_a_corrected_file_has_no_problem(root: Path) -> None:
     case = root / "pipelines" / "cwr" / "case.yaml"
     case.write_text("tasks: [")
     assert import_error(dag_bag(root))
@@ -208,7 +208,7 @@ def test_without_an_environment_there_is_one_clear_error(
     assert "development, staging" in error
 
 
-def test_a_sandbox_is_apart_from_its_neighbour(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sandbox_and_its_neighbour_build_separate_dags(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "staging")
     scheduled = SMALL + "schedule: '@daily'\n"
     (root / "pipelines" / "cwr" / "big.yaml").write_text(scheduled)
@@ -227,23 +227,23 @@ def test_a_sandbox_is_apart_from_its_neighbour(root: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("name", ["test merge", "x" * 101])
-def test_a_sandbox_that_airflow_cannot_name_is_told(name: str, tmp_path: Path) -> None:
+def test_an_invalid_name_of_a_sandbox_is_reported(name: str, tmp_path: Path) -> None:
     bag = dag_bag(tree(tmp_path, {"cwr/big.yaml": SMALL}, name=name))
 
     assert not bag.dags
     assert f"dags/{name}:1:1: {name!r} is not a name for a sandbox: at most 100 letters" in import_error(bag)
 
 
-def test_a_name_that_is_not_utf_8_costs_that_file(root: Path) -> None:
+def test_a_file_name_that_is_not_utf_8_disables_only_that_file(root: Path) -> None:
     Path(os.fsdecode(os.fsencode(str(root / "pipelines" / "cwr")) + b"/caf\xe9.yaml")).write_text(SMALL)
 
     bag = dag_bag(root)
 
     assert set(bag.dags) == HEALTHY
-    import_error(bag).encode()  # what a database could not store would cost every DAG
+    import_error(bag).encode()  # a text that the database could not store would disable every DAG
 
 
-def test_a_family_that_is_a_link_costs_that_family(root: Path, tmp_path: Path) -> None:
+def test_a_family_that_is_a_link_disables_only_that_family(root: Path, tmp_path: Path) -> None:
     (root / "pipelines" / "loop").symlink_to(root / "pipelines")
 
     bag = dag_bag(root)
@@ -252,7 +252,7 @@ def test_a_family_that_is_a_link_costs_that_family(root: Path, tmp_path: Path) -
     assert "dags/etl/pipelines/loop:1:1: is not called or placed like a definition" in import_error(bag)
 
 
-def test_before_the_definitions_have_arrived_there_is_one_clear_error(tmp_path: Path) -> None:
+def test_missing_definitions_are_one_clear_error(tmp_path: Path) -> None:
     root = tree(tmp_path, {})
     (root / "pipelines").rmdir()
 
@@ -262,7 +262,7 @@ def test_before_the_definitions_have_arrived_there_is_one_clear_error(tmp_path: 
     assert "dags/etl/pipelines:1:1: cannot be read: No such file or directory" in import_error(bag)
 
 
-def test_before_the_environments_have_arrived_there_is_one_clear_error(root: Path) -> None:
+def test_missing_environments_are_one_clear_error(root: Path) -> None:
     shutil.rmtree(str(root / "configs"))
 
     bag = dag_bag(root)
@@ -271,14 +271,14 @@ def test_before_the_environments_have_arrived_there_is_one_clear_error(root: Pat
     assert "dags/etl/configs:1:1: there is no environment" in import_error(bag)
 
 
-def test_an_error_before_anything_is_read_is_told(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_before_anything_is_read_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("setproctitle.getproctitle", lambda: 1 / 0)
 
     assert "the factory failed: ZeroDivisionError: division by zero" in import_error(dag_bag(root))
 
 
-def test_an_error_outside_of_any_file_is_told_and_leaves_nothing(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with before_opening(monkeypatch, "development.yaml", have_a_bug):
+def test_an_error_outside_of_any_file_is_reported(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with before_opening(monkeypatch, "development.yaml", raise_bug):
         error = import_error(dag_bag(root))
 
     assert "the factory failed: RuntimeError: a bug" in error

@@ -1,4 +1,4 @@
-"""requirements.txt on top of MWAA's image, installed as MWAA does: with pip, and without constraints."""
+"""requirements.txt on top of the image of MWAA, installed as MWAA does: with pip and without constraints."""
 
 import json
 import os
@@ -14,17 +14,17 @@ from tools.setup.environments import AIRFLOW, find_uv
 
 pytestmark = pytest.mark.slow
 
-# They come as C sources and want headers that few machines have. Nothing that is installed here asks for either:
-# `pip check` would tell.
+# They are distributed as C sources and need headers that few machines have. No package that is installed here requires
+# either: `pip check` would report it.
 LEFT_OUT = {"psycopg2", "pycurl"}
-TIMEOUT = 300  # seconds for a command; all of them together take 20
+TIMEOUT = 300  # seconds for a command; all of them together take about 20 on an idle machine
 BAG = """
 import json, sys
 from airflow.models.dagbag import DagBag
 bag = DagBag(sys.argv[1], include_examples=False)
 print(json.dumps([sorted(bag.dags), bag.import_errors]))
 """
-# A task that fails on ECS, and one look of a sensor.
+# Runs a task that fails on ECS, and pokes a sensor once.
 TRY = """
 import json, sys
 from unittest.mock import Mock
@@ -36,27 +36,27 @@ client = load.hook.get_conn.return_value
 client.run_task.return_value = {"tasks": [{"taskArn": "arn:aws:ecs:eu-west-1:000000000000:task/etl/1"}], "failures": []}
 client.describe_tasks.return_value = {"tasks": [{"containers": [{"lastStatus": "STOPPED", "exitCode": 3}]}]}
 try:
-    told = str(load.execute({}))
+    message = str(load.execute({}))
 except Exception as error:
-    told = str(error)
+    message = str(error)
 sensor, hook = bag.dags["ddex-releases_dag_orchard"].get_task("wait_for_delivery"), Mock()
 sensor.get_hook = lambda: hook
 sensor.poke({})
-print(json.dumps([sorted(bag.dags), bag.import_errors, told, hook.check_for_wildcard_key.call_args[0]]))
+print(json.dumps([sorted(bag.dags), bag.import_errors, message, hook.check_for_wildcard_key.call_args[0]]))
 """
 
 
 class Installed(NamedTuple):
-    """A Python with the image's packages, and what it held before and holds after requirements.txt."""
+    """A Python with the packages of the image, and its packages before and after requirements.txt."""
 
     python: str
     before: Dict[str, str]
     after: Dict[str, str]
-    tried: str  # what TRY printed before, with the amazon provider of the image
+    output_before: str  # the output of TRY before, with the amazon provider of the image
 
 
 def run(*command: str, **environ: str) -> str:
-    """Run a command at the root of this checkout; gives its standard output."""
+    """Run a command at the root of this checkout; return its standard output."""
     done = subprocess.run(
         command,
         cwd=str(REPOSITORY),
@@ -71,7 +71,7 @@ def run(*command: str, **environ: str) -> str:
 
 
 def pins(text: str) -> Dict[str, str]:
-    """Give the versions by name of a list such as `pip freeze` writes."""
+    """Return the versions by name of a list such as `pip freeze` prints."""
     lines = [line.split("#")[0].strip() for line in text.splitlines()]
     return dict(line.split("==") for line in lines if line)
 
@@ -87,48 +87,50 @@ def installed(factory_py: str, tmp_path_factory: pytest.TempPathFactory) -> Inst
     image = pins((DATA / "mwaa-2.2.2.freeze").read_text(encoding="utf-8"))
     base = [f"{name}=={version}" for name, version in image.items() if name not in LEFT_OUT]
     python = str(folder / "bin" / "python")
-    uv = find_uv()  # it takes 2 s for what takes pip a minute
+    uv = find_uv()  # it takes 2 s where pip takes a minute
     run(uv, "venv", "--quiet", "--seed", "--python", str(AIRFLOW.python), str(folder))
     run(uv, "pip", "install", "--quiet", "--no-deps", "--python", python, *base)
     before = pins(run(python, "-m", "pip", "freeze", "--all"))
     assert before.items() >= {name: image[name] for name in image if name not in LEFT_OUT}.items()
     pydantic = f"pydantic=={pins((REPOSITORY / 'requirements.txt').read_text(encoding='utf-8'))['pydantic']}"
-    beside = str(folder / "pydantic")  # the one package that the factory misses in the image
+    beside = str(folder / "pydantic")  # the one package that the image lacks
     run(uv, "pip", "install", "--quiet", "--no-deps", "--python", python, "--target", beside, pydantic)
     environ = {"AIRFLOW__ETL__ENVIRONMENT": "staging", "AIRFLOW_HOME": str(folder / "home"), "PYTHONPATH": beside}
-    tried = run(python, "-W", "ignore", "-c", TRY, factory_py, **environ)
+    output_before = run(python, "-W", "ignore", "-c", TRY, factory_py, **environ)
     run(python, "-m", "pip", "install", "--retries", "1", "--requirement", "requirements.txt")
-    return Installed(python, before, pins(run(python, "-m", "pip", "freeze", "--all")), tried)
+    return Installed(python, before, pins(run(python, "-m", "pip", "freeze", "--all")), output_before)
 
 
-def test_nothing_comes_or_moves_that_requirements_txt_does_not_pin(installed: Installed) -> None:
+def test_only_pinned_packages_are_added_or_changed(installed: Installed) -> None:
     pinned = pins((REPOSITORY / "requirements.txt").read_text(encoding="utf-8"))
     assert installed.after == {**installed.before, **pinned}
 
 
-def test_of_the_image_only_the_amazon_provider_moves(installed: Installed) -> None:
+def test_only_the_amazon_provider_of_the_image_changes(installed: Installed) -> None:
     before, after = installed.before, installed.after
     assert [name for name in before if after.get(name) != before[name]] == ["apache-airflow-providers-amazon"]
     assert after["watchtower"] == "2.0.1"
 
 
-def test_the_packages_fit_together(installed: Installed) -> None:
+def test_the_packages_are_compatible(installed: Installed) -> None:
     assert run(installed.python, "-m", "pip", "check") == "No broken requirements found.\n"
 
 
 @pytest.mark.parametrize("environment", environments(COMPANY))
-def test_the_factory_parses_there(installed: Installed, factory_py: str, environment: str, tmp_path: Path) -> None:
+def test_the_factory_parses_with_the_packages_of_the_image(
+    installed: Installed, factory_py: str, environment: str, tmp_path: Path
+) -> None:
     environ = {"AIRFLOW__ETL__ENVIRONMENT": environment, "AIRFLOW_HOME": str(tmp_path)}
     dags, errors = json.loads(run(installed.python, "-W", "ignore", "-c", BAG, factory_py, **environ).splitlines()[-1])
     assert errors == {}
     assert len(dags) >= 10
-    told = run(installed.python, factory_py, environment)  # says whether all is well by its exit status
-    assert [dag_id for dag_id in dags if f"{dag_id}  dags/etl/" not in told] == []
+    output = run(installed.python, factory_py, environment)  # run() checks the exit status
+    assert [dag_id for dag_id in dags if f"{dag_id}  dags/etl/" not in output] == []
 
 
-def test_the_provider_of_the_image_itself_runs_tasks_and_waits(installed: Installed) -> None:
-    dags, errors, told, looked = json.loads(installed.tried.splitlines()[-1])
+def test_the_amazon_provider_of_the_image_runs_tasks_and_sensors(installed: Installed) -> None:
+    dags, errors, message, arguments = json.loads(installed.output_before.splitlines()[-1])
     assert errors == {}
     assert len(dags) >= 10
-    assert told.startswith("This task is not in success state")
-    assert looked[1] == "{{ env.bucket }}"  # not yet rendered
+    assert message.startswith("This task is not in success state")
+    assert arguments[1] == "{{ env.bucket }}"  # not rendered yet

@@ -1,4 +1,4 @@
-"""factory.py loads the package beside it: each folder's own, as it is at the time of the parse."""
+"""factory.py loads the package beside it, as it is at the time of the parse."""
 
 import importlib
 import pickle
@@ -9,9 +9,9 @@ from typing import Any, Iterator, Set
 
 import pytest
 
-from tests.trees import REPOSITORY, SMALL, dag_bag, import_error, tree
+from tests.trees import ETL, SMALL, dag_bag, import_error, tree
 
-# A package as factory.py expects one: its module dags says which DAGs a folder has.
+# A package as factory.py expects it: its module dags returns the DAGs of a folder.
 DAGS = """\
 from airflow.models.dag import DAG
 from .names import {names}
@@ -25,10 +25,10 @@ def dags_of_folder(root):
 
 
 def folder(above: Path, name: str, *dag_ids: str, names: str = "NAMES") -> Path:
-    """Make a folder of factory.py and a package of the test's own that gives these DAGs; return it."""
+    """Make a folder with factory.py and a package of the test that returns these DAGs; return the folder."""
     root = above / "dags" / name
     (root / "orchestrator").mkdir(parents=True, exist_ok=True)
-    shutil.copy(str(REPOSITORY / "dags" / "etl" / "factory.py"), str(root))
+    shutil.copy(str(ETL / "factory.py"), str(root))
     (root / "orchestrator" / "__init__.py").write_text("")
     (root / "orchestrator" / "names.py").write_text(f"NAMES = {list(dag_ids)}\n")
     (root / "orchestrator" / "dags.py").write_text(DAGS.format(names=names))
@@ -55,7 +55,7 @@ def test_two_folders_in_one_process_run_their_own_code(tmp_path: Path) -> None:
         assert set(dag_bag(sandbox).dags) == {"tried"}
 
 
-def test_two_folders_of_the_same_name_do_too(tmp_path: Path) -> None:
+def test_two_folders_of_the_same_name_run_their_own_code(tmp_path: Path) -> None:
     one, other = folder(tmp_path / "one", "etl", "first"), folder(tmp_path / "other", "etl", "second")
 
     for _ in range(2):
@@ -63,7 +63,7 @@ def test_two_folders_of_the_same_name_do_too(tmp_path: Path) -> None:
         assert set(dag_bag(other).dags) == {"second"}
 
 
-def test_a_copy_that_keeps_the_times_does_too(tmp_path: Path) -> None:
+def test_a_copy_that_keeps_the_times_runs_its_own_code(tmp_path: Path) -> None:
     one = folder(tmp_path / "one", "etl", "same")
     shutil.copytree(str(one.parent), str(tmp_path / "other" / "dags"))  # with the times of its files
     dag_bag(one)
@@ -81,7 +81,7 @@ def test_a_folder_with_a_dot_is_no_part_of_another_one(tmp_path: Path) -> None:
         assert set(dag_bag(dotted).dags) == {"dotted"}
 
 
-def test_a_second_parse_gets_the_code_of_then(tmp_path: Path) -> None:
+def test_a_second_parse_runs_the_changed_code(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "before")
     assert set(dag_bag(root).dags) == {"before"}
 
@@ -90,7 +90,7 @@ def test_a_second_parse_gets_the_code_of_then(tmp_path: Path) -> None:
     assert set(dag_bag(root).dags) == {"after", "another"}
 
 
-def test_code_that_stays_keeps_its_classes(tmp_path: Path) -> None:
+def test_unchanged_code_keeps_its_classes(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "one")
     dag_bag(root)
     failed = importlib.import_module("orchestrator_etl.dags").Failed("of the first parse")
@@ -101,7 +101,7 @@ def test_code_that_stays_keeps_its_classes(tmp_path: Path) -> None:
     assert (type(again), str(again)) == (type(failed), "of the first parse")
 
 
-def test_a_failed_import_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_failed_import_leaves_no_module_behind(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "one", names="MISSING")
 
     bag = dag_bag(root)
@@ -113,7 +113,7 @@ def test_a_failed_import_leaves_nothing_behind(tmp_path: Path) -> None:
     assert set(dag_bag(root).dags) == {"one"}
 
 
-def test_the_dags_are_those_of_factory_py(tmp_path: Path) -> None:
+def test_the_file_of_each_dag_is_factory_py(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
 
     with pytest.MonkeyPatch.context() as patch:

@@ -1,5 +1,6 @@
-"""At parse time there is no database, no network, no other process and no variable."""
+"""Parsing uses no database, no network, no other process and no Airflow variable."""
 
+import os
 from pathlib import Path
 from typing import Tuple
 
@@ -46,23 +47,23 @@ def parse(file: Path, *probes: str) -> Tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-def test_parsing_reaches_nothing_outside(file: Path) -> None:
+def test_parsing_uses_no_database_network_process_or_variable(file: Path) -> None:
     status, output, errors = parse(file)
 
     assert status == 0, errors
     assert int(output.splitlines()[-1]) >= 10
 
 
-def test_the_refusal_would_be_seen(file: Path) -> None:
+def test_a_refused_access_fails_the_parse(file: Path) -> None:
     for probe in ("settings.Session()", "settings.engine.connect()", "socket.create_connection(('127.0.0.1', 9))"):
         assert parse(file, probe)[0] == 3
 
 
-def test_parsing_warns_of_nothing_of_ours(file: Path) -> None:
+def test_parsing_emits_no_warning_from_our_code(file: Path) -> None:
     code = "import sys; from airflow.models.dagbag import DagBag; DagBag(sys.argv[1], include_examples=False)"
     done = python(
         "import warnings; warnings.resetwarnings(); warnings.simplefilter('always');" + code,
         str(file),
         environment={"AIRFLOW__ETL__ENVIRONMENT": "staging", "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
     )
-    assert "factory.py" not in done.stderr, done.stderr
+    assert f"{file.parent}{os.sep}" not in done.stderr, done.stderr

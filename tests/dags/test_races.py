@@ -1,4 +1,4 @@
-"""Definitions that change while they are read, as a sync of S3 changes them: nothing escapes, nobody else notices."""
+"""Definitions that change while they are read, as a sync from S3 changes them: other DAGs are not affected."""
 
 import logging
 import multiprocessing
@@ -27,7 +27,7 @@ TEXTS: List[bytes] = [
 
 
 def disturb(root: Path, seed: int) -> None:
-    """Write, replace, truncate and delete definitions without end, or to that of the tests."""
+    """Write, replace, truncate and delete definitions until the tests end."""
     die_with_parent(signal.SIGKILL)
     chance = random.Random(seed)
     names = ["a/one.yaml", "a/two.yaml", "b/three.yaml", "b/four.yaml", "stray.yaml"]
@@ -37,7 +37,7 @@ def disturb(root: Path, seed: int) -> None:
         text = chance.choice(TEXTS)
         change = chance.randrange(8)
         try:
-            if change < 3:  # as aws s3 sync does: a file beside, then another name
+            if change < 3:  # as aws s3 sync does: write another file, then rename it
                 file.parent.mkdir(exist_ok=True)
                 beside = file.with_name(f"{file.name}.{chance.randrange(16**8):08x}")
                 beside.write_bytes(text)
@@ -56,13 +56,13 @@ def disturb(root: Path, seed: int) -> None:
                 beside = root / "configs" / f".staging.yaml.{os.getpid()}"
                 beside.write_bytes(config + b"# %d\n" % chance.randrange(9))
                 os.replace(str(beside), str(root / "configs" / "staging.yaml"))
-        except OSError:  # it is not there, or not empty
+        except OSError:  # the file is missing, or the folder is not empty
             continue
 
 
 @pytest.fixture
 def silence() -> Iterator[None]:
-    """No log: it tells of every problem."""
+    """Disable the log, which has every problem."""
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
@@ -70,7 +70,7 @@ def silence() -> Iterator[None]:
 
 @pytest.fixture
 def disturbed(tmp_path: Path) -> Iterator[Folder]:
-    """A folder whose pipelines a, b and stray change all the time, and whose pipeline healthy does not."""
+    """Make a folder whose pipelines a, b and stray change all the time, and whose pipeline healthy does not."""
     folder = Folder(tmp_path)
     processes = [multiprocessing.Process(target=disturb, args=(folder.root, seed), daemon=True) for seed in (1, 2)]
     for process in processes:
@@ -83,7 +83,7 @@ def disturbed(tmp_path: Path) -> Iterator[Folder]:
 
 
 @pytest.mark.slow
-def test_a_dag_that_nobody_touches_is_there_at_every_parse(disturbed: Folder, silence: None) -> None:
+def test_an_untouched_dag_is_present_after_every_parse(disturbed: Folder, silence: None) -> None:
     seen = set()
     for _ in range(PARSES):
         bag, _ = disturbed.bag("staging")

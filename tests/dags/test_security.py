@@ -1,6 +1,6 @@
-"""From a definition there is no way to code, to another file or to what the process knows.
+"""A definition cannot run code, read another file or read the memory of the process.
 
-What templates may name is in tests/data/bad/template_reaches_out.yaml, markup in tests/e2e/browser/test_markup.py.
+tests/data/bad/template_reaches_out.yaml tests the names in templates, tests/e2e/browser/test_markup.py tests markup.
 """
 
 from pathlib import Path
@@ -28,7 +28,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "!ENV ${{HOME}}",
     ],
 )
-def test_a_tag_runs_nothing(tag: str, tmp_path: Path) -> None:
+def test_a_yaml_tag_runs_no_code(tag: str, tmp_path: Path) -> None:
     trace = tmp_path / "trace"
     root = tree(tmp_path, {"cwr/big.yaml": SMALL, "cwr/case.yaml": f"description: {tag.format(trace)}\n{SMALL}"})
 
@@ -39,7 +39,7 @@ def test_a_tag_runs_nothing(tag: str, tmp_path: Path) -> None:
     assert "case.yaml:1:14: not YAML: could not determine a constructor for the tag" in import_error(bag)
 
 
-def test_a_text_that_is_called_like_a_file_stays_a_text(tmp_path: Path) -> None:
+def test_the_name_of_a_file_in_a_command_stays_text(tmp_path: Path) -> None:
     names = [
         "/etc/passwd",
         "load.sh",
@@ -64,18 +64,18 @@ def test_a_text_that_is_called_like_a_file_stays_a_text(tmp_path: Path) -> None:
             assert task.overrides["containerOverrides"][0]["command"] == names
 
 
-def test_a_path_leads_nowhere_else(tmp_path: Path) -> None:
+def test_no_link_or_name_leads_out_of_the_tree(tmp_path: Path) -> None:
 
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     outside = tmp_path / "outside.yaml"
     outside.write_text(SMALL)
     (root / "pipelines" / "cwr" / "link.yaml").symlink_to(outside)
     (root / "pipelines" / "linked").symlink_to(tmp_path)
-    for dag_id in ("linked-outside_dag_un", "cwr-link_dag_un"):  # as a worker looks for one
+    for dag_id in ("linked-outside_dag_un", "cwr-link_dag_un"):  # as a worker loads one
         assert load(root, "development", dag_id).definitions == []
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert {definition.pipeline for definition in found.definitions} == {"big"}
+    assert {definition.pipeline for definition in result.definitions} == {"big"}
     for environment in ("../../outside", str(outside.with_suffix("")), "development/../development"):
         assert not load(root, environment).definitions

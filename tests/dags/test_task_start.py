@@ -1,4 +1,4 @@
-"""In a worker only the DAG that the task belongs to is built, and only its file read."""
+"""A worker builds only the DAG of its task, and reads only its file."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from tests.trees import SMALL, python, tree
 
-# Parses as the worker process that argv and the process title say, and tells what was read and built.
+# Parses as a worker process with this argv and process title, and reports which files were read and which DAGs built.
 PARSE = """
 import builtins, io, json, os, sys
 arguments = json.loads(sys.argv[1])
@@ -88,11 +88,11 @@ def test_only_the_dag_of_the_task_is_built(argv: List[str], title: str, root: Pa
         (["airflow", "celery", "worker"], "airflow task supervisor: ['airflow', 'tasks', 'r"),
     ],
 )
-def test_everything_is_built_in_any_other_process(argv: List[str], title: str, root: Path) -> None:
+def test_all_dags_are_built_in_any_other_process(argv: List[str], title: str, root: Path) -> None:
     assert parse(root, argv, title)["dags"] == EVERYTHING
 
 
-def test_everything_is_built_when_the_dag_is_broken(root: Path) -> None:
+def test_all_dags_are_built_when_the_dag_is_broken(root: Path) -> None:
     (root / "pipelines" / "cwr" / "big.yaml").write_text(SMALL.replace("un: {}", "un: {retrys: 1}"))
 
     parsed = parse(root, RUN)
@@ -101,7 +101,7 @@ def test_everything_is_built_when_the_dag_is_broken(root: Path) -> None:
     assert parsed["errors"] == 1
 
 
-def test_a_broken_sibling_is_nothing_to_a_task(root: Path) -> None:
+def test_a_broken_sibling_does_not_affect_the_task(root: Path) -> None:
     (root / "pipelines" / "cwr" / "big.yaml").write_text(SMALL.replace("wcm: {}", "wcm: {retrys: 1}"))
 
     parsed = parse(root, RUN)
@@ -110,7 +110,7 @@ def test_a_broken_sibling_is_nothing_to_a_task(root: Path) -> None:
     assert parsed["opened"] == ["big.yaml", "development.yaml"]
 
 
-def test_a_sandbox_builds_its_own(root: Path, tmp_path: Path) -> None:
+def test_a_sandbox_builds_its_own_dag(root: Path, tmp_path: Path) -> None:
     sandbox = tree(tmp_path, {"cwr/big.yaml": SMALL}, name="test_merge")
     argv = [word.replace("cwr-big", "test_merge.cwr-big") for word in RUN]
 

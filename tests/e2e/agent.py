@@ -1,4 +1,4 @@
-"""The endpoint by which the emulated AWS is told what to do; see ``tools.local.faults``."""
+"""A client of the endpoint that controls the emulated AWS; see ``tools.local.faults``."""
 
 import json
 import urllib.error
@@ -9,7 +9,7 @@ DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class AgentRefuses(Exception):
-    """The agent has not understood; the text says what."""
+    """The agent refused a setting; the text says why."""
 
 
 class Agent:
@@ -18,14 +18,14 @@ class Agent:
     def __init__(self, address: str) -> None:
         self.url = f"{address}/_agent"
 
-    def tell(self, **what: Any) -> None:
-        """Set outcomes, seconds or away; raises AgentRefuses."""
+    def set(self, **what: Any) -> None:
+        """Set outcomes, seconds, away or denied; raises AgentRefuses."""
         try:
             DIRECT.open(urllib.request.Request(self.url, json.dumps(what).encode()), timeout=10).close()
         except urllib.error.HTTPError as error:
             raise AgentRefuses(error.read().decode()) from error
 
     def tasks(self, family: str) -> List[Dict[str, Any]]:
-        """The ECS tasks of a family that were ever started."""
+        """Return all ECS tasks of a family that were ever started."""
         with DIRECT.open(self.url, timeout=10) as response:
             return [task for task in json.load(response) if task["family"] == family]

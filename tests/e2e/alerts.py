@@ -1,4 +1,4 @@
-"""The alerts that an environment's topic has sent out."""
+"""The alerts that the topic of an environment has sent."""
 
 import json
 from typing import Dict, List
@@ -9,7 +9,7 @@ TOPIC = "arn:aws:sns:eu-west-1:123456789012:alerts"
 
 
 class Alerts:
-    """A queue that is subscribed to the topic; ``received`` has the fields of each alert so far."""
+    """A queue that is subscribed to the topic; ``received`` holds the fields of each alert so far."""
 
     def __init__(self, engine: Engine) -> None:
         self.sqs = engine.client("sqs")
@@ -19,7 +19,7 @@ class Alerts:
         self.received: List[Dict[str, str]] = []
 
     def of(self, **fields: str) -> List[Dict[str, str]]:
-        """The alerts so far that have these fields."""
+        """Return the alerts so far that have these fields."""
         while True:
             messages = self.sqs.receive_message(QueueUrl=self.queue, MaxNumberOfMessages=10).get("Messages", [])
             for message in messages:

@@ -1,4 +1,4 @@
-"""Running ./etl as a person does, and looking for what it leaves behind."""
+"""Running ``./etl`` as a person does, and finding the processes that it leaves behind."""
 
 import os
 import subprocess
@@ -11,20 +11,19 @@ from typing import Any, Dict, Iterable, Iterator, List, Optional, Set
 import psutil
 import pytest
 
-from tests.trees import COMPANY, folder_tree
+from tests.trees import COMPANY, REPOSITORY, folder_tree
 
-ROOT = Path(__file__).resolve().parents[2]
-MARK = "ECS_LOCAL_MARK"  # ./etl run hands variables of this prefix on to all that it starts
+MARK = "ECS_LOCAL_MARK"  # ./etl run passes variables with this prefix to every process that it starts
 TIMEOUT = 300  # seconds; a run takes some 20 s on two idle cores
 
 
 class Etl:
-    """One ``./etl`` command, its output, and all the processes that come of it."""
+    """One ``./etl`` command, its output, and all processes that it starts."""
 
     def __init__(self, *arguments: str, **environ: str) -> None:
         self.mark = uuid.uuid4().hex
         self.popen = subprocess.Popen(
-            [str(ROOT / "etl"), *arguments],
+            [str(REPOSITORY / "etl"), *arguments],
             env={**os.environ, **environ, MARK: self.mark},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -35,7 +34,7 @@ class Etl:
         self.sessions: Set[int] = set()
 
     def read_until(self, text: str) -> str:
-        """Read the output up to a line that has ``text``; gives that line."""
+        """Read the output up to a line with ``text``; return that line."""
         watchdog = threading.Timer(TIMEOUT, self.popen.kill)  # which ends the output
         watchdog.start()
         try:
@@ -48,15 +47,15 @@ class Etl:
         raise AssertionError(f"{text!r} is not in the output:\n{self.output}")
 
     def wait(self) -> int:
-        """Read the output to its end; gives the exit status."""
+        """Read the output to its end; return the exit status."""
         self.output += self.popen.communicate(timeout=TIMEOUT)[0]
         return self.popen.returncode
 
     def processes(self) -> List[psutil.Process]:
-        """The processes of this command that are there now, wherever they are in the tree.
+        """Return the processes of this command that run now, wherever they are in the tree.
 
-        They are known by a variable in their environment, or, as some overwrite theirs with
-        a title, by a session that was seen below the command.
+        They are identified by a variable in their environment or, as some overwrite theirs with a title, by a session
+        that was seen below the command.
         """
         everything = list(psutil.process_iter())
         marked = [process for process in everything if environ_of(process).get(MARK) == self.mark]
@@ -67,7 +66,7 @@ class Etl:
         return [process for process in everything if process in marked or session_of(process) in self.sessions]
 
     def kill(self) -> None:
-        """End all of it, whatever state it is in."""
+        """Kill all processes of the command, whatever state it is in."""
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):  # it has ended meanwhile
                 process.kill()
@@ -75,7 +74,7 @@ class Etl:
 
 
 def session_of(process: psutil.Process) -> Optional[int]:
-    """The id of a process's session; None if it has ended."""
+    """Return the id of the session of a process; None if it has ended."""
     try:
         return os.getsid(process.pid)
     except ProcessLookupError:
@@ -83,7 +82,7 @@ def session_of(process: psutil.Process) -> Optional[int]:
 
 
 def environ_of(process: psutil.Process) -> Dict[str, Any]:
-    """The environment that a process was started with; empty if it cannot be seen."""
+    """Return the environment that a process was started with; empty if it cannot be read."""
     try:
         environ: Dict[str, Any] = process.environ()
     except psutil.Error:  # it has ended, or is another user's
@@ -92,7 +91,7 @@ def environ_of(process: psutil.Process) -> Dict[str, Any]:
 
 
 def listening(processes: Iterable[psutil.Process]) -> List[Any]:
-    """The sockets that any of the processes listens on."""
+    """Return the sockets that any of the processes listens on."""
     pids = {process.pid for process in processes}
     return [
         connection
@@ -103,13 +102,13 @@ def listening(processes: Iterable[psutil.Process]) -> List[Any]:
 
 @pytest.fixture(scope="session")
 def company(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A DAGs folder with realistic definitions."""
+    """Make a DAGs folder with realistic definitions."""
     return folder_tree(tmp_path_factory.mktemp("company"), COMPANY).parent
 
 
 @pytest.fixture(scope="module")
 def etls() -> Iterator[List[Etl]]:
-    """Commands that a test started and that must not survive it."""
+    """Collect the commands that a test starts; kill them at the end of its module."""
     started: List[Etl] = []
     yield started
     for etl in started:

@@ -1,4 +1,4 @@
-"""An emulated AWS for tests: the one of ``./etl run``, as a process of its own, spoken to over HTTP."""
+"""An emulated AWS for tests: the one of ``./etl run``, in a process of its own, with an HTTP endpoint."""
 
 import json
 import subprocess
@@ -11,6 +11,12 @@ from tools import ROOT
 from tools.setup.environments import AWS
 
 REGION = "eu-west-1"
+
+
+def aws_client(address: str, service: str, **options: Any) -> Any:
+    """Return a boto3 client for the emulated AWS at an address."""
+    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
+    return boto3.client(service, region_name=REGION, endpoint_url=address, **keys, **options)
 
 
 class Emulated:
@@ -35,9 +41,8 @@ class Emulated:
         assert self.answer() == "seeded"
 
     def client(self, service: str) -> Any:
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        once = Config(retries={"max_attempts": 0})
-        return boto3.client(service, region_name=REGION, endpoint_url=self.address, config=once, **keys)
+        """Return a boto3 client that retries nothing."""
+        return aws_client(self.address, service, config=Config(retries={"max_attempts": 0}))
 
     def end(self) -> int:
         if self.popen.stdin:

@@ -1,4 +1,4 @@
-"""An engine for tests: a real scheduler and an emulated AWS, with DAGs and Airflow options of a test's own.
+"""An engine for tests: a real scheduler and an emulated AWS, with the DAGs and Airflow options of a test.
 
 ``python -m tests.e2e.engine HOME DAGS OPTIONS`` runs one until its standard input ends. Each line there is a request,
 ``[name, arguments]`` as JSON; each is answered with a line of JSON. Tests use :class:`Engine`.
@@ -16,24 +16,24 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Optional, TypeVar
 
-import boto3
 import psutil
 
 from tests.e2e.agent import Agent
+from tests.e2e.emulated import aws_client
 from tools import ROOT
 from tools.local import engine
 from tools.local.processes import Processes
 
-LOOK = 0.2  # seconds between two looks
-TIMEOUT = 240.0  # seconds for what one test waits for; other tests may take the processors meanwhile
+POLL = 0.2  # seconds between two polls
+TIMEOUT = 240.0  # seconds for one condition; other tests may use the processors meanwhile
 QUICK = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
-    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",  # a worker that is only slow is none
-    "AWS_MAX_ATTEMPTS": "1",  # so that botocore leaves every fault to us
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",  # more than a slow worker needs
+    "AWS_MAX_ATTEMPTS": "1",  # botocore itself retries nothing
 }
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 
 class Engine:
@@ -68,12 +68,12 @@ class Engine:
         return json.loads(line)
 
     def ask(self, name: str, *arguments: Any) -> Any:
-        """Have the engine call one of the functions below."""
+        """Call one of the functions below in the process of the engine; return its result."""
         print(json.dumps([name, arguments]), file=self.popen.stdin, flush=True)
         return self._answer()
 
     def trigger(self, dag_id: str, **conf: Any) -> "Run":
-        """Trigger a DAG, as soon as the scheduler knows it."""
+        """Trigger a DAG as soon as the scheduler knows it; return the run."""
         self.wait_for_dag(dag_id)
         return Run(self, dag_id, self.ask("trigger", dag_id, conf))
 
@@ -83,29 +83,28 @@ class Engine:
         self.wait_for(lambda: self.query(known, dag_id))
 
     def client(self, service: str) -> Any:
-        """A boto3 client for the emulated AWS."""
-        keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-        return boto3.client(service, region_name="eu-west-1", endpoint_url=self.environ["EMULATED_AWS"], **keys)
+        """Return a boto3 client for the emulated AWS."""
+        return aws_client(self.environ["EMULATED_AWS"], service)
 
     def query(self, sql: str, *values: Any) -> List[Any]:
-        """Look into Airflow's database."""
+        """Return the rows that a query of Airflow's database returns."""
         database = f"file:{engine.database(self.home)}?mode=ro"
         with closing(sqlite3.connect(database, uri=True, timeout=30)) as connection:
             connection.row_factory = sqlite3.Row
             return connection.execute(sql, values).fetchall()
 
-    def wait_for(self, look: Callable[[], Found]) -> Found:
-        """Look again and again until there is something, and give it."""
+    def wait_for(self, look: Callable[[], Result]) -> Result:
+        """Call a function until it returns something true; return that."""
         deadline = time.monotonic() + TIMEOUT
         while time.monotonic() < deadline and self.popen.poll() is None:
-            found = look()
-            if found:
-                return found
-            time.sleep(LOOK)
+            result = look()
+            if result:
+                return result
+            time.sleep(POLL)
         raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; the logs are in {self.home}")
 
     def processes(self, dag_id: str) -> List[psutil.Process]:
-        """The processes that run a task of a DAG: the supervisor first."""
+        """Return the processes that run a task of a DAG, the supervisor first."""
         below = psutil.Process(self.popen.pid).children(recursive=True)
         supervisor = next((process for process in below if ["tasks", "run", dag_id] == command_of(process)[2:5]), None)
         return [supervisor, *supervisor.children(recursive=True)] if supervisor else []
@@ -118,17 +117,17 @@ class Run:
         self.engine, self.dag_id, self.run_id = engine, dag_id, run_id
 
     def row(self) -> Any:
-        """The run in Airflow's database."""
+        """Return the run in Airflow's database."""
         (row,) = self.engine.query("SELECT * FROM dag_run WHERE dag_id = ? AND run_id = ?", self.dag_id, self.run_id)
         return row
 
     def task(self, task_id: str = "load") -> Any:
-        """A task of the run in Airflow's database; None before it is there."""
+        """Return a task of the run in Airflow's database; None before it exists."""
         sql = "SELECT * FROM task_instance WHERE dag_id = ? AND run_id = ? AND task_id = ?"
         return next(iter(self.engine.query(sql, self.dag_id, self.run_id, task_id)), None)
 
     def wait_for_task(self, task_id: str, *states: str) -> Any:
-        """Wait until a task is in one of the states."""
+        """Wait until a task is in one of the states; return its row."""
 
         def look() -> Optional[Any]:
             task = self.task(task_id)
@@ -137,7 +136,7 @@ class Run:
         return self.engine.wait_for(look)
 
     def end(self) -> str:
-        """Wait until the run has ended, and give its state."""
+        """Wait until the run has ended; return its state."""
 
         def look() -> str:
             state = str(self.row()["state"])
@@ -146,14 +145,14 @@ class Run:
         return self.engine.wait_for(look)
 
     def log(self, task_id: str = "load", attempt: int = 1) -> str:
-        """The log of one try of a task; empty before there is one."""
+        """Return the log of one try of a task; empty before it exists."""
         moment = datetime.fromisoformat(self.row()["execution_date"]).replace(tzinfo=timezone.utc).isoformat()
         file = self.engine.home / "logs" / self.dag_id / task_id / moment / f"{attempt}.log"
         return file.read_text(errors="replace") if file.exists() else ""
 
 
 def command_of(process: psutil.Process) -> List[str]:
-    """The command line of a process; empty if it has ended."""
+    """Return the command line of a process; empty if it has ended."""
     try:
         return list(process.cmdline())
     except psutil.Error:
@@ -175,7 +174,7 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
         reply({**environ, "EMULATED_AWS": cloud.address})
         while True:
             processes.check()
-            if select.select([sys.stdin], [], [], LOOK)[0]:
+            if select.select([sys.stdin], [], [], POLL)[0]:
                 line = sys.stdin.readline()
                 if not line:
                     return
@@ -189,10 +188,10 @@ def reply(value: Any) -> None:
 
 
 def trigger(dag_id: str, conf: Dict[str, Any]) -> str:
-    """Trigger a DAG, as ``airflow dags trigger`` does; the run's id."""
+    """Trigger a DAG as ``airflow dags trigger`` does; return the id of the run."""
     from airflow.api.common.experimental.trigger_dag import trigger_dag
 
-    run: Any = trigger_dag(dag_id, conf=conf, replace_microseconds=False)  # there may be two in a second
+    run: Any = trigger_dag(dag_id, conf=conf, replace_microseconds=False)  # there may be two runs in a second
     return str(run.run_id)
 
 
@@ -217,7 +216,7 @@ def clear(dag_id: str, run_id: str, task_id: str) -> None:
 
 
 def add_pool(name: str, slots: int) -> None:
-    """Make a pool."""
+    """Create a pool."""
     from airflow.models import Pool
     from airflow.utils.session import create_session
 

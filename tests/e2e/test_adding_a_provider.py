@@ -1,4 +1,4 @@
-"""The guide to adding a provider, followed to the end: the DAG runs."""
+"""The guide to adding a provider ends with a DAG that runs."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Whoever adds, changes or removes definitions as the documentation shows can deploy: the build's own tests pass."""
+"""The tests of a build pass after definitions are added, changed and removed as the documentation shows."""
 
 import re
 from pathlib import Path
@@ -12,8 +12,8 @@ from tests.trees import REPOSITORY
 from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS
 
 BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(encoding="utf-8"))
-# Left out: what takes the time of files of its own, which would fail on a busy machine, and what looks at Python alone.
-# Neither reads a definition of this repository.
+# Left out: a test that measures time, which could fail on a busy machine, and the static checks. Neither reads a
+# definition of this repository.
 ELSEWHERE = ["tests/dags/test_abuse.py", "tests/unit/test_static.py"]
 # Those of docs/adding-a-provider.md.
 FAMILY, PIPELINE, PROVIDER, OTHER = "radio", "plays", "sony", "acme"
@@ -24,7 +24,7 @@ def pipelines(copy: Path) -> List[Path]:
 
 
 def free(name: str, taken: List[str]) -> str:
-    """Return the name, or one like it, as somebody may have done just this for good."""
+    """Return the name, or one like it if this repository already has it."""
     return name if name not in taken else free(f"{name}_2", taken)
 
 
@@ -34,11 +34,11 @@ def etl(copy: Path, *arguments: str) -> None:
 
 
 def add_provider(copy: Path, file: Path, name: str) -> None:
-    """Add a provider with the variables that every provider of the pipeline has, as its templates may want them."""
+    """Add a provider with the variables that all providers of the pipeline have, as templates may need them."""
     providers: Dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8")).get("providers") or {}
-    given = [(provider or {}).get("variables") or {} for provider in providers.values()]
-    wanted: Set[str] = set(given[0]).intersection(*given) if given else set()
-    variables = [f"--variable={variable}={given[0][variable]}" for variable in sorted(wanted)]
+    variables_of = [(provider or {}).get("variables") or {} for provider in providers.values()]
+    wanted: Set[str] = set(variables_of[0]).intersection(*variables_of) if variables_of else set()
+    variables = [f"--variable={variable}={variables_of[0][variable]}" for variable in sorted(wanted)]
     etl(copy, "new", "provider", f"{file.parent.name}/{file.stem}", free(name, list(providers)), *variables)
 
 
@@ -52,7 +52,7 @@ def remove_first_provider(file: Path) -> None:
 
 
 def change_schedule(file: Path) -> None:
-    """Run a pipeline at another time, if it has one."""
+    """Change the schedule of a pipeline, if it has one."""
     text = file.read_text(encoding="utf-8")
     file.write_text(re.sub('^schedule: ".*?"', 'schedule: "17 4 * * *"', text, flags=re.MULTILINE), encoding="utf-8")
 
@@ -81,7 +81,7 @@ def test_a_build_passes_after_an_ordinary_change(tmp_path: Path, request: pytest
     etl(copy, "check")
     commit(copy)
 
-    # This test is none of those that a build runs; should it become one, it must not run itself.
+    # A build does not run this test; should that change, it must not run itself.
     left_out = " ".join(f"--deselect {test}" for test in [*ELSEWHERE, request.node.nodeid])
     done = run(copy, "sh", "-c", f"{selection()} --exitfirst {left_out}")
 

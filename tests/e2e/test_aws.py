@@ -2,7 +2,7 @@
 
 import time
 import urllib.request
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Dict, Iterator
 
 import pytest
 from botocore.exceptions import ConnectionClosedError
@@ -23,7 +23,6 @@ INVENTORY = {
     "topics": ["arn:aws:sns:eu-west-1:000000000000:alerts"],
 }
 FARGATE = {"launchType": "FARGATE"}
-Client = Callable[[str], Any]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +50,7 @@ def describe(ecs: Any, arn: str) -> Dict[str, Any]:
 
 
 def wait(ecs: Any, arn: str, status: str) -> Dict[str, Any]:
-    """Describe the task until it has the status; gives it, and the statuses seen before."""
+    """Describe the task until it has the status; return it."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
         task = describe(ecs, arn)
@@ -76,7 +75,7 @@ def test_a_task_runs_and_stops_with_exit_code_0(ecs: Any) -> None:
     assert [(c["lastStatus"], c["exitCode"]) for c in stopped["containers"]] == [("STOPPED", 0)]
 
 
-def test_its_log_shows_what_would_have_run(emulated: Emulated, ecs: Any) -> None:
+def test_the_log_shows_the_command_and_its_overrides(emulated: Emulated, ecs: Any) -> None:
     override = {"name": "fetch", "command": ["get", "two words"], "environment": [{"name": "DAY", "value": "1"}]}
     arn = run(ecs, "fetch", overrides={"containerOverrides": [{**override, "cpu": 256}]})
     wait(ecs, arn, "STOPPED")
@@ -106,8 +105,8 @@ def test_a_stopped_task_stays_stopped() -> None:
     ecs = emulated.client("ecs")
     arn = run(ecs, "fetch")
     wait(ecs, arn, "RUNNING")
-    asked = ecs.stop_task(cluster="etl", task=arn, reason="enough")["task"]
-    assert (asked["lastStatus"], asked["desiredStatus"]) == ("RUNNING", "STOPPED")
+    answer = ecs.stop_task(cluster="etl", task=arn, reason="enough")["task"]
+    assert (answer["lastStatus"], answer["desiredStatus"]) == ("RUNNING", "STOPPED")
     wait(ecs, arn, "STOPPED")
     ecs.stop_task(cluster="etl", task=arn, reason="once more")
     time.sleep(0.5)
@@ -128,7 +127,7 @@ def test_an_unknown_task_definition_fails_as_in_aws(ecs: Any, task_definition: s
         run(ecs, task_definition)
 
 
-def test_what_is_added_later_exists(emulated: Emulated, ecs: Any) -> None:
+def test_resources_can_be_added_later(emulated: Emulated, ecs: Any) -> None:
     added = {"late": {"containers": ["late"]}, "fetch": INVENTORY["task_definitions"]["fetch"]}  # type: ignore[index]
     emulated.seed({**INVENTORY, "clusters": ["etl", "second"], "task_definitions": added})
     wait(ecs, run(ecs, "late"), "STOPPED")
@@ -141,17 +140,17 @@ def test_buckets_and_topics_exist(emulated: Emulated) -> None:
     emulated.client("sns").publish(TopicArn=INVENTORY["topics"][0], Message="text")  # type: ignore[index]
 
 
-def test_a_person_delivers_with_an_http_put(emulated: Emulated) -> None:
+def test_a_file_can_be_delivered_by_an_http_put(emulated: Emulated) -> None:
     address = f"{emulated.address}/deliveries/un/catalogue.xml"
     DIRECT.open(urllib.request.Request(address, b"<catalogue/>", method="PUT")).close()  # as `curl -T` does
 
     objects = emulated.client("s3").list_objects_v2(Bucket="deliveries")["Contents"]
-    assert [found["Key"] for found in objects] == ["un/catalogue.xml"]
+    assert [item["Key"] for item in objects] == ["un/catalogue.xml"]
 
 
-def test_what_becomes_of_the_next_tasks_of_a_family_can_be_told(emulated: Emulated, ecs: Any) -> None:
+def test_the_outcomes_of_the_next_tasks_of_a_family_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.tell(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})
+    agent.set(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})
 
     answer = ecs.run_task(cluster="etl", taskDefinition="fetch", **FARGATE)
     assert (answer["tasks"], answer["failures"][0]["reason"]) == ([], "RESOURCE:MEMORY")
@@ -164,15 +163,15 @@ def test_what_becomes_of_the_next_tasks_of_a_family_can_be_told(emulated: Emulat
     assert wait(ecs, run(ecs, "fetch"), "STOPPED")["containers"][0]["exitCode"] == 0
 
 
-def test_how_long_the_tasks_of_a_family_run_can_be_told_while_they_run(emulated: Emulated, ecs: Any) -> None:
+def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.tell(seconds={"silent": 600})
+    agent.set(seconds={"silent": 600})
     arn = run(ecs, "silent")
     wait(ecs, arn, "RUNNING")
     time.sleep(0.5)
     assert describe(ecs, arn)["lastStatus"] == "RUNNING"
 
-    agent.tell(seconds={"silent": 0})
+    agent.set(seconds={"silent": 0})
 
     wait(ecs, arn, "STOPPED")
     assert {"arn": arn, "family": "silent", "status": "STOPPED", "stop_code": "EssentialContainerExited"} in (
@@ -180,18 +179,18 @@ def test_how_long_the_tasks_of_a_family_run_can_be_told_while_they_run(emulated:
     )
 
 
-def test_all_of_aws_can_be_away(emulated: Emulated, ecs: Any) -> None:
+def test_all_of_aws_can_be_made_unavailable(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.tell(away=600)
+    agent.set(away=600)
     with pytest.raises(ConnectionClosedError):
         ecs.list_clusters()
 
-    agent.tell(away=0)
+    agent.set(away=0)
 
     assert ecs.list_clusters()["clusterArns"]
 
 
-@pytest.mark.parametrize("told", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"outcomes": 3}])
-def test_what_cannot_be_understood_is_refused(emulated: Emulated, told: Dict[str, Any]) -> None:
+@pytest.mark.parametrize("settings", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"outcomes": 3}])
+def test_an_invalid_setting_is_refused(emulated: Emulated, settings: Dict[str, Any]) -> None:
     with pytest.raises(AgentRefuses):
-        Agent(emulated.address).tell(**told)
+        Agent(emulated.address).set(**settings)

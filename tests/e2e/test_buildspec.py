@@ -1,4 +1,4 @@
-"""The commands of .aws/buildspec.yml, phase by phase as CodeBuild runs them, and what is in the buckets afterwards."""
+"""The commands of .aws/buildspec.yml, run phase by phase as CodeBuild does, and the contents of the buckets after."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from tests.checkouts import checkout
+from tests.checkouts import checkout, commit, git
 from tests.e2e.emulated import REGION, Emulated
 from tests.trees import COMPANY, REPOSITORY
 from tools.checkout import environments
@@ -19,15 +19,17 @@ BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(enc
 ENVIRONMENTS = environments(COMPANY)
 PHASES = ["install", "pre_build", "build", "post_build"]
 DEFINITION = Path("dags") / "etl" / "pipelines" / "testing" / "smoke.yaml"
-# In the place of this project's own tests, which include this one: what a build does with tests that pass or fail.
+# Replace the tests of this project, which include this one, to see what a build does with tests that pass or fail.
 PASSES = "import pytest\n\n\n@pytest.mark.unit\ndef test_it():\n    pass\n"
 FAILS = PASSES.replace("pass\n", "assert False\n")
 TESTS = Path("tests") / "test_it.py"
-EVIL = "x$(touch${IFS}injected)`touch${IFS}injected`;touch${IFS}injected"  # git and GitHub take such a branch
+EVIL = (
+    "x$(touch${IFS}injected)`touch${IFS}injected`;touch${IFS}injected"  # git and GitHub accept such a name for a branch
+)
 
 
 class Build(NamedTuple):
-    """What became of a build: the phases that succeeded and all that was printed."""
+    """The result of a build: the phases that succeeded, and the output."""
 
     succeeded: List[str]
     log: str
@@ -46,27 +48,23 @@ class Project:
         self.push("main")
 
     def git(self, *arguments: str) -> str:
-        identity = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
-        command = ["git", *identity, *arguments]
-        return subprocess.run(
-            command, cwd=str(self.clone), stdout=subprocess.PIPE, text=True, check=True
-        ).stdout.strip()
+        """Run git in the clone; return its output without the newline at its end."""
+        return git(self.clone, *arguments).strip()
 
     def commit(self, files: Dict[Path, str]) -> str:
-        """Commit files over what is checked out, text by path; gives the commit."""
+        """Commit files on top of the checked-out commit, text by path; return the new commit."""
         for path, text in files.items():
             (self.clone / path).parent.mkdir(exist_ok=True)
             (self.clone / path).write_text(text, encoding="utf-8")
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message=Change")
+        commit(self.clone)
         return self.git("rev-parse", "HEAD")
 
     def push(self, *branches: str) -> None:
-        """Make what is checked out the head of branches."""
+        """Push the checked-out commit as the head of branches."""
         self.git("push", "--quiet", "--force", "origin", *(f"HEAD:refs/heads/{branch}" for branch in branches))
 
     def run(self, command: str, **webhook: str) -> "subprocess.CompletedProcess[str]":
-        """Run a command of a build; the webhook's variables are without CODEBUILD_WEBHOOK_."""
+        """Run a command of a build; ``webhook`` has the variables without the prefix CODEBUILD_WEBHOOK_."""
         environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("CODEBUILD_")},
             **{f"CODEBUILD_WEBHOOK_{name.upper()}": value for name, value in webhook.items()},
@@ -86,7 +84,7 @@ class Project:
         )
 
     def build(self, **webhook: str) -> Build:
-        """Build what is checked out."""
+        """Build the checked-out commit."""
         succeeded, log = [], ""
         for phase in PHASES:
             failed = False
@@ -98,7 +96,7 @@ class Project:
                     break
             if not failed:
                 succeeded.append(phase)
-            elif phase != "build":  # after which there is post_build all the same
+            elif phase != "build":  # after which post_build runs all the same
                 break
         return Build(succeeded, log)
 
@@ -118,7 +116,7 @@ def repository(emulated: Emulated, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def project(repository: Project, emulated: Emulated) -> Project:
-    """A project with the main branch checked out, and nothing deployed."""
+    """Return a project with the main branch checked out and nothing deployed."""
     repository.git("checkout", "--quiet", "--force", "--detach", repository.first)
     s3 = emulated.client("s3")
     for environment in ENVIRONMENTS:
@@ -133,17 +131,17 @@ def bucket(environment: str) -> str:
 
 def keys(emulated: Emulated, environment: str) -> Set[str]:
     contents = emulated.client("s3").list_objects_v2(Bucket=bucket(environment)).get("Contents", [])
-    return {found["Key"] for found in contents}
+    return {item["Key"] for item in contents}
 
 
 def deployed(emulated: Emulated) -> Dict[str, str]:
-    """The commit in each environment that has one."""
-    found = {}
+    """Return the deployed commit of each environment that has one."""
+    commits = {}
     for environment in ENVIRONMENTS:
         if keys(emulated, environment):
             key = {"Bucket": bucket(environment), "Key": "airflow/dags/etl/commit.txt"}
-            found[environment] = emulated.client("s3").get_object(**key)["Body"].read().decode().split()[0]
-    return found
+            commits[environment] = emulated.client("s3").get_object(**key)["Body"].read().decode().split()[0]
+    return commits
 
 
 @pytest.mark.parametrize("branch", ENVIRONMENTS)
@@ -166,7 +164,9 @@ def test_a_push_to_the_branch_of_an_environment_is_deployed_to_it(
 
 
 @pytest.mark.parametrize("webhook", [{}, {"event": "PUSH", "head_ref": f"refs/heads/{EVIL}"}], ids=["none", "evil"])
-def test_another_build_is_checked_and_tested(project: Project, emulated: Emulated, webhook: Dict[str, str]) -> None:
+def test_other_builds_are_only_checked_and_tested(
+    project: Project, emulated: Emulated, webhook: Dict[str, str]
+) -> None:
     project.push("staging", EVIL)
 
     build = project.build(**webhook)
@@ -206,7 +206,7 @@ def test_a_pull_request_is_planned_and_not_deployed(project: Project, emulated: 
     text = (project.clone / DEFINITION).read_text(encoding="utf-8")
     project.commit({DEFINITION: f"{text}  sony: {{}}\n"})
     project.git("push", "--quiet", "--force", "origin", "HEAD:refs/pull/12/head")
-    # The clone has neither a history nor the branch that the pull request goes into.
+    # The clone has neither a history nor the branch that the pull request merges into.
     (project.clone / ".git" / "shallow").write_text(project.git("rev-parse", "HEAD") + "\n")
     project.git("update-ref", "-d", "refs/remotes/origin/staging")
 
@@ -218,7 +218,7 @@ def test_a_pull_request_is_planned_and_not_deployed(project: Project, emulated: 
     assert "1 passed" in build.log
 
 
-def test_a_pull_request_is_told_what_goes_away_from_the_branch_that_it_goes_into(project: Project) -> None:
+def test_a_pull_request_is_compared_with_the_branch_that_it_merges_into(project: Project) -> None:
     base = (project.clone / DEFINITION).read_text(encoding="utf-8")
     project.commit({DEFINITION: base.replace("tasks:\n", "tasks:\n  extra: {task_definition: smoke}\n")})
     project.push("development")  # main does not have the task
@@ -242,7 +242,7 @@ def test_a_broken_definition_is_not_deployed(project: Project, emulated: Emulate
     assert deployed(emulated) == {}
 
 
-def test_what_fails_a_test_is_not_deployed_and_reported(project: Project, emulated: Emulated) -> None:
+def test_a_failed_test_is_reported_and_nothing_is_deployed(project: Project, emulated: Emulated) -> None:
     project.commit({TESTS: FAILS})
     project.push("staging")
 

@@ -1,4 +1,4 @@
-"""./etl run --executor celery: twenty tasks at the same time, and a worker that dies."""
+"""``./etl run --executor celery``: twenty tasks at the same time, and a worker that is killed."""
 
 import signal
 import time
@@ -6,12 +6,12 @@ from collections import Counter
 from pathlib import Path
 from typing import List, Set
 
-import boto3
 import psutil
 import pytest
 
 from tests.e2e.agent import Agent
 from tests.e2e.conftest import TIMEOUT, Etl, listening
+from tests.e2e.emulated import aws_client
 from tests.trees import tree
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ PIPELINE = "\n".join(
         "providers: {sony: {}, un: {}, wcm: {}}",
     ]
 )
-# Appended to the factory: each process that reads it writes a line with its title and what it has built.
+# Appended to the factory: each process that parses it writes a line with its title and the DAGs that it built.
 WITNESS = """
 from airflow.models import DAG
 from setproctitle import getproctitle
@@ -40,11 +40,11 @@ with open(__file__ + ".built", "a") as file:
     dag_ids = [value.dag_id for value in globals().values() if isinstance(value, DAG)]
     print(getproctitle(), *dag_ids, sep="|", file=file)
 """
-SECONDS = "3600"  # that an ECS task takes unless it is told to end: all of them run at the same time
+SECONDS = "3600"  # that an ECS task runs until the agent ends it: all of them run at the same time
 
 
 class Distributed:
-    """A DAG run, up to the task after the twenty; a worker was killed while all of these ran."""
+    """A DAG run up to the task after the twenty, with a worker that was killed while all of these ran."""
 
     def __init__(self, folder: Path, etls: List[Etl]) -> None:
         self.factory = tree(folder, {"testing/parallel.yaml": PIPELINE}) / "factory.py"
@@ -57,36 +57,35 @@ class Distributed:
         address = self.etl.read_until("the emulated AWS is at").split()[-1]
         self.etl.read_until("runs as")
         deadline = time.monotonic() + TIMEOUT
-        # Not as soon as ECS has a task: a worker that dies before it has noted that leaves it behind.
+        # Not as soon as ECS has a task: a worker that dies before it has noted the task leaves it behind.
         while not all("The ECS task in the console" in self.log(part, 1) for part in PARTS):
             assert time.monotonic() < deadline, self.etl.output
             time.sleep(0.2)
         self.addresses = {connection.laddr.ip for connection in listening(self.etl.processes())}
         kill_worker(self.etl, "worker-1")
-        Agent(address).tell(seconds={"part": 0})
+        Agent(address).set(seconds={"part": 0})
         self.etl.read_until("last: running")
-        for part in PARTS:  # what was seen at the same look may be told after it
+        for part in PARTS:  # tasks of the same poll may be printed after it
             if SUCCESS.format(part) not in self.etl.output:
                 self.etl.read_until(SUCCESS.format(part))
         self.commands = commands_on_ecs(address)
 
     def log(self, task: str, attempt: int) -> str:
-        """The log of one try of a task; empty if there was none."""
+        """Return the log of one try of a task; empty if there was none."""
         return "".join(file.read_text() for file in self.logs.glob(f"{task}/*/{attempt}.log"))
 
     def tasks_of(self, worker: str, attempt: int) -> Set[str]:
-        """The tasks that a worker ran in their first, second, ... try."""
+        """Return the tasks that a worker ran in their first, second, ... try."""
         return {part for part in PARTS if f"on host {worker}\n" in self.log(part, attempt)}
 
     def built(self) -> List[List[str]]:
-        """For each reading of the factory, the process's title and the DAGs that it built."""
+        """Return the title of the process and the DAGs that it built, for each parse of the factory."""
         return [line.split("|") for line in Path(f"{self.factory}.built").read_text().splitlines()]
 
 
 def commands_on_ecs(address: str) -> List[str]:
-    """The command of every ECS task that was started for a part, as the emulated AWS knows it."""
-    keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test"}
-    ecs = boto3.client("ecs", region_name="eu-west-1", endpoint_url=address, **keys)
+    """Return the command of every ECS task that was started for a part."""
+    ecs = aws_client(address, "ecs")
     arns: Set[str] = set()
     for status in ("RUNNING", "STOPPED"):
         arns.update(ecs.list_tasks(cluster="etl", family="part", desiredStatus=status)["taskArns"])
@@ -95,14 +94,14 @@ def commands_on_ecs(address: str) -> List[str]:
 
 
 def process_of(etl: Etl, argument: str) -> psutil.Process:
-    """The one that the command itself has started with ``argument`` in its command line."""
+    """Return the one child process of the command with ``argument`` in its command line."""
     started = psutil.Process(etl.popen.pid).children()
     (process,) = (process for process in started if any(argument in part for part in process.cmdline()))
     return process
 
 
 def kill_worker(etl: Etl, name: str) -> None:
-    """Kill a worker with its tasks at one moment, as when its machine is gone."""
+    """Kill a worker and its tasks at the same moment, as if its machine had failed."""
     worker = process_of(etl, f"{name}@localhost:MainProcess")
     tree = [worker, *worker.children(recursive=True)]
     for process in tree:
@@ -123,7 +122,7 @@ def test_both_workers_run_tasks(distributed: Distributed) -> None:
     assert first | second == set(PARTS)
 
 
-def test_the_other_worker_takes_up_what_the_dead_one_had(distributed: Distributed) -> None:
+def test_the_other_worker_takes_up_the_tasks_of_the_killed_one(distributed: Distributed) -> None:
     retried = distributed.tasks_of("worker-2", 2)
     assert retried
     assert retried <= distributed.tasks_of("worker-1", 1)
@@ -146,7 +145,7 @@ def test_the_start_of_a_task_builds_its_dag_only(distributed: Distributed) -> No
     assert all(set(dags) == {DAG, *SIBLINGS} for dags in others)
 
 
-def test_nothing_is_to_be_reached_from_elsewhere(distributed: Distributed) -> None:
+def test_only_the_loopback_address_is_listened_on(distributed: Distributed) -> None:
     assert distributed.addresses == {"127.0.0.1"}
 
 

@@ -1,4 +1,4 @@
-"""What the account has not, told before a deploy; the definitions are those of tests/data/preflight."""
+"""The preflight reports what the account lacks, before a deploy; its definitions are in tests/data/preflight."""
 
 import json
 import re
@@ -28,7 +28,7 @@ from tools.setup.environments import DEFINITIONS
 SOURCE = DATA / "preflight"
 ROLE = "arn:aws:iam::123456789012:role/{}"
 AIRFLOW = ROLE.format("airflow")
-# What Airflow may do, as narrow as a person would write it; each is taken away once.
+# The policy of Airflow, as narrow as a person would write it; each action is removed once.
 TASKS = f"arn:aws:ecs:{REGION}:123456789012:task/etl/*"
 HERE = {"StringEquals": {"ecs:cluster": f"arn:aws:ecs:{REGION}:123456789012:cluster/etl"}}
 POLICY: Dict[str, Dict[str, Any]] = {
@@ -46,7 +46,7 @@ POLICY: Dict[str, Dict[str, Any]] = {
     "s3:ListBucket": {"Resource": "arn:aws:s3:::deliveries", "Condition": {"StringEquals": {"s3:prefix": "un/x/"}}},
     "s3:GetObject": {"Resource": "arn:aws:s3:::deliveries/un/*"},
 }
-# How each service refuses.
+# The error code with which each service refuses an operation.
 REFUSALS = {
     "DescribeClusters": "AccessDeniedException",
     "DescribeLogGroups": "AccessDeniedException",
@@ -62,7 +62,7 @@ LISTS = {
     "ListTaskDefinitionFamilies": "AccessDeniedException",
     "ListTopics": "AuthorizationError",
 }
-# What is told of a role that lacks one of them: places, and the resource.
+# The problems of a role that lacks one of the actions: place and resource.
 CONFIG, PIPELINE = "configs/right.yaml", "pipelines/cwr/right.yaml"
 SOME_TASK = f"arn:aws:ecs:{REGION}:123456789012:task/etl/{'0' * 32}"
 TASK_DEFINITION = f"arn:aws:ecs:{REGION}:123456789012:task-definition/"
@@ -84,7 +84,7 @@ LACKING = {
     "s3:ListBucket": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries")],
     "s3:GetObject": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries/un/x/x.xml")],
 }
-# In a process of its own, as ./etl deploy has one: the problems for each role, and every call that was made.
+# Runs in a process of its own, like ./etl deploy; prints the problems for each role and every call that was made.
 CODE = """
 import json, sys
 from pathlib import Path
@@ -103,8 +103,8 @@ print(json.dumps([["\\n\\n".join(map(str, report)) for report in reports], calls
 """
 
 
-class Asked(NamedTuple):
-    """What a preflight answers."""
+class Answer(NamedTuple):
+    """The result of a preflight."""
 
     reports: List[str]
     calls: List[str]
@@ -112,7 +112,7 @@ class Asked(NamedTuple):
 
 
 class Account:
-    """The emulated account, and the definitions that name what is in it."""
+    """The emulated account, and the definitions that name its resources."""
 
     def __init__(self, aws: Emulated, folder: Path) -> None:
         self.aws, self.agent = aws, Agent(aws.address)
@@ -130,23 +130,23 @@ class Account:
             "AWS_ENDPOINT_URL": aws.address,
         }
 
-    def ask(self, environment: str, *roles: str, etl: Optional[Path] = None, **environ: str) -> Asked:
-        """Ask for what an environment names, once for each role."""
+    def ask(self, environment: str, *roles: str, etl: Optional[Path] = None, **environ: str) -> Answer:
+        """Run the preflight of an environment, once for each role."""
         command = [str(DEFINITIONS.python), "-c", CODE, str(etl or self.etl), environment, *roles]
         done = subprocess.run(
             command, cwd=ROOT, env={**self.environ, **environ}, capture_output=True, text=True, check=False
         )
         reports, calls = json.loads(self.with_our_ids(done.stdout))
-        return Asked(reports, calls, done.stderr)
+        return Answer(reports, calls, done.stderr)
 
     def with_our_ids(self, text: str) -> str:
-        """Put the ids of tests/data/preflight, which are as long, for those that AWS has made."""
+        """Replace the ids that AWS has made with those of tests/data/preflight, which are as long."""
         for id_of_ours, made in self.ids.items():
             text = text.replace(made, id_of_ours)
         return text
 
     def deploy(self, folder: Path, environment: str, *options: str) -> "subprocess.CompletedProcess[str]":
-        """Ask as a person does, in a checkout that has these definitions."""
+        """Run ``./etl deploy --preflight`` in a checkout that has these definitions."""
         shutil.copytree(str(ROOT / "tools"), str(folder / "tools"), ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(str(self.etl), str(folder / "dags" / "etl"))
         command = [str(DEFINITIONS.python), "-m", "tools.commands.deploy", environment, "--preflight", *options]
@@ -154,16 +154,16 @@ class Account:
 
     @contextmanager
     def refusing(self, refusals: Dict[str, str]) -> Iterator[None]:
-        """Let the services refuse operations for a while."""
-        self.agent.tell(denied=refusals)
+        """Make the services refuse some operations."""
+        self.agent.set(denied=refusals)
         try:
             yield
         finally:
-            self.agent.tell(denied={})
+            self.agent.set(denied={})
 
 
 def fill(aws: Emulated) -> Dict[str, str]:
-    """Put into an account what the definitions name; gives the ids that AWS makes."""
+    """Create the resources that the definitions name; return the ids that AWS makes."""
     ecs, iam, logs = aws.client("ecs"), aws.client("iam"), aws.client("logs")
     for cluster in ("etl", "bare", "closed"):
         ecs.create_cluster(clusterName=cluster)
@@ -192,7 +192,7 @@ def fill(aws: Emulated) -> Dict[str, str]:
 
 
 def task_definitions() -> Iterator[Dict[str, Any]]:
-    """Give what to register: what is right, and what has one mistake each."""
+    """Yield the task definitions: valid ones, and ones with one mistake each."""
     options = {"awslogs-group": "/ecs/etl", "awslogs-stream-prefix": "etl", "awslogs-region": REGION}
     fargate = {"requiresCompatibilities": ["FARGATE"], "networkMode": "awsvpc"}
 
@@ -218,25 +218,25 @@ def task_definitions() -> Iterator[Dict[str, Any]]:
     yield {"family": "astray", "containerDefinitions": [container("astray", group="/ecs/et")], **fargate}
     yield {"family": "abroad", "containerDefinitions": [container("abroad", region="us-east-1")], **fargate}
     made = container("maker", group="/ecs/made", **{"create-group": "true"})
-    del made["logConfiguration"]["options"]["awslogs-region"]  # it is then that of the task
+    del made["logConfiguration"]["options"]["awslogs-region"]  # it defaults to the region of the task
     yield {"family": "maker", "containerDefinitions": [made], **fargate}
     orphan = {"family": "orphan", "containerDefinitions": [container("orphan")], "taskRoleArn": ROLE.format("gone")}
     yield {**orphan, **fargate, **execution}
 
 
 def statements(without: str = "") -> List[Dict[str, Any]]:
-    """Give the policy of MWAA's role, perhaps without an action."""
+    """Return the policy of MWAA's role, without one action if it is given."""
     return [{"Effect": "Allow", "Action": action, **rest} for action, rest in POLICY.items() if action != without]
 
 
 def under_other_conditions(statement: Dict[str, Any]) -> Dict[str, Any]:
-    """Give a statement that allows the same, but not here."""
+    """Return a statement that allows the same under conditions that are not met."""
     conditions = statement.get("Condition", {})
     return {**statement, "Condition": {how: dict.fromkeys(keys, "other") for how, keys in conditions.items()}}
 
 
 def make_role(iam: Any, name: str, service: str, *policy: Dict[str, Any]) -> None:
-    """Make a role that a service may take, with statements."""
+    """Create a role that a service may assume, with statements."""
     principal = {"Effect": "Allow", "Principal": {"Service": f"{service}.amazonaws.com"}, "Action": "sts:AssumeRole"}
     trust = json.dumps({"Version": "2012-10-17", "Statement": [principal]})
     iam.create_role(RoleName=name, AssumeRolePolicyDocument=trust)
@@ -246,7 +246,7 @@ def make_role(iam: Any, name: str, service: str, *policy: Dict[str, Any]) -> Non
 
 
 def make_networks(ec2: Any) -> Dict[str, str]:
-    """Make two VPCs; gives the ids of what is in them by the names that the definitions have for them."""
+    """Create two VPCs; return the ids of their resources by the ids that the definitions use."""
     here, elsewhere = (ec2.create_vpc(CidrBlock=f"10.{number}.0.0/16")["Vpc"]["VpcId"] for number in (0, 1))
     ids = {"vpc-00000000000000001": here, "vpc-0000000000000000e": elsewhere}
     for number, vpc, block in (("1", here, "10.0.0"), ("2", here, "10.0.1"), ("e", elsewhere, "10.1.0")):
@@ -264,43 +264,43 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Account]:
 
 
 @pytest.fixture(scope="module")
-def right(account: Account) -> Asked:
+def right(account: Account) -> Answer:
     return account.ask("right", AIRFLOW)
 
 
 @pytest.fixture(scope="module")
-def wrong(account: Account) -> Asked:
+def wrong(account: Account) -> Answer:
     return account.ask("wrong")
 
 
 @pytest.fixture(scope="module")
 def lacking(account: Account) -> Dict[str, str]:
-    """What is told of a role that may do all but one thing, by that; and of three other roles."""
+    """Return the report for each role that lacks one action, by that action, and for three other roles."""
     roles = [*(f"without-{action.replace(':', '-')}" for action in POLICY), "denied", "narrow", "elsewhere"]
     return dict(zip([*POLICY, "denied", "narrow", "elsewhere"], account.ask("right", *map(ROLE.format, roles)).reports))
 
 
 def heads(report: str) -> List[str]:
-    """Give the first line of each problem."""
+    """Return the first line of each problem."""
     return [line for line in report.splitlines() if line.endswith("[preflight]")]
 
 
-def test_the_policy_allows_just_what_is_known_to_be_needed() -> None:
-    assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find none of it superfluous or missing
+def test_the_policy_equals_the_permissions_of_the_role() -> None:
+    assert set(POLICY) == permissions.ROLE_PERMISSIONS  # the tests below find no action superfluous or missing
 
 
-def test_an_account_that_has_all_that_is_named_is_right(right: Asked) -> None:
+def test_a_complete_account_has_no_problem(right: Answer) -> None:
     assert right.reports == [""]
     assert right.errors == ""
 
 
 @goldens.at("preflight/wrong.txt")
-def test_what_is_missing_or_does_not_fit_is_told_once_where_it_is_named(wrong: Asked, golden: Golden) -> None:
+def test_missing_or_unsuitable_resources_are_reported_once_where_they_are_named(wrong: Answer, golden: Golden) -> None:
     (report,) = wrong.reports
     golden.check(f"{report}\n")
 
 
-def test_a_person_is_told_by_deploy(account: Account, wrong: Asked, tmp_path: Path) -> None:
+def test_deploy_prints_the_report(account: Account, wrong: Answer, tmp_path: Path) -> None:
     done = account.deploy(tmp_path / "right", "right", "--role", AIRFLOW)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("no problems in ")
@@ -312,13 +312,15 @@ def test_a_person_is_told_by_deploy(account: Account, wrong: Asked, tmp_path: Pa
     assert summary.startswith(f"{len(heads(report))} problems in ")
 
 
-def test_without_a_role_its_permissions_are_not_looked_at_which_is_told(wrong: Asked) -> None:
+def test_without_a_role_a_note_says_that_permissions_are_not_checked(wrong: Answer) -> None:
     assert "SimulatePrincipalPolicy" not in wrong.calls
     assert re.fullmatch(r"etl: what Airflow may do was not checked; .*: --role arn:.*\n", wrong.errors)
 
 
 @pytest.mark.parametrize("action", list(POLICY))
-def test_what_the_role_may_not_do_is_told_where_the_resource_is_named(lacking: Dict[str, str], action: str) -> None:
+def test_a_missing_permission_of_the_role_is_reported_where_the_resource_is_named(
+    lacking: Dict[str, str], action: str
+) -> None:
     role = f"without-{action.replace(':', '-')}"
     assert heads(lacking[action]) == [
         f"dags/etl/{place}: the role '{role}' may not {action} on {resource} [preflight]"
@@ -326,24 +328,24 @@ def test_what_the_role_may_not_do_is_told_where_the_resource_is_named(lacking: D
     ]
 
 
-def test_each_resource_is_judged_by_itself(lacking: Dict[str, str]) -> None:
+def test_permissions_are_checked_for_each_resource(lacking: Dict[str, str]) -> None:
     of_others = [head for head in heads(lacking["ecs:RunTask"]) if "/fetch:" not in head]
     assert heads(lacking["narrow"]) == [head.replace("without-ecs-RunTask", "narrow") for head in of_others]
 
 
-def test_a_policy_can_have_conditions(lacking: Dict[str, str]) -> None:
-    told = {match.group(1) for match in re.finditer(r"may not (\S+) on", lacking["elsewhere"])}
-    assert told == {action for action, statement in POLICY.items() if "Condition" in statement}
+def test_conditions_of_a_policy_are_respected(lacking: Dict[str, str]) -> None:
+    actions = {match.group(1) for match in re.finditer(r"may not (\S+) on", lacking["elsewhere"])}
+    assert actions == {action for action, statement in POLICY.items() if "Condition" in statement}
 
 
-def test_what_a_policy_denies_is_told_as_such(lacking: Dict[str, str]) -> None:
+def test_an_explicit_deny_is_reported_as_such(lacking: Dict[str, str]) -> None:
     (head,) = heads(lacking["sns:Publish"])
     assert heads(lacking["denied"]) == [head.replace("without-sns-Publish", "denied")]
     assert lacking["denied"].endswith("= a statement of its policies denies it")
 
 
 @goldens.at("preflight/refused.txt")
-def test_what_the_credentials_may_not_look_at_is_told_once(account: Account, golden: Golden) -> None:
+def test_missing_permissions_of_the_credentials_are_reported_once(account: Account, golden: Golden) -> None:
     with account.refusing(REFUSALS):
         (refused,) = account.ask("right", AIRFLOW).reports
     golden.check(f"{refused}\n")
@@ -352,25 +354,25 @@ def test_what_the_credentials_may_not_look_at_is_told_once(account: Account, gol
     assert heads(report) == heads(refused)[-1:]
 
 
-def test_what_the_credentials_may_look_at_is_told_all_the_same(account: Account, wrong: Asked) -> None:
+def test_without_one_permission_the_other_resources_are_checked(account: Account, wrong: Answer) -> None:
     with account.refusing({"DescribeClusters": "AccessDeniedException"}):
         (report,) = account.ask("wrong").reports
-    there, told = heads(wrong.reports[0]), heads(report)
-    assert [head for head in told if head not in there] == [
+    before, after = heads(wrong.reports[0]), heads(report)
+    assert [head for head in after if head not in before] == [
         "dags/etl/configs/wrong.yaml:5:22: the cluster 'etl' cannot be looked at: these credentials need"
         " ecs:DescribeClusters [preflight]"
     ]
-    assert [head for head in there if head not in told] == [head for head in there if " cluster '" in head]
+    assert [head for head in before if head not in after] == [head for head in before if " cluster '" in head]
 
 
-def test_credentials_that_may_not_simulate_still_see_the_rest(account: Account, wrong: Asked) -> None:
+def test_without_permission_to_simulate_the_resources_are_checked(account: Account, wrong: Answer) -> None:
     with account.refusing({"SimulatePrincipalPolicy": "AccessDenied"}):
         (report,) = account.ask("wrong", AIRFLOW).reports
     message = "dags/etl/configs/wrong.yaml:2:1: what the role 'airflow' may do cannot be looked at [preflight]"
     assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
-def test_credentials_that_may_not_list_cost_only_the_hints(account: Account, wrong: Asked) -> None:
+def test_without_permission_to_list_only_the_hints_are_missing(account: Account, wrong: Answer) -> None:
     with account.refusing(LISTS):
         (report,) = account.ask("wrong").reports
     assert heads(report) == heads(wrong.reports[0])
@@ -382,45 +384,45 @@ def test_credentials_that_may_not_list_cost_only_the_hints(account: Account, wro
     }
 
 
-def test_only_what_reads_is_called_and_what_needs_a_permission_is_known(right: Asked, wrong: Asked) -> None:
+def test_only_reading_operations_with_a_known_permission_are_called(right: Answer, wrong: Answer) -> None:
     assert {*right.calls, *wrong.calls} == set(lookup.PERMISSIONS)
     assert [name for name in lookup.PERMISSIONS if not re.match("Describe|Get|Head|List|Simulate", name)] == []
 
 
-def test_each_thing_is_asked_for_once(right: Asked) -> None:
+def test_each_resource_is_looked_up_once(right: Answer) -> None:
     assert Counter(right.calls) == {
         **dict.fromkeys(REFUSALS, 1),
-        "DescribeTaskDefinition": 5,  # it takes one at a time
-        "DescribeLogGroups": 3,  # one is not there yet, and what could be meant is asked for
+        "DescribeTaskDefinition": 5,  # one call for each
+        "DescribeLogGroups": 3,  # one group does not exist yet, and similar names are looked up
         "GetRole": 2,
         "SimulatePrincipalPolicy": len(POLICY),
     }
 
 
-def test_a_thousand_dags_are_asked_for_in_as_many_calls_as_one(account: Account, right: Asked, tmp_path: Path) -> None:
+def test_a_thousand_dags_need_as_many_calls_as_one(account: Account, right: Answer, tmp_path: Path) -> None:
     text = (account.etl / "pipelines" / "cwr" / "right.yaml").read_text()
     many = "".join(f"  p{number}: {{variables: {{program: fetch}}}}\n" for number in range(1000))
     etl = tree(tmp_path, {"cwr/right.yaml": text + many}, configs=account.etl / "configs")
-    asked = account.ask("right", AIRFLOW, etl=etl)
-    assert asked.reports == [""]
-    assert Counter(asked.calls) == Counter(right.calls)
+    answer = account.ask("right", AIRFLOW, etl=etl)
+    assert answer.reports == [""]
+    assert Counter(answer.calls) == Counter(right.calls)
 
 
-def test_a_role_that_is_not_there_is_told_beside_the_rest(account: Account, wrong: Asked) -> None:
+def test_a_missing_role_is_reported_beside_the_rest(account: Account, wrong: Answer) -> None:
     nobody = ROLE.format("nobody")
     (report,) = account.ask("wrong", nobody).reports
-    told = "there is no role '{}', so that what Airflow may do was not looked at"
-    message = f"dags/etl/configs/wrong.yaml:2:1: {told.format(nobody)} [preflight]"
+    text = "there is no role '{}', so that what Airflow may do was not looked at"
+    message = f"dags/etl/configs/wrong.yaml:2:1: {text.format(nobody)} [preflight]"
     assert heads(report) == [message, *heads(wrong.reports[0])]
 
 
-def test_nothing_is_told_without_credentials(account: Account) -> None:
-    asked = account.ask("right", AWS_ACCESS_KEY_ID="")
-    assert asked.errors == "etl deploy: asking for the bucket deliveries: Unable to locate credentials\n"
-    assert asked.calls == ["HeadBucket"]  # the other calls would only take their time to fail
+def test_missing_credentials_end_the_preflight(account: Account) -> None:
+    answer = account.ask("right", AWS_ACCESS_KEY_ID="")
+    assert answer.errors == "etl deploy: asking for the bucket deliveries: Unable to locate credentials\n"
+    assert answer.calls == ["HeadBucket"]  # the other calls would fail, too
 
 
-def test_nothing_is_told_where_aws_cannot_be_reached(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_aws_ends_the_preflight(account: Account, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {**account.environ, "AWS_ENDPOINT_URL": "http://127.0.0.1:1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(cloud, "RETRIES", Config(retries={"total_max_attempts": 1}))
@@ -429,7 +431,7 @@ def test_nothing_is_told_where_aws_cannot_be_reached(account: Account, monkeypat
 
 
 class Ecs:
-    """Refuses a name with a space, and all that is asked for with it, by an error of a code."""
+    """An ECS that refuses a call with a name that has a space, with an error of a code."""
 
     meta = SimpleNamespace(region_name=REGION)
 
@@ -455,21 +457,21 @@ class Ecs:
         ("UnrecognizedClientException", None),
     ],
 )
-def test_a_name_that_aws_does_not_take_costs_no_other_its_answer(code: str, answer: Any) -> None:
+def test_an_invalid_name_does_not_affect_the_answer_for_another(code: str, answer: Any) -> None:
     if answer is None:
         with pytest.raises(cloud.CloudError, match=f"asking for the cluster etl: .*{code}"):
             lookup.look("cluster", Ecs(code), ["etl", "b d"])
         return
-    found = lookup.look("cluster", Ecs(code), ["etl", "b d"])
-    assert found[lookup.Thing("cluster", "b d", REGION)] == answer
-    assert found[lookup.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
+    answers = lookup.look("cluster", Ecs(code), ["etl", "b d"])
+    assert answers[lookup.Thing("cluster", "b d", REGION)] == answer
+    assert answers[lookup.Thing("cluster", "etl", REGION)]["clusterName"] == "etl"
 
 
-def test_what_is_wrong_with_the_definitions_is_told_without_asking(account: Account, tmp_path: Path) -> None:
+def test_problems_of_the_definitions_are_reported_without_a_call(account: Account, tmp_path: Path) -> None:
     etl = tree(tmp_path, {"cwr/broken.yaml": "tasks: 3"}, configs=account.etl / "configs")
     assert preflight.preflight(etl, "right") == load(etl, "right").problems != []
 
 
-def test_the_example_of_the_documentation_is_one(wrong: Asked) -> None:
+def test_the_example_in_the_documentation_is_part_of_the_report(wrong: Answer) -> None:
     (example,) = (block.text for block in blocks("rules.md", "text") if block.heading == "preflight")
     assert example in wrong.reports[0] + "\n"

@@ -1,4 +1,4 @@
-"""What a definition says of Airflow's own rules, seen in runs of a real scheduler."""
+"""Fields of a definition that Airflow applies, tested in runs of a real scheduler."""
 
 from typing import Any, Iterator, List
 
@@ -19,7 +19,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module", autouse=True)
 def alerts(engine: Engine) -> Alerts:
-    """Listen from the beginning: what is scheduled does not wait for a test."""
+    """Subscribe from the beginning, as scheduled runs do not wait for a test."""
     return Alerts(engine)
 
 
@@ -34,7 +34,7 @@ def test_tasks_wait_for_a_slot_of_their_pool_and_the_highest_priority_goes_first
 
 
 def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> None:
-    engine.agent.tell(outcomes={"fails": [1]})
+    engine.agent.set(outcomes={"fails": [1]})
     run = engine.trigger("rules-trigger_dag_un")
     run.end()
 
@@ -42,8 +42,8 @@ def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> No
     assert states == {"bad": "failed", "usual": "upstream_failed", "anyway": "success", "only_then": "success"}
 
 
-def test_a_task_that_depends_on_its_past_waits_for_its_success_in_the_run_before(engine: Engine) -> None:
-    engine.agent.tell(outcomes={"fails_once": [1]})
+def test_depends_on_past_waits_for_success_in_the_run_before(engine: Engine) -> None:
+    engine.agent.set(outcomes={"fails_once": [1]})
     first, second = engine.trigger("rules-past_dag_un"), engine.trigger("rules-past_dag_un")
     assert first.end() == "failed"
     second.wait_for_task("other", "success")
@@ -55,15 +55,15 @@ def test_a_task_that_depends_on_its_past_waits_for_its_success_in_the_run_before
     assert second.end() == "success"
 
 
-def test_a_run_waits_for_its_turn(engine: Engine) -> None:
+def test_a_run_waits_for_the_end_of_the_run_before(engine: Engine) -> None:
     first, second = engine.trigger("rules-single_dag_un"), engine.trigger("rules-single_dag_un")
 
     assert (first.end(), second.end()) == ("success", "success")
     assert second.row()["start_date"] >= first.row()["end_date"]
 
 
-def test_a_run_that_takes_too_long_fails_and_is_told(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.tell(seconds={"slow": 3})
+def test_a_run_that_takes_too_long_fails_and_sends_an_alert(engine: Engine, alerts: Alerts) -> None:
+    engine.agent.set(seconds={"slow": 3})
     run = engine.trigger("rules-slow_dag_un")
 
     assert run.end() == "failed"
@@ -73,22 +73,22 @@ def test_a_run_that_takes_too_long_fails_and_is_told(engine: Engine, alerts: Ale
     assert alert["Reason"] == "it took longer than 0:00:02"
 
 
-def test_a_missed_sla_is_told_once(engine: Engine, alerts: Alerts) -> None:
-    def told() -> List[str]:
+def test_a_missed_sla_sends_one_alert(engine: Engine, alerts: Alerts) -> None:
+    def published() -> List[str]:
         return sorted(alert["Run of"][:4] for alert in alerts.of(DAG="rules-sla_dag_un"))
 
-    def noted() -> List[str]:
-        """The misses that Airflow will not tell again; it notes them when all have been told."""
+    def recorded() -> List[str]:
+        """Return the misses that Airflow will not publish again; it records them after all are published."""
         misses = engine.query("SELECT execution_date FROM sla_miss WHERE notification_sent ORDER BY execution_date")
         return [miss["execution_date"][:4] for miss in misses]
 
-    engine.wait_for(lambda: noted() and noted() == told())
+    engine.wait_for(lambda: recorded() and recorded() == published())
     assert {(alert["Subject"], alert["Provider"]) for alert in alerts.of(DAG="rules-sla_dag_un")} == {
         ("rules-sla_dag_un first missed its SLA", "un")
     }
 
 
-def test_years_that_were_missed_are_caught_up_in_turn(engine: Engine) -> None:
+def test_missed_runs_are_caught_up_in_order(engine: Engine) -> None:
     def years() -> List[Any]:
         sql = "SELECT * FROM dag_run WHERE dag_id = ? AND state = 'success' ORDER BY execution_date"
         runs = engine.query(sql, "rules-sla_dag_un")

@@ -1,4 +1,4 @@
-"""What happens to a run when workers die, ECS refuses, people err and deliveries are late."""
+"""Runs whose worker dies, whose ECS task is refused, whose definition is wrong or whose delivery is late."""
 
 import json
 import signal
@@ -26,7 +26,7 @@ def alerts(engine: Engine) -> Alerts:
 
 
 def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
-    """Wait until the one ECS task of a family has the status."""
+    """Wait until the one ECS task of a family has the status; return it."""
 
     def look() -> List[Dict[str, Any]]:
         return [task for task in engine.agent.tasks(family) if task["status"] == status]
@@ -36,15 +36,15 @@ def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
 
 
 def running(engine: Engine, provider: str) -> Run:
-    """Start the run of a provider whose ECS task runs until it is told to end."""
-    engine.agent.tell(seconds={provider: 3600})
+    """Start the run of a provider whose ECS task runs until the agent ends it."""
+    engine.agent.set(seconds={provider: 3600})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
     ecs_task(engine, provider, "RUNNING")
     return run
 
 
 def kill(engine: Engine, run: Run) -> None:
-    """Kill the worker and all that is below it, as when its machine is gone."""
+    """Kill the worker and all processes below it, as if its machine had failed."""
     for process in engine.processes(run.dag_id):
         process.kill()
 
@@ -52,18 +52,18 @@ def kill(engine: Engine, run: Run) -> None:
 # ------------------------------------------------------------------------------------------------ exactly one ECS task
 
 
-def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Engine, alerts: Alerts) -> None:
+def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Alerts) -> None:
     lost = running(engine, "killed_for_good")
     kill(engine, lost)
     finished = running(engine, "killed_finished")
     kill(engine, finished)
-    engine.agent.tell(seconds={"killed_finished": 0})
+    engine.agent.set(seconds={"killed_finished": 0})
     ecs_task(engine, "killed_finished", "STOPPED")
-    # Last, as the try that takes it up keeps the executor busy until it is told to end.
+    # Last, as the try that takes it up keeps the executor busy until the agent ends the ECS task.
     running_still = running(engine, "killed_running")
     kill(engine, running_still)
     engine.wait_for(lambda: "Taking up" in running_still.log(attempt=2))
-    engine.agent.tell(seconds={"killed_running": 0})
+    engine.agent.set(seconds={"killed_running": 0})
 
     for run, status in ((running_still, "RUNNING"), (finished, "STOPPED")):
         assert run.end() == "success"
@@ -73,11 +73,11 @@ def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Eng
     assert "emulated: app would run load upsert" in finished.log(attempt=2)
     assert lost.end() == "failed"
     (alert,) = engine.wait_for(lambda: alerts.of(Run=lost.run_id))
-    assert alert["Reason"].endswith("as zombie")  # told by a parse, as its worker no longer can
+    assert alert["Reason"].endswith("as zombie")  # a parse reports it, as its worker no longer can
 
-    engine.agent.tell(seconds={"killed_for_good": 0})
+    engine.agent.set(seconds={"killed_for_good": 0})
     ecs_task(engine, "killed_for_good", "STOPPED")
-    engine.ask("clear", lost.dag_id, lost.run_id, "load")  # who clears it wants it to run again
+    engine.ask("clear", lost.dag_id, lost.run_id, "load")  # clearing a task means that it should run again
     assert lost.end() == "success"
     assert "had done its work before tasks of this run were cleared" in lost.log(attempt=2)
     assert len(engine.agent.tasks("killed_for_good")) == 2
@@ -87,7 +87,7 @@ def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Eng
 
 
 @pytest.mark.parametrize(
-    ("provider", "outcomes", "told", "ecs_tasks"),
+    ("provider", "outcomes", "expected", "ecs_tasks"),
     [
         ("no_capacity", ["RESOURCE:MEMORY", "RESOURCE:CPU"], "RESOURCE:MEMORY", 1),
         ("throttled", ["ThrottlingException", "ThrottlingException"], "ThrottlingException", 1),
@@ -95,22 +95,22 @@ def test_a_killed_worker_leaves_one_ecs_task_which_the_next_takes_up(engine: Eng
         ("unanswered", ["AnswerLost"], "its answer got lost", 1),
     ],
 )
-def test_ecs_trouble_is_outlasted_within_one_try(
-    provider: str, outcomes: List[str], told: str, ecs_tasks: int, engine: Engine
+def test_temporary_failures_of_ecs_are_retried_within_one_try(
+    provider: str, outcomes: List[str], expected: str, ecs_tasks: int, engine: Engine
 ) -> None:
-    engine.agent.tell(outcomes={provider: outcomes})
+    engine.agent.set(outcomes={provider: outcomes})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
 
     assert run.end() == "success"
     assert run.task()["try_number"] == 1
-    assert told in run.log()
+    assert expected in run.log()
     assert run.log().count("Attempt ") == len(outcomes)
     assert len(engine.agent.tasks(provider)) == ecs_tasks
 
 
-def test_an_api_that_is_away_for_a_while_is_outlasted(engine: Engine) -> None:
+def test_requests_to_an_unavailable_api_are_retried(engine: Engine) -> None:
     run = running(engine, "away")
-    engine.agent.tell(away=5, seconds={"away": 0})
+    engine.agent.set(away=5, seconds={"away": 0})
 
     assert run.end() == "success"
     assert run.task()["try_number"] == 1
@@ -127,25 +127,25 @@ def test_an_api_that_is_away_for_a_while_is_outlasted(engine: Engine) -> None:
         ("no_cluster", "ClusterNotFoundException: Cluster not found.", "no_cluster:"),
     ],
 )
-def test_a_mistake_fails_at_once_and_names_the_line(
+def test_a_mistake_in_the_definition_fails_at_once_and_names_its_line(
     provider: str, error: str, line: str, engine: Engine, alerts: Alerts
 ) -> None:
     definition = (DATA / "survival" / "pipelines" / "ecs" / "trouble.yaml").read_text().splitlines()
     number = next(number for number, text in enumerate(definition, 1) if text.strip().startswith(line))
-    engine.agent.tell(outcomes={provider: [error]})
+    engine.agent.set(outcomes={provider: [error]})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
 
     assert run.end() == "failed"
     assert run.task()["try_number"] == 1
     assert engine.agent.tasks(provider) == []
     code, _, message = error.partition(": ")
-    told = (
+    expected = (
         f"({code}) when calling the RunTask operation: {message}. Look at dags/etl/pipelines/ecs/trouble.yaml:{number}:"
     )
-    assert told in run.log()
+    assert expected in run.log()
     (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
     assert alert["Try"] == "1 of 4"
-    assert told in alert["Reason"]
+    assert expected in alert["Reason"]
 
 
 # -------------------------------------------------------------------------------------------------- stopped by Airflow
@@ -170,7 +170,7 @@ def test_a_task_marked_failed_stops_the_ecs_task(engine: Engine, alerts: Alerts)
     assert alert["Reason"] == "task marked as failed externally"
 
 
-def test_a_worker_that_is_asked_to_end_stops_the_ecs_task_and_alerts_once(engine: Engine, alerts: Alerts) -> None:
+def test_a_terminated_worker_stops_the_ecs_task_and_alerts_once(engine: Engine, alerts: Alerts) -> None:
     run = running(engine, "terminated")
     # Airflow's exception for SIGTERM is one that the provider takes for bad credentials while it makes a client.
     engine.wait_for(lambda: "emulated: app would run" in run.log())
@@ -187,8 +187,8 @@ def test_a_worker_that_is_asked_to_end_stops_the_ecs_task_and_alerts_once(engine
 # -------------------------------------------------------------------------------------------------------------- alerts
 
 
-def test_a_task_that_is_retried_well_alerts_nobody(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.tell(outcomes={"flaky": [1]})
+def test_a_successful_retry_sends_no_alert(engine: Engine, alerts: Alerts) -> None:
+    engine.agent.set(outcomes={"flaky": [1]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
     assert run.end() == "success"
@@ -198,8 +198,8 @@ def test_a_task_that_is_retried_well_alerts_nobody(engine: Engine, alerts: Alert
     assert alerts.of(Run=run.run_id) == []
 
 
-def test_a_failed_task_alerts_once_with_all_there_is_to_know(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.tell(outcomes={"flaky": [3, 3]})
+def test_a_failed_task_sends_one_complete_alert(engine: Engine, alerts: Alerts) -> None:
+    engine.agent.set(outcomes={"flaky": [3, 3]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
     assert run.end() == "failed"
@@ -214,7 +214,7 @@ def test_a_failed_task_alerts_once_with_all_there_is_to_know(engine: Engine, ale
 # ---------------------------------------------------------------------------------------------------------- deliveries
 
 
-def test_a_late_delivery_says_what_was_awaited(engine: Engine, alerts: Alerts) -> None:
+def test_a_late_delivery_fails_with_the_awaited_address(engine: Engine, alerts: Alerts) -> None:
     run = engine.trigger("s3-deliveries_dag_late")
 
     assert run.end() == "failed"
@@ -248,7 +248,7 @@ def test_a_delivery_is_found_by_its_wildcards(engine: Engine) -> None:
         ({"mode": 1}, "failed", "'mode': 1 is not of type 'string'"),
     ],
 )
-def test_what_a_person_types_on_the_command_line_is_checked_and_used(
+def test_a_configuration_from_the_command_line_is_checked_and_used(
     conf: Dict[str, Any], state: str, message: str, engine: Engine
 ) -> None:
     engine.wait_for_dag("ecs-trouble_dag_typed")

@@ -1,4 +1,4 @@
-"""./etl run --trigger: one DAG run, told in text."""
+"""``./etl run --trigger``: one DAG run, reported as text."""
 
 import signal
 from pathlib import Path
@@ -14,7 +14,7 @@ DAG = "cwr-big_dag_un"
 
 
 class Triggered:
-    """Three runs side by side, as nothing of one may touch another."""
+    """Three commands at the same time, which must not affect one another."""
 
     def __init__(self, etls: List[Etl], dags: str) -> None:
         foreign = {"AWS_PROFILE": "production", "AIRFLOW__CORE__DAGS_FOLDER": "/elsewhere"}
@@ -29,7 +29,7 @@ def triggered(etls: List[Etl], company: Path) -> Triggered:
     return Triggered(etls, str(company))
 
 
-def test_a_run_that_succeeds_exits_with_0_and_tells_each_task(triggered: Triggered) -> None:
+def test_a_run_that_succeeds_exits_with_0_and_reports_each_task(triggered: Triggered) -> None:
     assert triggered.success.wait() == 0, triggered.success.output
     assert triggered.success.processes() == []
     report = report_of(triggered.success)
@@ -46,14 +46,14 @@ def test_a_run_that_fails_exits_with_1_and_names_the_task(triggered: Triggered) 
     assert load.split() == ["load", "upstream_failed"]
 
 
-def test_an_unknown_dag_exits_with_2_and_names_the_nearest(triggered: Triggered) -> None:
+def test_an_unknown_dag_exits_with_2_and_suggests_the_nearest(triggered: Triggered) -> None:
     assert triggered.unknown.wait() == 2, triggered.unknown.output
     assert f"there is no DAG 'cwr-big_dag_u'; did you mean {DAG}?" in triggered.unknown.output
 
 
 def test_a_dag_of_this_repository_runs(etls: List[Etl]) -> None:
-    found = load(ETL, "development")  # where ./etl run is, unless told otherwise
-    dag_ids = [definition.dag_id for definition in found.definitions if not definition.settings.wait_for]
+    result = load(ETL, "development")  # the default environment of ./etl run
+    dag_ids = [definition.dag_id for definition in result.definitions if not definition.settings.wait_for]
     if not dag_ids:
         pytest.skip("every DAG of this repository waits for a delivery")
     etl = Etl("run", "--trigger", dag_ids[0])
@@ -86,7 +86,7 @@ def test_an_interrupted_run_exits_with_130_and_leaves_nothing(etls: List[Etl], c
         (["--environment", "nowhere"], {}, 1, "nowhere"),
     ],
 )
-def test_a_setting_that_is_wrong_is_told(
+def test_an_invalid_setting_is_reported(
     arguments: List[str], environ: Dict[str, str], status: int, message: str, company: Path
 ) -> None:
     etl = Etl("run", "--trigger", DAG, "--dags", str(company), *arguments, **environ)
@@ -95,12 +95,12 @@ def test_a_setting_that_is_wrong_is_told(
     assert "Traceback" not in etl.output
 
 
-def test_what_is_typed_for_a_run_that_nothing_starts_is_told() -> None:
+def test_a_configuration_without_a_trigger_is_reported() -> None:
     etl = Etl("run", "--conf", "{}")
     assert etl.wait() == 2, etl.output
     assert "add --trigger DAG_ID" in etl.output
 
 
 def report_of(etl: Etl) -> List[str]:
-    """The lines below the verdict, a task each."""
+    """Return the lines below the result of the run, one for each task."""
     return etl.output.partition(f"\n{DAG}: ")[2].splitlines()[1:]

@@ -1,4 +1,4 @@
-"""./etl run: a scheduler and a web page that come and go."""
+"""``./etl run``: a scheduler and a web page that start and end."""
 
 import json
 import signal
@@ -35,17 +35,17 @@ def test_the_page_answers_and_the_scheduler_is_alive(web: Etl, port: int) -> Non
         assert json.load(response)["scheduler"]["status"] == "healthy"
 
 
-def test_it_is_not_to_be_reached_from_elsewhere(web: Etl, port: int) -> None:
+def test_only_the_loopback_address_is_listened_on(web: Etl, port: int) -> None:
     assert {connection.laddr.ip for connection in listening(web.processes())} == {"127.0.0.1"}
 
 
-def test_a_taken_port_is_told(web: Etl, port: int) -> None:
+def test_a_taken_port_is_reported(web: Etl, port: int) -> None:
     etl = Etl("run", "--port", str(port))
     assert etl.wait() == 1
     assert f"port {port} is taken; choose another: ./etl run --port {port + 1}" in etl.output
 
 
-def test_a_second_one_is_told_of_the_first(web: Etl) -> None:
+def test_a_second_run_of_an_environment_is_refused(web: Etl) -> None:
     etl = Etl("run", "--port", str(free_port()))
     assert etl.wait() == 1
     assert "another ./etl run serves the environment development" in etl.output
@@ -58,7 +58,7 @@ def test_ctrl_c_leaves_no_process_behind(web: Etl) -> None:
     assert web.processes() == []
 
 
-def test_killed_outright_it_leaves_no_process_behind(etls: List[Etl]) -> None:
+def test_sigkill_leaves_no_process_behind(etls: List[Etl]) -> None:
     etl = start(etls, free_port())
     assert len(etl.processes()) > 4
     etl.popen.kill()
@@ -69,7 +69,7 @@ def test_killed_outright_it_leaves_no_process_behind(etls: List[Etl]) -> None:
     assert etl.processes() == []
 
 
-def test_when_a_part_dies_all_ends_and_it_is_told(etls: List[Etl]) -> None:
+def test_the_end_of_one_process_is_reported_and_ends_all(etls: List[Etl]) -> None:
     etl = start(etls, free_port())
     scheduler = next(process for process in etl.processes() if "scheduler" in command_of(process))
     scheduler.kill()

@@ -13,18 +13,18 @@ from tools.bench.contenders import CONTENDERS
 
 
 def bench(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run it as ./etl does."""
+    """Run ``./etl bench`` as ./etl does."""
     command = [sys.executable, "-m", "tools.commands.bench", *arguments]
     return subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True)
 
 
 def rows(text: str, heading: str) -> List[List[str]]:
-    """Give the cells of the table below a heading."""
+    """Return the cells of the table below a heading."""
     table = text.partition(f"### {heading}")[2].partition("###")[0]
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines() if line.startswith("|")]
 
 
-def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(tmp_path: Path) -> None:
+def test_every_contender_has_its_costs_in_the_document(tmp_path: Path) -> None:
     ours = [name for name, contender in CONTENDERS.items() if not contender.is_peer]
     document = tmp_path / "performance.md"
     document.write_text(
@@ -47,27 +47,27 @@ def test_every_contender_makes_the_same_dags_and_has_its_costs_in_the_document(t
 
 
 @pytest.mark.slow
-def test_what_check_costs_is_measured_and_its_memory_is_bounded() -> None:
+def test_the_time_and_memory_of_check_are_measured_and_its_memory_is_bounded() -> None:
     done = bench("check", "--repeats", "1")
 
     assert done.returncode == 0, done.stderr
     header, _, check, alone, ratio, memory = rows(done.stdout, "`./etl check` of 1,000 DAGs")
     assert header == ["", "measured", "wanted"]
     assert re.fullmatch(r"[\d.]+ m?s [\d.]+ m?s [\d.]+ x", " ".join((check[1], alone[1], ratio[1])))
-    assert ratio[2].startswith("at most 2 x: ")  # which is the machine's to decide
+    assert ratio[2].startswith("at most 2 x: ")  # whether it is met depends on the machine
     assert memory[2] == "at most 300 MiB: met"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ("--contenders lop", "there is no lop; known: loop, own-loop"),
         ("--repeats 0", "there is at least one round"),
         ("fuzz --minutes 0", "it takes some time"),
     ],
 )
-def test_what_cannot_be_measured_is_told(arguments: str, told: str) -> None:
+def test_invalid_arguments_are_reported(arguments: str, message: str) -> None:
     done = bench(*arguments.split())
 
     assert done.returncode == 2
-    assert told in done.stderr
+    assert message in done.stderr

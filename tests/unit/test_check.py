@@ -1,4 +1,4 @@
-"""``./etl check``: what it tells, how it prints it and with which status it ends."""
+"""``./etl check``: which problems it reports, in which format, and its exit status."""
 
 import json
 import os
@@ -22,7 +22,7 @@ BAD = SMALL.replace("task_definition: loader", "task_definition: loader, retrys:
 
 
 class Answer(NamedTuple):
-    """What a check ended with and printed."""
+    """The exit status and output of a check."""
 
     status: int
     out: str
@@ -33,8 +33,8 @@ Checker = Callable[..., Answer]
 
 
 @pytest.fixture
-def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Checker:
-    """Check a tree of these pipelines with these arguments."""
+def run_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Checker:
+    """Return a function that checks a tree of some pipelines with some arguments."""
 
     def run(pipelines: Dict[str, str], *arguments: str) -> Answer:
         root = tmp_path / "dags" / "etl"
@@ -44,19 +44,19 @@ def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
         monkeypatch.setenv("ETL_FOLDER", str(tmp_path))
         try:
             status = check.main(list(arguments))
-        except SystemExit as left:
-            status = int(left.code or 0)
+        except SystemExit as error:
+            status = int(error.code or 0)
         return Answer(status, *capsys.readouterr())
 
     return run
 
 
 def problems(answer: Answer) -> List[Dict[str, object]]:
-    found: List[Dict[str, object]] = json.loads(answer.out)
-    return found
+    result: List[Dict[str, object]] = json.loads(answer.out)
+    return result
 
 
-def test_right_definitions_are_counted_and_airflow_is_not_imported(tmp_path: Path) -> None:
+def test_valid_definitions_are_counted_without_importing_airflow(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys; from tools import checkout; from tools.commands import check;"
         "checkout.ETL = pathlib.Path(sys.argv[1]); status = check.main([]); print('airflow' in sys.modules, status)"
@@ -68,7 +68,7 @@ def test_right_definitions_are_counted_and_airflow_is_not_imported(tmp_path: Pat
     assert imported == "False 0"
 
 
-def test_it_runs_from_any_folder(tmp_path: Path) -> None:
+def test_check_runs_from_any_folder(tmp_path: Path) -> None:
     copy = checkout_copy(tmp_path)
     result = subprocess.run(
         [sys.executable, "-m", "tools.commands.check", "cwr/big.yaml"],
@@ -81,28 +81,28 @@ def test_it_runs_from_any_folder(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (0, "no problems in 1 file, 2 DAGs, 2 environments\n"), result.stderr
 
 
-def test_a_problem_is_told_as_the_factory_tells_it_and_counted(checked: Checker) -> None:
-    status, out, _ = checked({"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL})
+def test_a_problem_is_printed_as_the_package_reports_it_and_counted(run_check: Checker) -> None:
+    status, out, _ = run_check({"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL})
 
     (problem,) = load(checkout.ETL, "development").problems
     assert status == 1
     assert out == f"{problem}\n\n1 problem in 4 files, 2 DAGs, 2 environments\n"
 
 
-def test_nothing_that_the_factory_tells_of_the_bad_examples_is_left_out(checked: Checker) -> None:
+def test_every_problem_that_the_package_reports_is_reported_by_check(run_check: Checker) -> None:
     bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
-    answer = checked(bad, "--format", "json")
+    answer = run_check(bad, "--format", "json")
 
-    told = {(problem["path"], problem["line"], problem["column"], problem["rule"]) for problem in problems(answer)}
-    found = [problem for there in checkout.load_all(checkout.ETL).values() for problem in there.problems]
-    assert found
+    reports = {(problem["path"], problem["line"], problem["column"], problem["rule"]) for problem in problems(answer)}
+    expected = [problem for result in checkout.load_all(checkout.ETL).values() for problem in result.problems]
+    assert expected
     assert {
-        (problem.location.path, problem.location.line, problem.location.column, problem.rule) for problem in found
-    } <= told
+        (problem.location.path, problem.location.line, problem.location.column, problem.rule) for problem in expected
+    } <= reports
 
 
-def test_json_is_a_list_of_objects(checked: Checker) -> None:
-    status, out, err = checked({"cwr/bad.yaml": BAD}, "--format", "json")
+def test_json_is_a_list_of_objects(run_check: Checker) -> None:
+    status, out, err = run_check({"cwr/bad.yaml": BAD}, "--format", "json")
 
     assert status == 1
     assert json.loads(out) == [
@@ -118,12 +118,12 @@ def test_json_is_a_list_of_objects(checked: Checker) -> None:
     assert "1 problem in" in err
 
 
-def test_json_without_problems_is_an_empty_list(checked: Checker) -> None:
-    assert json.loads(checked({"cwr/good.yaml": SMALL}, "--format", "json").out) == []
+def test_json_without_problems_is_an_empty_list(run_check: Checker) -> None:
+    assert json.loads(run_check({"cwr/good.yaml": SMALL}, "--format", "json").out) == []
 
 
-def test_github_gets_annotations(checked: Checker) -> None:
-    status, out, _ = checked({"cwr/bad.yaml": BAD}, "--format", "github")
+def test_github_gets_annotations(run_check: Checker) -> None:
+    status, out, _ = run_check({"cwr/bad.yaml": BAD}, "--format", "github")
 
     assert status == 1
     assert out == (
@@ -140,29 +140,29 @@ def test_an_annotation_is_escaped_and_names_the_file_that_git_has() -> None:
     )
 
 
-def test_a_problem_of_one_environment_names_it(checked: Checker, tmp_path: Path) -> None:
+def test_a_problem_of_one_environment_names_it(run_check: Checker, tmp_path: Path) -> None:
     staging = (DATA / "configs" / "staging.yaml").read_text()
     root = tree(tmp_path, {"cwr/big.yaml": SMALL.replace("loader}", "loader, cluster: only}")})
     (root / "configs" / "staging.yaml").write_text(staging.replace("clusters:", "clusters:\n  only: {cluster: x}"))
 
-    (problem,) = problems(checked({}, "--format", "json"))
+    (problem,) = problems(run_check({}, "--format", "json"))
 
     assert problem["message"] == "unknown cluster 'only' (in development)"
 
 
-def test_a_problem_of_all_environments_is_told_once(checked: Checker) -> None:
+def test_a_problem_of_all_environments_is_reported_once(run_check: Checker) -> None:
     text = SMALL.replace("loader}", 'loader, cluster: nowhere, command: ["{{ env.nothing }}"]}')
 
-    told = problems(checked({"cwr/big.yaml": text}, "--format", "json"))
+    reports = problems(run_check({"cwr/big.yaml": text}, "--format", "json"))
 
-    assert sorted(str(problem["message"]) for problem in told) == [
+    assert sorted(str(problem["message"]) for problem in reports) == [
         "unknown cluster 'nowhere'",
         "unknown name 'env.nothing' in the template, for provider 'un'",
         "unknown name 'env.nothing' in the template, for provider 'wcm'",
     ]
 
 
-def test_only_what_is_named_is_told(checked: Checker) -> None:
+def test_only_problems_of_the_named_paths_are_reported(run_check: Checker) -> None:
     pipelines = {"cwr/bad.yaml": BAD, "vi/bad.yaml": BAD, "vi/good.yaml": SMALL}
 
     for path, files in [
@@ -172,23 +172,23 @@ def test_only_what_is_named_is_told(checked: Checker) -> None:
         ("dags", ["cwr/bad", "vi/bad"]),
         ("dags/..", ["cwr/bad", "vi/bad"]),
     ]:
-        told = problems(checked(pipelines, path, "--format", "json"))
-        assert [str(problem["path"])[len("dags/etl/pipelines/") : -len(".yaml")] for problem in told] == files
+        reports = problems(run_check(pipelines, path, "--format", "json"))
+        assert [str(problem["path"])[len("dags/etl/pipelines/") : -len(".yaml")] for problem in reports] == files
 
 
-def test_a_request_that_botocore_would_refuse_is_told(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_request_that_botocore_refuses_is_reported(run_check: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         run_task, "run_task_request", lambda definition, task_id: {"taskDefinition": "loader", "cpu": 1}
     )
 
-    (problem,) = problems(checked({"cwr/big.yaml": SMALL}, "--format", "json"))
+    (problem,) = problems(run_check({"cwr/big.yaml": SMALL}, "--format", "json"))
 
     assert (problem["line"], problem["rule"]) == (3, "ecs")
     assert str(problem["message"]).startswith('not a RunTask request: Unknown parameter in input: "cpu"')
 
 
 @pytest.mark.parametrize("path", ["configs", "dags/etl/configs", "dags/etl/configs/../configs/staging.yaml"])
-def test_the_environments_are_found_by_their_link_too(path: str, tmp_path: Path) -> None:
+def test_environments_can_be_named_by_their_link(path: str, tmp_path: Path) -> None:
     copy = checkout_copy(tmp_path)
     selected = select_files(copy / "dags" / "etl", [str(copy / path)])
 
@@ -204,35 +204,39 @@ def test_the_environments_are_found_by_their_link_too(path: str, tmp_path: Path)
         ("empty", "empty holds no definition; one is "),
     ],
 )
-def test_a_path_without_definitions_is_wrong_use(path: str, message: str, checked: Checker, tmp_path: Path) -> None:
+def test_a_path_without_definitions_is_a_usage_error(
+    path: str, message: str, run_check: Checker, tmp_path: Path
+) -> None:
     (tmp_path / "empty").mkdir()
 
-    status, out, err = checked({"cwr/big.yaml": SMALL}, path)
+    status, out, err = run_check({"cwr/big.yaml": SMALL}, path)
 
     assert (status, out) == (2, "")
     assert err.startswith(f"etl check: {message}")
 
 
-def test_an_unknown_format_is_wrong_use(checked: Checker) -> None:
-    assert checked({}, "--format", "xml").status == 2
+def test_an_unknown_format_is_a_usage_error(run_check: Checker) -> None:
+    assert run_check({}, "--format", "xml").status == 2
 
 
-def test_what_an_environments_defaults_do_is_told_of_its_file(checked: Checker, tmp_path: Path) -> None:
+def test_a_problem_in_the_defaults_of_an_environment_is_reported_in_its_file(
+    run_check: Checker, tmp_path: Path
+) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL, "cwr/bad.yaml": BAD})
     file = root / "configs" / "staging.yaml"
     file.write_text(file.read_text() + "defaults:\n  cpu: 300\n")
 
-    (problem,) = problems(checked({}, "dags/etl/configs/staging.yaml", "--format", "json"))
+    (problem,) = problems(run_check({}, "dags/etl/configs/staging.yaml", "--format", "json"))
 
     assert (problem["path"], problem["rule"]) == ("dags/etl/configs/staging.yaml", "ecs")
     assert problem["message"] == "Fargate has no 300 CPU"
 
 
-def test_an_environment_that_cannot_be_read_is_told_whatever_is_named(checked: Checker, tmp_path: Path) -> None:
+def test_a_broken_environment_is_reported_for_every_path(run_check: Checker, tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     (root / "configs" / "staging.yaml").write_text("")
 
-    (problem,) = problems(checked({}, "dags/etl/pipelines/cwr", "--format", "json"))
+    (problem,) = problems(run_check({}, "dags/etl/pipelines/cwr", "--format", "json"))
 
     assert (problem["path"], problem["message"]) == (
         "dags/etl/configs/staging.yaml",
@@ -240,15 +244,15 @@ def test_an_environment_that_cannot_be_read_is_told_whatever_is_named(checked: C
     )
 
 
-def test_a_person_who_waits_sees_a_progress_bar(checked: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_progress_bar_is_printed_on_a_slow_terminal(run_check: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
     pipelines = {f"cwr/p{number}.yaml": SMALL for number in range(5)}
-    quiet = checked(pipelines).err
+    quiet = run_check(pipelines).err
     assert "checking" not in quiet
     monkeypatch.setattr(terminal, "PATIENCE", 0)
-    assert checked(pipelines).err == quiet  # into a file
+    assert run_check(pipelines).err == quiet  # into a file
 
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
 
-    answer = checked(pipelines)
+    answer = run_check(pipelines)
     assert "checking" in answer.err
     assert answer.out == "no problems in 7 files, 10 DAGs, 2 environments\n"

@@ -1,4 +1,4 @@
-"""The RunTask request of each task: the one that the operator sends, and one that botocore takes."""
+"""The RunTask request of each task: the operator sends it, and botocore accepts it."""
 
 from pathlib import Path
 from typing import Any, Dict, List
@@ -8,27 +8,27 @@ import pytest
 from orchestrator import Definition, load
 from orchestrator.dags import Builder
 
-from tests.trees import tree
+from tests.trees import COMPANY, tree
 from tools import checkout
 from tools.checks.run_task import check_requests, request_errors, run_task_request
 
-ALL = [definition for found in checkout.load_all().values() for definition in found.definitions]
+ALL = [definition for result in checkout.load_all(COMPANY).values() for definition in result.definitions]
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
-def test_botocore_takes_the_requests_of_this_repository(definition: Definition) -> None:
+def test_botocore_accepts_every_request(definition: Definition) -> None:
     assert list(check_requests([definition])) == []
 
 
 @pytest.mark.parametrize("definition", ALL, ids=lambda d: f"{d.dag_id} in {d.context.name}")
-def test_a_request_is_what_the_operator_sends(definition: Definition) -> None:
+def test_the_operator_sends_the_request_of_its_definition(definition: Definition) -> None:
     tasks = Builder().build(definition).task_dict
     for task_id in definition.plan.tasks:
         task: Any = tasks[task_id]
         sent: List[Dict[str, Any]] = []
         task._xcom_set = Mock()
         task.client = Mock(run_task=lambda sent=sent, **request: sent.append(request))
-        with pytest.raises(TypeError):  # nothing is answered
+        with pytest.raises(TypeError):  # the mock returns no answer
             task._start_task({"run_id": "", "ti": Mock(try_number=1)})
 
         assert sent == [run_task_request(definition, task_id)]
@@ -43,21 +43,21 @@ def test_a_request_is_what_the_operator_sends(definition: Definition) -> None:
         ({"tags": {"a": "b"}}, "Invalid type for parameter tags"),
     ],
 )
-def test_a_request_that_botocore_would_refuse_is_seen(broken: Dict[str, Any], error: str) -> None:
+def test_a_request_that_botocore_refuses_has_errors(broken: Dict[str, Any], error: str) -> None:
     request = run_task_request(ALL[0], next(iter(ALL[0].plan.tasks)))
     assert request_errors(request) == []
 
-    (told,) = request_errors({**request, **broken})
+    (message,) = request_errors({**request, **broken})
 
-    assert error in told
+    assert error in message
 
 
-def test_a_refused_request_is_told_at_its_task_and_once(tmp_path: Path) -> None:
+def test_a_refused_request_is_reported_once_at_its_task(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader}\nproviders: {un: {}, wcm: {}}\n"
-    found = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
-    found.definitions[0].plan.tasks["load"].operator["overrides"]["cpus"] = "256"
+    result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+    result.definitions[0].plan.tasks["load"].operator["overrides"]["cpus"] = "256"
 
-    (problem,) = check_requests(found.definitions)
+    (problem,) = check_requests(result.definitions)
 
     assert (problem.location.path, problem.location.line, problem.location.column) == (
         "dags/etl/pipelines/cwr/big.yaml",

@@ -1,4 +1,4 @@
-"""Credentials that only ``./etl check`` knows: found where they are, and never printed."""
+"""Credentials that only ``./etl check`` finds: they are reported at their place and never printed."""
 
 import json
 import random
@@ -29,7 +29,7 @@ def chars(alphabet: str, number: int) -> str:
     return "".join(CHANCE.choice(alphabet) for _ in range(number))
 
 
-# Put together here, so that nobody's scanner takes this file for a leak.
+# Assembled at run time, so that no scanner reports this file as a leak.
 SECRETS = {
     "Azure Storage Account access key": "AccountKey=" + chars(BASE64, 86) + "==",
     "GitLab Token": "glpat" + "-" + chars(string.ascii_letters, 20),
@@ -101,15 +101,17 @@ def test_ordinary_text_is_no_credential(text: str) -> None:
     assert find_credentials(f"      INPUT: {text}  # as it was") == []
 
 
-def test_no_definition_of_a_company_has_one() -> None:
+def test_realistic_definitions_have_no_credential() -> None:
     files = [*COMPANY.glob("pipelines/*/*.yaml"), *COMPANY.glob("configs/*.yaml")]
     examples = [file for file in DATA.glob("bad/*.yaml") if not file.stem.startswith("secret")]
 
     assert len(files) >= 8
-    assert {file.name: found for file in files + examples for found in find_credentials(file.read_text())} == {}
+    assert {
+        file.name: credential for file in files + examples for credential in find_credentials(file.read_text())
+    } == {}
 
 
-def test_random_text_is_seen_and_words_are_not() -> None:
+def test_random_text_is_found() -> None:
     words = [chars(BASE64, 40) for _ in range(100)] + [chars("0123456789abcdef", 32) for _ in range(100)]
 
     assert sum(bool(find_credentials(f"a: {word}")) for word in words) >= 190
@@ -122,7 +124,7 @@ def test_a_credential_in_a_comment_is_found(capsys: pytest.CaptureFixture[str]) 
     assert "big.yaml:7:10: this looks like a credential: GitLab Token [secret]" in capsys.readouterr().out
 
 
-def test_one_in_an_environment_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_credential_in_an_environment_is_found(capsys: pytest.CaptureFixture[str]) -> None:
     file = checkout.ETL / "configs" / "staging.yaml"
     file.write_text(file.read_text() + f"# {SECRETS['Stripe Access Key']}\n")
 
@@ -142,7 +144,7 @@ def test_one_in_an_environment_is_found(capsys: pytest.CaptureFixture[str]) -> N
         "command: [a\n    # {}",  # not YAML
     ],
 )
-def test_no_other_problem_shows_it(mistake: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_other_problem_prints_the_credential(mistake: str, capsys: pytest.CaptureFixture[str]) -> None:
     secret = SECRETS["Random Text"]
     write(TEXT.format("x").replace("command: [load, x]", mistake.format(secret)))
 
@@ -153,7 +155,7 @@ def test_no_other_problem_shows_it(mistake: str, capsys: pytest.CaptureFixture[s
         assert not [part for part in parts(secret) if part in out + err]
 
 
-def test_an_environment_that_cannot_be_read_does_not_show_it(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_environment_does_not_print_the_credential(capsys: pytest.CaptureFixture[str]) -> None:
     secret = SECRETS["Random Text"]
     write(TEXT.format("x"))
     (checkout.ETL / "configs" / "staging.yaml").write_text(f"region: [{secret}]\n")
@@ -165,7 +167,7 @@ def test_an_environment_that_cannot_be_read_does_not_show_it(capsys: pytest.Capt
     assert not [part for part in parts(secret) if part in out]
 
 
-def test_all_on_one_line_are_told_and_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+def test_all_credentials_of_a_line_are_reported_and_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     write(TEXT.format(", ".join(SECRETS.values())))
 
     check.main([])
@@ -176,19 +178,19 @@ def test_all_on_one_line_are_told_and_hidden(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_whole_word_around_a_credential_is_hidden() -> None:
-    (found,) = find_credentials("a: [https://user:" + "hunter2@sftp.example/in, b]")
+    (credential,) = find_credentials("a: [https://user:" + "hunter2@sftp.example/in, b]")
 
-    assert found.text == "https://user:" + "hunter2@sftp.example/in"
+    assert credential.text == "https://user:" + "hunter2@sftp.example/in"
 
 
-def test_it_can_be_said_that_it_is_none() -> None:
+def test_a_comment_marks_a_false_positive() -> None:
     line = f"    command: [load, '{SECRETS['Random Text']}']"
 
     assert find_credentials(line)
     assert not find_credentials(f"{line}  # pragma: allowlist secret")
 
 
-def test_what_the_factory_tells_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_credential_that_the_package_reports_is_not_reported_again(capsys: pytest.CaptureFixture[str]) -> None:
     cases = sorted(DATA.glob("bad/secret_*.yaml"))
     assert len(cases) >= 8
     for case in cases:
@@ -198,16 +200,16 @@ def test_what_the_factory_tells_is_not_told_again(capsys: pytest.CaptureFixture[
 
     check.main(["--format", "json"])
 
-    told = [problem for problem in json.loads(capsys.readouterr().out) if problem["rule"] == "secret"]
-    assert told
-    assert [problem["message"] for problem in told if "looks like" in problem["message"]] == []
+    problems = [problem for problem in json.loads(capsys.readouterr().out) if problem["rule"] == "secret"]
+    assert problems
+    assert [problem["message"] for problem in problems if "looks like" in problem["message"]] == []
 
 
-def test_a_line_of_half_a_megabyte_takes_no_minutes() -> None:
+def test_a_long_line_is_searched_in_pieces() -> None:
     secret = SECRETS["Stripe Access Key"]
-    (found,) = find_credentials(f"a: {'sk-//' * 20_000} {secret} {'sk-//' * 20_000}")
+    (credential,) = find_credentials(f"a: {'sk-//' * 20_000} {secret} {'sk-//' * 20_000}")
 
-    assert found.text == secret
+    assert credential.text == secret
     for length in (0, 1, 1999, 2000, 2001, 3499, 3500, 3501):
         line = chars(BASE64, length)
         seen = {start + offset for start, piece in pieces(line) for offset in range(len(piece))}

@@ -1,4 +1,4 @@
-"""Programs from Debian's packages: there, installed, or told how to install."""
+"""Programs of Debian packages: used if installed, else installed, else reported with the command to run."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return machine
 
 
-def test_a_program_that_is_there_is_taken(machine: Machine) -> None:
+def test_an_installed_program_is_used(machine: Machine) -> None:
     machine.programs.add("sample")
     assert debian.ensure_program("sample", "samples") == "/usr/bin/sample"
     assert machine.commands == []
@@ -55,7 +55,7 @@ def test_a_missing_program_is_installed(machine: Machine) -> None:
     assert install.endswith("install --yes --no-install-recommends samples")
 
 
-def test_it_is_told_how_to_install_what_could_not_be(machine: Machine) -> None:
+def test_a_failed_installation_is_reported_with_the_command_to_run(machine: Machine) -> None:
     machine.installs = False
     with pytest.raises(SetupError, match=r"sample is not installed; .*: sudo apt-get install samples"):
         debian.ensure_program("sample", "samples")
@@ -74,14 +74,14 @@ def test_no_service_is_started(machine: Machine) -> None:
     assert not debian.SERVICE_POLICY.exists()
 
 
-def test_the_machines_own_policy_for_services_stays(machine: Machine) -> None:
+def test_an_existing_policy_for_services_is_kept(machine: Machine) -> None:
     debian.SERVICE_POLICY.write_text("own")
     debian.ensure_program("sample", "samples")
     assert machine.policy == "own"
     assert debian.SERVICE_POLICY.read_text() == "own"
 
 
-def test_the_highest_version_is_taken_of_what_is_not_on_the_path(machine: Machine, tmp_path: Path) -> None:
+def test_the_highest_version_outside_the_path_is_used(machine: Machine, tmp_path: Path) -> None:
     for version in ("9.6", "15", "14"):
         (tmp_path / version / "bin").mkdir(parents=True)
         (tmp_path / version / "bin" / "sample").touch()

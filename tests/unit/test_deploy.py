@@ -1,4 +1,4 @@
-"""``./etl deploy`` before it speaks to AWS: the command line, and what it writes and prints."""
+"""``./etl deploy`` without AWS: the command line, the order of writing and the output."""
 
 import threading
 import time
@@ -40,11 +40,11 @@ STAGING = bucket.Target("staging", "etl", "eu-west-1")
         (["staging", "--preflight", "--role", ""], "--role '' is no ARN of a role"),
     ],
 )
-def test_wrong_use_is_told(arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
+def test_usage_errors_are_reported(arguments: List[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
         deploy.main(arguments)
 
-    assert left.value.code == 2
+    assert error.value.code == 2
     assert message in capsys.readouterr().err
 
 
@@ -56,7 +56,7 @@ def test_wrong_use_is_told(arguments: List[str], message: str, capsys: pytest.Ca
         ("AWS_ENDPOINT_URL", "elsewhere", "Invalid endpoint: elsewhere"),
     ],
 )
-def test_settings_that_lead_to_no_aws_are_told_in_one_line(
+def test_invalid_settings_of_aws_are_reported_in_one_line(
     name: str,
     value: str,
     message: str,
@@ -84,14 +84,14 @@ def test_settings_that_lead_to_no_aws_are_told_in_one_line(
         ("", ONE, "a", True, f"\n{ONE} a\n"),
     ],
 )
-def test_the_commit_of_all_and_of_each_file_alone(
+def test_the_commit_of_the_release_and_of_each_file_deployed_alone(
     before: str, commit: str, path: str, is_there: bool, after: str
 ) -> None:
     assert changes.commit_text(before, commit, path, is_there) == after
 
 
 @pytest.mark.parametrize("pattern", ["configs$|fact.ry", "/etl$", "*.yml", "x\n.*  # all"])
-def test_what_hides_every_dag_is_refused(pattern: str) -> None:
+def test_a_pattern_that_hides_every_dag_is_refused(pattern: str) -> None:
     with pytest.raises(upload_order.Refused, match=r"\.airflowignore: "):
         sources.refuse_hiding(pattern)
 
@@ -100,51 +100,51 @@ def test_this_repositorys_airflowignore_hides_no_dag() -> None:
     sources.refuse_hiding((REPOSITORY / ".airflowignore").read_text())
 
 
-def test_a_key_that_anybody_may_have_made_up_is_one_line() -> None:
+def test_control_characters_of_a_key_are_escaped() -> None:
     assert bucket.display_key("airflow/dags/etl/a\nb\x1b[31m\u2028é") == r"airflow/dags/etl/a\x0ab\x1b[31m\x2028é"
 
 
-def test_without_a_commit_there_is_nothing_to_deploy(tmp_path: Path) -> None:
+def test_a_folder_outside_git_is_refused(tmp_path: Path) -> None:
     target = bucket.Target("staging", "test_merge", "eu-west-1")
     with pytest.raises(upload_order.Refused, match=r"deploy from a clone\. fatal: not a git repository"):
         sources.commit_of(tmp_path / "dags" / "etl", target, [], whole=True)
 
 
 class Bucket:
-    """Notes when writing begins and ends; two objects of a step have to be under way at the same time."""
+    """A bucket that records when each write begins and ends; two writes of a step must overlap."""
 
     def __init__(self, refused: str = "") -> None:
-        self.refused, self.noted, self.two = refused, [], threading.Barrier(2)  # type: str, List[str], Any
+        self.refused, self.events, self.barrier = refused, [], threading.Barrier(2)  # type: str, List[str], Any
 
-    def put_object(self, **asked: Any) -> Dict[str, str]:
-        key = asked["Key"]
-        self.noted.append(f"{key} begins")
-        self.two.wait(10)
-        time.sleep(0.05)  # in which a next step that does not wait would begin
-        self.noted.append(f"{key} ends")
+    def put_object(self, **request: Any) -> Dict[str, str]:
+        key = request["Key"]
+        self.events.append(f"{key} begins")
+        self.barrier.wait(10)
+        time.sleep(0.05)  # a next step that did not wait would begin now
+        self.events.append(f"{key} ends")
         if key == self.refused:
             raise ClientError({"Error": {"Code": "AccessDenied", "Message": "injected"}}, "PutObject")
         return {"VersionId": f"version of {key}"}
 
-    def delete_object(self, **asked: Any) -> None:
-        self.noted.append(f"{asked['Key']} is deleted")
+    def delete_object(self, **request: Any) -> None:
+        self.events.append(f"{request['Key']} is deleted")
 
 
 CHANGE = bucket.Change([{"a": b"", "b": b""}, {"c": b"", bucket.REQUIREMENTS: b""}, {"d": None}], {})
 
 
-def test_a_step_is_written_at_the_same_time_and_the_next_one_when_it_is_there() -> None:
+def test_the_objects_of_a_step_are_written_concurrently_and_the_steps_in_order() -> None:
     s3 = Bucket()
 
     assert bucket.write(s3, STAGING, CHANGE, ONE) == f"version of {bucket.REQUIREMENTS}"
 
-    first, second, third = s3.noted[:4], s3.noted[4:8], s3.noted[8:]
+    first, second, third = s3.events[:4], s3.events[4:8], s3.events[8:]
     assert sorted(first) == ["a begins", "a ends", "b begins", "b ends"]
     assert sorted(second)[2:] == ["c begins", "c ends"]
     assert third == ["d is deleted"]
 
 
-def test_what_follows_one_that_cannot_be_written_is_not() -> None:
+def test_a_failed_write_stops_the_following_steps() -> None:
     s3 = Bucket(refused="b")
 
     with pytest.raises(cloud.CloudError) as raised:
@@ -152,14 +152,14 @@ def test_what_follows_one_that_cannot_be_written_is_not() -> None:
 
     what = "s3://vm-data-provisioning-staging/b cannot be written; once that is fixed, run it again"
     assert str(raised.value).startswith(f"{what}: An error occurred (AccessDenied)")
-    assert {note[0] for note in s3.noted} == {"a", "b"}
+    assert {event[0] for event in s3.events} == {"a", "b"}
 
 
-def test_when_a_call_fails_the_progress_ends_and_those_not_begun_are_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, ended = [], []
+def test_a_failed_call_ends_the_progress_and_cancels_the_remaining_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, ended = [], []
 
     def call(number: int) -> None:
-        made.append(number)
+        calls.append(number)
         time.sleep(0.02)
         if number == 0:
             raise ValueError("injected")
@@ -175,6 +175,6 @@ def test_when_a_call_fails_the_progress_ends_and_those_not_begun_are_not_made(mo
     with pytest.raises(ValueError, match="injected") as raised:
         cloud.in_parallel([partial(call, number) for number in range(200)], 2, "asking")
 
-    assert raised.tb  # as long as an error is told, its frames are there
+    assert raised.tb  # the traceback of the error keeps its frames
     assert ended == ["asking"]
-    assert len(made) < 200
+    assert len(calls) < 200

@@ -1,4 +1,4 @@
-"""The documentation says what is so: it is generated, or run."""
+"""The documentation is correct: it is generated, or its examples are run."""
 
 import re
 from pathlib import Path
@@ -22,13 +22,13 @@ EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
 
 
 def problems(folder: Path, text: str) -> List[Problem]:
-    """What the factory finds wrong with a definition, in the environments that the documentation speaks of."""
+    """Return the problems of a definition in the environments that the documentation describes."""
     root = tree(folder, {"cwr/example.yaml": text}, configs=COMPANY / "configs")
     return sorted({problem for name in environments(root) for problem in load(root, name).problems})
 
 
 def report_of(example: Block) -> str:
-    """The report that stands right behind a bad example."""
+    """Return the report that follows a bad example."""
     everything = blocks("rules.md")
     report = everything[everything.index(example) + 1]
     assert report.language == "text"
@@ -40,40 +40,40 @@ def test_the_reference_is_up_to_date() -> None:
         assert (REPOSITORY / path).read_text(encoding="utf-8") == text, "run ./etl generate docs"
 
 
-def test_the_reference_says_what_every_key_is() -> None:
+def test_the_reference_describes_every_key() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*) \|$", reference.files()[reference.FILE], re.MULTILINE)
     assert len(rows) > 50
     assert [key for key, _, description in rows if not description] == []
 
 
-def test_the_smallest_pipeline_is_one(tmp_path: Path) -> None:
+def test_the_smallest_pipeline_is_valid(tmp_path: Path) -> None:
     assert problems(tmp_path, blocks("definitions.md", "yaml")[0].text) == []
 
 
-def test_there_is_a_rule_for_every_problem_with_a_bad_and_a_good_example(tmp_path: Path) -> None:
-    shown = {(block.heading, block.word) for block in EXAMPLES}
-    assert shown == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
+def test_every_rule_is_documented_with_a_bad_and_a_good_example(tmp_path: Path) -> None:
+    labels = {(block.heading, block.word) for block in EXAMPLES}
+    assert labels == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
     bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
-    told = {problem.rule for problem in load(tree(tmp_path, bad), "development").problems}
-    assert told == RULES - {"removed"}
+    rules = {problem.rule for problem in load(tree(tmp_path, bad), "development").problems}
+    assert rules == RULES - {"removed"}
 
 
 @pytest.mark.parametrize(
     "block", [block for block in EXAMPLES if block.heading != "removed"], ids=lambda block: "-".join(block[:2])
 )
-def test_an_example_is_as_good_or_bad_as_it_says(block: Block, tmp_path: Path) -> None:
-    found = problems(tmp_path, block.text)
+def test_an_example_is_as_good_or_bad_as_labelled(block: Block, tmp_path: Path) -> None:
+    reported = problems(tmp_path, block.text)
 
     if block.word == "Good":
-        assert found == []
+        assert reported == []
         return
-    assert {problem.rule for problem in found} == {block.heading}
-    # A problem with an environment's name in it is there once for each; the page shows the first.
-    shown = [problem for problem in map(str, found) if " in staging" not in problem]
-    assert report_of(block) == "\n".join(shown) + "\n"
+    assert {problem.rule for problem in reported} == {block.heading}
+    # A problem that names an environment is reported once for each; the page shows the first.
+    expected = [problem for problem in map(str, reported) if " in staging" not in problem]
+    assert report_of(block) == "\n".join(expected) + "\n"
 
 
-def test_the_examples_of_removed_are_as_they_say(tmp_path: Path) -> None:
+def test_the_examples_of_removed_are_as_good_or_bad_as_labelled(tmp_path: Path) -> None:
     before, bad, good = (block for block in EXAMPLES if block.heading == "removed")
     copy = checkout(tmp_path, DEFINITIONS, add={EXAMPLE: before.text})
 
@@ -97,12 +97,12 @@ def test_the_commands_of_adding_a_provider_work(tmp_path: Path) -> None:
     assert {"cwr-big_dag_sony", "ddex-releases_dag_sony", "radio-plays_dag_sony"} <= set(dag_ids)
 
 
-def test_what_is_run_elsewhere_is_marked_as_such() -> None:
+def test_every_block_of_the_guide_is_run_here_or_marked_for_e2e() -> None:
     languages = {block.language for block in blocks("adding-a-provider.md")}
-    assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked so
+    assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked e2e
 
 
-def test_the_example_of_the_readme_gives_the_dags_that_it_names(tmp_path: Path) -> None:
+def test_the_example_of_the_readme_builds_the_dags_that_it_names(tmp_path: Path) -> None:
     (example,) = blocks("../README.md", "yaml")
     root = tree(tmp_path, {"cwr/big.yaml": example.text})
     for name in ("development", "staging"):
@@ -111,7 +111,7 @@ def test_the_example_of_the_readme_gives_the_dags_that_it_names(tmp_path: Path) 
         assert [definition.dag_id for definition in definitions] == re.findall("# DAG (.*)", example.text)
 
 
-def test_the_mistake_of_the_readme_is_reported_as_it_says(tmp_path: Path) -> None:
+def test_the_readme_shows_the_exact_report_of_its_mistake(tmp_path: Path) -> None:
     (example,), (report,) = blocks("../README.md", "yaml"), blocks("../README.md", "text")
     task = "    task_definition: cwr-load\n"
     root = tree(tmp_path, {"cwr/big.yaml": example.text.replace(task, f"{task}    retrys: 3\n")})
@@ -119,7 +119,7 @@ def test_the_mistake_of_the_readme_is_reported_as_it_says(tmp_path: Path) -> Non
     assert report.text == f"{problem}\n"
 
 
-def test_contributing_names_every_room_and_what_is_in_it() -> None:
+def test_contributing_lists_every_module_and_its_names() -> None:
     text = (REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8")
     package = ETL / "orchestrator"
     rows = dict(re.findall(r"^\| .* \| `(\w+\.py)` \|(.*)\|$", text, re.MULTILINE))
@@ -135,7 +135,7 @@ def test_contributing_names_every_room_and_what_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(str(path.relative_to(REPOSITORY)) for path in DOCUMENTS))
-def test_a_link_leads_somewhere(name: str) -> None:
+def test_links_lead_to_existing_files_and_headings(name: str) -> None:
     document = REPOSITORY / name
     text = document.read_text(encoding="utf-8")
     for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):

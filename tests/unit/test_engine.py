@@ -1,4 +1,4 @@
-"""The Airflow that ``./etl run`` starts, before it starts."""
+"""The configuration that ``./etl run`` writes before it starts Airflow."""
 
 import subprocess
 from pathlib import Path
@@ -16,15 +16,15 @@ def keys(home: Path) -> str:
     return subprocess.run(command, env=engine.base_environ(home), check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def test_processes_that_start_at_once_find_a_configuration_and_write_none(tmp_path: Path) -> None:
+def test_the_configuration_is_written_once_and_its_keys_are_kept(tmp_path: Path) -> None:
     home = tmp_path / "home"
     engine.prepare_config(home)
     file = home / "airflow.cfg"
     text = file.read_text()
 
-    found = keys(home)
+    first = keys(home)
     engine.prepare_config(home)  # as the next ./etl run does
 
     assert file.read_text() == text
-    assert keys(home) == found
-    assert all(len(key) > 30 and key in text for key in found.split())
+    assert keys(home) == first
+    assert all(len(key) > 30 and key in text for key in first.split())

@@ -1,4 +1,4 @@
-"""When an environment is set up: whenever it is missing, unfinished, stale or broken."""
+"""An environment is set up whenever it is missing, unfinished, stale or broken."""
 
 import sys
 import threading
@@ -14,15 +14,15 @@ from tools.setup.pythons import Python
 
 
 class Uv:
-    """In the place of uv: makes an environment with an interpreter, and counts."""
+    """A replacement of uv that makes an environment with an interpreter, and counts the environments."""
 
     def __init__(self) -> None:
-        self.made = 0
+        self.created = 0
         self.can_install = True
 
     def __call__(self, program: str, *arguments: str, quiet: bool = False) -> bool:
         if arguments[0] == "venv":
-            self.made += 1
+            self.created += 1
             folder = Path(arguments[-1])
             (folder / "bin").mkdir(parents=True)
             (folder / "bin" / "python").touch()
@@ -32,7 +32,7 @@ class Uv:
 
 @pytest.fixture
 def uv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Uv:
-    """A checkout in ``tmp_path``, and a uv that does nothing."""
+    """Make a checkout in ``tmp_path``, and replace uv."""
     (tmp_path / "requirements.txt").write_text("a==1\n")
     uv = Uv()
     monkeypatch.setattr(environments, "ROOT", tmp_path)
@@ -48,45 +48,45 @@ ENVIRONMENT = Environment(
 )
 
 
-def test_a_current_environment_is_left_alone(uv: Uv) -> None:
+def test_a_current_environment_is_kept(uv: Uv) -> None:
     environments.ensure(ENVIRONMENT)
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 1
+    assert uv.created == 1
 
 
-def test_changed_requirements_make_it_anew(uv: Uv, tmp_path: Path) -> None:
+def test_changed_requirements_recreate_the_environment(uv: Uv, tmp_path: Path) -> None:
     environments.ensure(ENVIRONMENT)
     (tmp_path / "requirements.txt").write_text("a==2\n")
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
-def test_an_interrupted_set_up_is_done_again(uv: Uv) -> None:
+def test_an_interrupted_set_up_is_repeated(uv: Uv) -> None:
     uv.can_install = False
     with pytest.raises(SetupError, match=r"try again: \./etl"):
         environments.ensure(ENVIRONMENT)
     uv.can_install = True
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
-def test_a_lost_interpreter_makes_it_anew(uv: Uv) -> None:
+def test_a_missing_interpreter_recreates_the_environment(uv: Uv) -> None:
     environments.ensure(ENVIRONMENT)
     ENVIRONMENT.python.unlink()
     ENVIRONMENT.python.symlink_to("/uninstalled/python3.7")
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
-def test_a_copied_checkout_makes_its_own(uv: Uv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_copied_checkout_creates_its_own_environment(uv: Uv, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     environments.ensure(ENVIRONMENT)
     (tmp_path / ".local").rename(tmp_path / "copied")
     monkeypatch.setattr(environments, "LOCAL", tmp_path / "copied")
     environments.ensure(ENVIRONMENT)
-    assert uv.made == 2
+    assert uv.created == 2
 
 
-def test_two_at_once_make_it_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_set_ups_create_the_environment_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
     def slow_create(environment: Environment) -> None:
         time.sleep(0.2)
         create(environment)
@@ -98,22 +98,22 @@ def test_two_at_once_make_it_once(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> No
         thread.start()
     for thread in threads:
         thread.join()
-    assert uv.made == 1
+    assert uv.created == 1
 
 
-def test_without_a_python_uv_is_asked_for_one(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: List[str] = []
+def test_without_a_python_uv_is_asked_to_install_one(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
+    command: List[str] = []
 
     def offline(program: str, *arguments: str, quiet: bool = False) -> bool:
-        asked.extend([program, *arguments])
+        command.extend([program, *arguments])
         return False
 
     monkeypatch.setattr(environments, "run", offline)
     environment = ENVIRONMENT._replace(find_python=lambda environ: None)
     with pytest.raises(SetupError, match=r"no working Python 3\.7 here.*pyenv install 3\.7"):
         environments.ensure(environment)
-    assert asked[0] == "own uv"  # the PATH's may be too new to have one
-    assert asked[asked.index("--python") + 1] == "3.7"
+    assert command[0] == "own uv"  # the one on the PATH may be too new to install it
+    assert command[command.index("--python") + 1] == "3.7"
 
 
 def test_a_checkout_may_have_a_space_in_its_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""python dags/etl/factory.py ENVIRONMENT: the factory looked at alone."""
+"""``python dags/etl/factory.py ENVIRONMENT``: the factory without Airflow's scheduler."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ def run(root: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
-def test_it_prints_what_airflow_would_get(tmp_path: Path) -> None:
+def test_the_command_prints_the_dags(tmp_path: Path) -> None:
     done = run(tree(tmp_path, {"cwr/big.yaml": SMALL}), "development")
 
     assert done.returncode == 0
@@ -27,7 +27,7 @@ def test_it_prints_what_airflow_would_get(tmp_path: Path) -> None:
     ]
 
 
-def test_it_exits_1_with_the_problems(tmp_path: Path) -> None:
+def test_the_command_prints_the_problems_and_exits_with_1(tmp_path: Path) -> None:
     done = run(tree(tmp_path, {"cwr/big.yaml": SMALL, "cwr/bad.yaml": "tasks: ["}), "development")
 
     assert done.returncode == 1
@@ -35,7 +35,7 @@ def test_it_exits_1_with_the_problems(tmp_path: Path) -> None:
     assert "dags/etl/pipelines/cwr/bad.yaml:1:1: not YAML" in done.stdout
 
 
-def test_it_tells_how_it_is_used(tmp_path: Path) -> None:
+def test_the_command_reports_its_usage(tmp_path: Path) -> None:
     root = tree(tmp_path, {})
     assert run(root).returncode == 2
     assert "factory.py development" in run(root, "--help").stdout
@@ -43,7 +43,7 @@ def test_it_tells_how_it_is_used(tmp_path: Path) -> None:
     assert "development, staging" in run(root, "production").stdout
 
 
-def test_tools_read_definitions_without_airflow(tmp_path: Path) -> None:
+def test_the_package_loads_definitions_without_airflow(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     code = (
         "import sys, pathlib; sys.path.insert(0, sys.argv[1]); from orchestrator import load\n"

@@ -1,8 +1,8 @@
-"""No field of the language is dead: each changes what is observed of the definitions that have it.
+"""Every field of the language has an effect: it changes something that users observe of a definition.
 
-The fields, and values for them, come from the models: a new field is asked about without a change here, a new kind of
-value needs an example in ``values``. A field is looked at in each place that its model has, so that a layer cannot be
-dead either.
+The fields, and values for them, come from the models: a new field is tested without a change here, a new type of value
+needs an example in ``values``. A field is tested in each place where its model is used, so that every layer has an
+effect too.
 """
 
 import json
@@ -45,8 +45,8 @@ from tools.checks.removed import removed_tasks
 
 KeyPath = Tuple[Any, ...]
 
-# What a definition holds beside the field that is looked at. There are a cluster, a task, a param and an
-# environment called 'other', and 'gone' is a task that the pipeline had before.
+# The definition around the field under test. A cluster, a task, a param and an environment are called 'other', and
+# 'gone' is a task that the pipeline had before.
 BASE: Dict[str, Any] = {
     "environment": {
         "region": "eu-west-1",
@@ -67,7 +67,7 @@ TEXTS = ["other", "gone", "17 4 * * *", "s3://other/key", "7"]
 NUMBERS = [7, 1]
 ANY: List[Any] = ["2022-01-01", 7, -7]
 TYPED = ["", "word", "a longer text", 0, 100, True, None, [], {}, "2022-01-01"]  # for a param, at the trigger
-# Where the fields of a model are handed on; those of one that is not here, where its model is.
+# The functions that use the fields of a model, for the message of a failure.
 WIRING: Dict[Any, List[Any]] = {
     Task: [operator_arguments],
     Cluster: [operator_arguments],
@@ -83,7 +83,7 @@ WIRING: Dict[Any, List[Any]] = {
 
 
 class Place(NamedTuple):
-    """A field in a place of its model: the path of what holds it, from "environment" or "pipeline" on."""
+    """A field in one place of its model, with the path of its holder from "environment" or "pipeline" on."""
 
     model: Any
     field: ModelField
@@ -94,18 +94,18 @@ class Place(NamedTuple):
 
 
 def single(field: ModelField) -> ModelField:
-    """The field of the values in a list or mapping, or else the field itself."""
+    """Return the field of the values in a list or mapping, or else the field itself."""
     return field.sub_fields[0] if field.shape != SHAPE_SINGLETON and field.sub_fields else field
 
 
 def model_of(field: ModelField) -> Optional[Any]:
-    """The model that a field holds, alone, in a list or by names."""
+    """Return the model that a field holds, alone, in a list or by names; None if it holds none."""
     kind = single(field).type_
     return kind if isinstance(kind, type) and issubclass(kind, Model) else None
 
 
 def places(model: Any, above: KeyPath) -> Iterator[Place]:
-    """Every field below a model."""
+    """Yield every field below a model."""
     for field in model.__fields__.values():
         yield Place(model, field, above)
         if model_of(field):
@@ -113,14 +113,14 @@ def places(model: Any, above: KeyPath) -> Iterator[Place]:
 
 
 def step(field: ModelField, value: Any) -> KeyPath:
-    """The way from a field to the first of the models that it holds."""
+    """Return the path from a field to the first of the models that it holds."""
     if field.shape == SHAPE_LIST:
         return (0,)
     return (next(iter(value or examples(field)[0])),) if field.shape == SHAPE_DICT else ()
 
 
 def value_at(data: Any, path: KeyPath) -> Any:
-    """The value at a path, None if there is none."""
+    """Return the value at a path, None if there is none."""
     for part in path:
         try:
             data = data[part]
@@ -130,7 +130,7 @@ def value_at(data: Any, path: KeyPath) -> Any:
 
 
 def examples(field: ModelField) -> List[Any]:
-    """Values that a field takes, by its type."""
+    """Return values that a field accepts, by its type."""
     candidates = values(single(field))
     if field.shape == SHAPE_LIST:
         candidates = [[value] for value in candidates]
@@ -145,7 +145,7 @@ def fits(field: ModelField, value: Any) -> bool:
 
 
 def values(field: ModelField) -> List[Any]:
-    """Values of a field that is neither a list nor a mapping."""
+    """Return values for a field that is neither a list nor a mapping."""
     kind = field.type_
     if model_of(field):
         required = {item.name: examples(item)[0] for item in kind.__fields__.values() if item.required}
@@ -161,12 +161,12 @@ def values(field: ModelField) -> List[Any]:
         return ["7m"]
     if issubclass(kind, datetime):
         return [date(2030, 1, 1)]
-    # What is left takes texts, numbers or booleans: those that it accepts.
+    # Any other type accepts some of the texts, numbers and booleans.
     return [value for value in (*TEXTS, *NUMBERS, True, False) if fits(field, value)]
 
 
 def holding(place: Place, data: Dict[str, Any]) -> Any:
-    """What holds the field, made where the definitions have none."""
+    """Return the mapping that holds the field, and create it if the definitions have none."""
     model: Any = {"environment": Environment, "pipeline": Pipeline}[place.above[0]]
     at, below = data[place.above[0]], list(place.above[1:])
     while below:
@@ -183,7 +183,7 @@ def holding(place: Place, data: Dict[str, Any]) -> Any:
 
 
 class Observer:
-    """Observes definitions by all that users have of them."""
+    """Observes all that users see of definitions: DAGs, requests, alerts and problems."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root = tree(folder, {"cwr/big.yaml": ""})
@@ -193,11 +193,11 @@ class Observer:
         monkeypatch.setattr("orchestrator.alerts.AwsBaseHook", self.hook)
 
     def observe(self, data: Dict[str, Any]) -> Tuple[List[str], str]:
-        """Return the problems, and what all else is; of the same definitions only once."""
+        """Return the problems and everything else as text; compute it once for the same definitions."""
         return self.observed.get(repr(data)) or self.observed.setdefault(repr(data), self.look(data))
 
     def look(self, data: Dict[str, Any]) -> Tuple[List[str], str]:
-        """Return the problems, and what all else is."""
+        """Return the problems and everything else as text."""
         text = yaml.safe_dump(data["pipeline"], sort_keys=False)
         (self.root / "configs" / "development.yaml").write_text(yaml.safe_dump(data["environment"], sort_keys=False))
         (self.root / "pipelines" / "cwr" / "big.yaml").write_text(text)
@@ -211,7 +211,7 @@ class Observer:
         return [problem.message for problem in problems], json.dumps(seen, default=repr, sort_keys=True)
 
     def effects(self, definition: Definition) -> List[Any]:
-        """Return what there is of a DAG."""
+        """Return all that users see of a DAG."""
         dag = Builder().build(definition)
         serialized: Dict[str, Any] = SerializedDAG.to_dict(dag)
         return [
@@ -224,7 +224,7 @@ class Observer:
         ]
 
     def typed(self, task: Any, value: Any) -> str:
-        """Return what a task says of a value that a person types."""
+        """Return the answer of a task to a value in the configuration of the run."""
         try:
             task.render_template_fields({"dag_run": Mock(conf={"other": value})})
         except AirflowFailException as error:
@@ -232,7 +232,7 @@ class Observer:
         return "taken"
 
     def alerts(self, task: Any) -> List[Any]:
-        """Return what is published when a task fails."""
+        """Return the alerts that are published when a task fails."""
         self.hook.reset_mock()
         if task.on_failure_callback:
             instance = Mock(dag_id=task.dag_id, task_id=task.task_id, prev_attempted_tries=1, max_tries=0, log_url="")
@@ -242,9 +242,9 @@ class Observer:
 
 
 def attributes(task: Any) -> Dict[str, Any]:
-    """The values of an operator that are plain data: a model that is handed on whole shows no use of its fields.
+    """Return the values of an operator that are plain data: passing on a whole model proves no use of its fields.
 
-    Without ``places``, since a line more in a file moves those below it.
+    ``places`` is left out, as a further line in a file moves those below it.
     """
     return {name: value for name, value in vars(task).items() if name != "places" and is_plain(value)}
 
@@ -258,7 +258,7 @@ def is_plain(value: Any) -> bool:
 
 
 def death(place: Place) -> str:
-    """Return what to say of a dead field."""
+    """Return the message for a field without an effect."""
     where = " or ".join(f"{function.__module__}.{function.__name__}" for function in WIRING.get(place.model, []))
     return (
         f"{place.model.__name__}.{place.field.name} is dead: as {place} it changes neither the RunTask request nor the"
@@ -292,5 +292,5 @@ def test_a_field_has_an_effect(place: Place, observer: Observer) -> None:
         if after != before and not after[0]:
             return
         rejected += after[0]
-    # Only where each of the values is a mistake beside the others: that it is found is an effect.
+    # If each value is a mistake beside the others, reporting it is the effect.
     assert len(rejected) >= len(candidates), death(place)

@@ -1,4 +1,4 @@
-"""What ./etl test --accept does, seen in tests of a folder of their own."""
+"""``./etl test --accept``, run on tests in a folder of their own."""
 
 import os
 import shutil
@@ -32,7 +32,7 @@ def test_a_second(golden):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A checkout with two cases, whose goldens are as they should be, in a folder of tests/data."""
+    """Make a checkout with two cases in a folder of tests/data, whose goldens match."""
     (tmp_path / "tests" / "unit").mkdir(parents=True)
     for name in ("__init__.py", "conftest.py", "goldens.py"):
         shutil.copy(str(REPOSITORY / "tests" / name), str(tmp_path / "tests"))
@@ -48,9 +48,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def run(folder: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """Run pytest as ./etl test does."""
+    """Run pytest in the folder as ./etl test does."""
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments]
-    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # others' plugins take half a second
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # loading other plugins takes half a second
     return subprocess.run(command, cwd=str(folder), env=environ, capture_output=True, text=True)
 
 
@@ -58,7 +58,7 @@ def contents(folder: Path) -> Dict[str, str]:
     return {file.name: file.read_text(encoding="utf-8") for file in (folder / "tests" / "data").rglob("*.txt")}
 
 
-def test_goldens_that_are_as_they_should_be_pass_and_stay(folder: Path) -> None:
+def test_matching_goldens_pass_and_stay(folder: Path) -> None:
     before = contents(folder)
     done = run(folder)
     assert (done.returncode, contents(folder)) == (0, before), done.stdout
@@ -67,7 +67,7 @@ def test_goldens_that_are_as_they_should_be_pass_and_stay(folder: Path) -> None:
     assert "0 of 2 goldens written" in done.stdout
 
 
-def test_another_text_fails_with_the_diff_and_what_writes_it(folder: Path) -> None:
+def test_a_different_text_fails_with_the_diff_and_the_command_to_accept_it(folder: Path) -> None:
     golden = folder / "tests" / "data" / "cases" / "one.txt"
     golden.write_text("NONE\n")
 
@@ -111,7 +111,7 @@ def test_a_golden_that_no_test_compares_fails(folder: Path) -> None:
     assert run(folder, "tests/unit/test_cases.py").returncode == 0  # the others are not collected
 
 
-def test_a_module_that_cannot_be_imported_is_told_instead_of_its_goldens(folder: Path) -> None:
+def test_an_import_error_is_reported_instead_of_unused_goldens(folder: Path) -> None:
     (folder / "tests" / "unit" / "test_cases.py").write_text("import nothing_of_this_name\n")
 
     done = run(folder)
@@ -140,5 +140,5 @@ def test_a_test_that_does_not_compare_its_golden_fails(folder: Path) -> None:
     assert "its golden was not compared" in done.stdout
 
 
-def test_the_option_says_what_it_does(folder: Path) -> None:
+def test_the_help_describes_the_option(folder: Path) -> None:
     assert "after showing the diff of each" in " ".join(run(folder, "--help").stdout.split())

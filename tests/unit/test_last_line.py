@@ -1,4 +1,4 @@
-"""The line of a task's log that `./etl run --trigger` shows."""
+"""The line of a task's log that ``./etl run --trigger`` prints."""
 
 import pytest
 
@@ -30,13 +30,13 @@ END = "[2022-01-01, 00:00:04 UTC] {local_task_job.py:154} INFO - Task exited wit
     ],
     ids=["no log", "success", "failed container", "no container", "neither"],
 )
-def test_it_says_most_about_the_end(log: str, line: str) -> None:
+def test_the_most_informative_line_is_chosen(log: str, line: str) -> None:
     assert last_line(log) == line
 
 
-def test_an_unknown_dag_is_told_the_nearest() -> None:
+def test_an_unknown_dag_suggests_the_nearest() -> None:
     assert unknown("cwr-big_dag_u", ["cwr-big_dag_un", "vi-works_dag_x"]).endswith("did you mean cwr-big_dag_un?")
 
 
-def test_a_dag_unlike_any_is_told_all() -> None:
+def test_without_a_similar_dag_all_dags_are_listed() -> None:
     assert unknown("xyzzy", ["b", "a"]) == "there is no DAG 'xyzzy'; there are: a, b"

@@ -1,4 +1,4 @@
-"""./etl before anything is set up."""
+"""``./etl`` before anything is set up."""
 
 import os
 import shutil
@@ -10,14 +10,15 @@ from typing import Dict, List
 import pytest
 
 from tests.checkouts import checkout
+from tests.trees import REPOSITORY
 from tools.__main__ import COMMANDS
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def etl(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
     environment: Dict[str, str] = {**os.environ, **environ}
-    return subprocess.run([str(ROOT / "etl"), *arguments], env=environment, cwd="/", capture_output=True, text=True)
+    return subprocess.run(
+        [str(REPOSITORY / "etl"), *arguments], env=environment, cwd="/", capture_output=True, text=True
+    )
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["help"]])
@@ -28,7 +29,7 @@ def test_help_lists_the_commands(arguments: List[str]) -> None:
     assert "./etl test" in result.stdout
 
 
-def test_an_unknown_command_is_told_the_nearest() -> None:
+def test_an_unknown_command_suggests_the_nearest() -> None:
     result = etl("rnu")
     assert result.returncode == 2
     assert result.stderr == "etl: there is no command 'rnu'; did you mean run?\n"
@@ -36,13 +37,13 @@ def test_an_unknown_command_is_told_the_nearest() -> None:
 
 @pytest.fixture(scope="module")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout that was just cloned, on a machine whose Python has no packages and that can install none."""
+    """Make a new clone, on a machine whose Python has no packages and that can install none."""
     folder = tmp_path_factory.mktemp("fresh")
     programs = folder / "bin"
     programs.mkdir()
     for name in ("dirname", "readlink"):
         (programs / name).symlink_to(str(shutil.which(name)))
-    # -S leaves the site-packages out, so that importing anything but the standard library fails.
+    # -S leaves out the site-packages, so that importing anything but the standard library fails.
     (programs / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
     (programs / "python3").chmod(0o755)
     return checkout(folder)
@@ -85,7 +86,7 @@ def test_all_commands_are_listed_without_set_up(fresh: Path) -> None:
         ("bench --contenders lop", 2, "there is no lop"),
     ],
 )
-def test_wrong_use_is_reported_before_anything_is_set_up(
+def test_usage_errors_are_reported_before_anything_is_set_up(
     arguments: str, status: int, message: str, fresh: Path
 ) -> None:
     result = etl_in(fresh, *arguments.split())
@@ -101,7 +102,7 @@ def test_the_help_of_the_tests_explains_their_parts_and_options(fresh: Path) -> 
     assert all(word in text for word in ("unit", "dags", "e2e", "-m ", "-k ", "--accept", "pytest"))
 
 
-def test_a_machine_without_python_is_told_what_to_install(tmp_path: Path) -> None:
+def test_a_missing_python_is_reported_with_the_package_to_install(tmp_path: Path) -> None:
     for name in ("dirname", "readlink"):
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     (tmp_path / "python3").write_text("#!/bin/sh\nexit 127\n")

@@ -1,4 +1,4 @@
-"""Environment < pipeline < task < provider's defaults < provider's task; null takes away."""
+"""Layers: environment < pipeline < task < defaults of the provider < task of the provider; null removes a value."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -43,14 +43,14 @@ providers:
 
 @pytest.fixture
 def operators(tmp_path: Path) -> Dict[str, Dict[str, Dict[str, Any]]]:
-    """Arguments of the operator by provider and task."""
+    """Return the arguments of the operator by provider and task."""
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
     (root / "configs" / "development.yaml").write_text(CONFIG)
-    found = load(root, "development")
-    assert not found.problems
+    result = load(root, "development")
+    assert not result.problems
     return {
         definition.provider: {task_id: task.operator for task_id, task in definition.plan.tasks.items()}
-        for definition in found.definitions
+        for definition in result.definitions
     }
 
 
@@ -81,7 +81,7 @@ def test_lists_are_replaced(operators: Any) -> None:
     assert operators["wcm"]["load"]["overrides"]["containerOverrides"][0]["command"] == ["load"]
 
 
-def test_null_takes_a_value_away(operators: Any) -> None:
+def test_null_removes_a_value(operators: Any) -> None:
     load = operators["prs"]["load"]
     assert "retries" not in load
     assert "execution_timeout" not in load
@@ -90,7 +90,7 @@ def test_null_takes_a_value_away(operators: Any) -> None:
     assert operators["un"]["load"]["execution_timeout"] == timedelta(hours=36)
 
 
-def test_null_takes_a_task_away(operators: Any) -> None:
+def test_null_removes_a_task(operators: Any) -> None:
     assert list(operators["gema"]) == ["load"]
 
 
@@ -124,7 +124,7 @@ providers:
     assert (param.default, param.description, param.json_schema) == (True, "All of it.", {"type": "boolean"})
 
 
-def test_environments_say_where_a_pipeline_or_provider_exists(tmp_path: Path) -> None:
+def test_the_key_environments_restricts_a_pipeline_or_provider(tmp_path: Path) -> None:
     text = """\
 start_date: 2022-01-01
 environments: [staging]
@@ -137,7 +137,7 @@ providers: {un: {}, wcm: {environments: [development]}, prs: {environments: null
     assert [d.provider for d in load(root, "development").definitions] == ["wcm", "prs"]
 
 
-def test_a_mistake_that_a_merge_makes_is_told_at_the_layer_that_supplied_it(tmp_path: Path) -> None:
+def test_a_mistake_of_merged_layers_is_reported_at_the_layer_that_supplied_it(tmp_path: Path) -> None:
     text = """\
 start_date: 2022-01-01
 defaults: {cpu: 256, memory: 512}

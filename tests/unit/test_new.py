@@ -1,4 +1,4 @@
-"""./etl new writes the smallest valid entry where it belongs, and nothing else changes."""
+"""``./etl new`` writes the smallest valid entry and changes nothing else."""
 
 import os
 from pathlib import Path
@@ -24,7 +24,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(shared: Path) -> Iterator[Path]:
-    """A checkout that a test may change; the next one finds it as it was."""
+    """Return a checkout that a test may change; it is restored for the next one."""
     yield shared
     run(shared, "git", "checkout", "--quiet", ".")
     run(shared, "git", "clean", "--quiet", "-d", "--force", "dags")
@@ -36,12 +36,12 @@ def etl(copy: Path, *arguments: str) -> Tuple[int, str]:
 
 
 def diff(copy: Path) -> List[str]:
-    """The lines that differ from the commit, without the headers."""
+    """Return the lines that differ from the commit, without the headers."""
     lines = run(copy, "git", "diff", "--unified=0").stdout.splitlines()
     return [line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---")]
 
 
-def test_a_provider_is_one_line_and_the_plan_shows_its_dag(copy: Path) -> None:
+def test_a_new_provider_is_one_line_and_its_dag_is_in_the_plan(copy: Path) -> None:
     status, output = etl(copy, "new", "provider", "cwr/big", "sony")
 
     assert status == 0, output
@@ -51,7 +51,7 @@ def test_a_provider_is_one_line_and_the_plan_shows_its_dag(copy: Path) -> None:
     assert run(copy, "git", "status", "--short").stdout.split() == ["M", "dags/etl/pipelines/cwr/big.yaml"]
 
 
-def test_a_pipeline_is_valid_and_takes_providers(copy: Path) -> None:
+def test_a_new_pipeline_is_valid_and_accepts_providers(copy: Path) -> None:
     status, output = etl(copy, "new", "pipeline", "radio/plays")
     assert status == 0, output
     assert "./etl new provider radio/plays NAME" in output
@@ -64,9 +64,9 @@ def test_a_pipeline_is_valid_and_takes_providers(copy: Path) -> None:
     assert status == 0, output
     assert file.read_text().endswith('\nproviders:\n  "no": {}\n')
     for environment in ("development", "staging"):
-        found = load(copy / "dags" / "etl", environment)
-        assert not found.problems
-        assert "radio-plays_dag_no" in [definition.dag_id for definition in found.definitions]
+        result = load(copy / "dags" / "etl", environment)
+        assert not result.problems
+        assert "radio-plays_dag_no" in [definition.dag_id for definition in result.definitions]
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_pipeline_is_valid_and_takes_providers(copy: Path) -> None:
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
-def test_what_cannot_be_is_refused_and_changes_nothing(
+def test_an_invalid_entry_is_refused_and_changes_nothing(
     arguments: List[str],
     status: int,
     expected: str,
@@ -105,7 +105,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
 
     try:
         returned = new.main(arguments)
-    except SystemExit as error:  # argparse's way to tell of wrong use
+    except SystemExit as error:  # argparse reports a usage error this way
         returned = int(error.code or 0)
 
     assert expected in capsys.readouterr().err
@@ -120,7 +120,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(
         ("docs", ["docs/definitions.md"]),
     ],
 )
-def test_what_is_generated_is_written_again(thing: str, paths: List[str], copy: Path) -> None:
+def test_generate_restores_the_generated_files(thing: str, paths: List[str], copy: Path) -> None:
     for path in paths:
         (copy / path).write_text("old")
 
@@ -130,7 +130,7 @@ def test_what_is_generated_is_written_again(thing: str, paths: List[str], copy: 
     assert diff(copy) == []
 
 
-def test_problems_of_the_file_are_told_first(copy: Path) -> None:
+def test_existing_problems_of_the_file_are_reported_first(copy: Path) -> None:
     file = copy / "dags" / "etl" / "pipelines" / "vi" / "works.yaml"
     broken = file.read_text().replace("cpu: 1024", "cpuu: 1024")
     file.write_text(broken)
@@ -155,14 +155,14 @@ def test_a_link_is_not_replaced_by_a_file(copy: Path) -> None:
     assert link.is_symlink()
 
 
-def test_what_templates_want_of_a_provider_is_written_with_it(copy: Path) -> None:
+def test_variables_are_written_with_the_provider(copy: Path) -> None:
     status, output = etl(copy, "new", "provider", "ddex/releases", "sony", "--variable", "host=sftp.sony.example")
 
     assert status == 0, output
     assert diff(copy) == ["+  sony: {variables: {host: sftp.sony.example}}"]
 
 
-def test_the_mode_of_the_file_stays_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+def test_replacing_a_file_keeps_its_mode_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     file = tmp_path / "big.yaml"
     file.write_text("old")
     file.chmod(0o640)
@@ -173,7 +173,7 @@ def test_the_mode_of_the_file_stays_and_nothing_is_left_beside_it(tmp_path: Path
     assert os.listdir(tmp_path) == ["big.yaml"]
 
 
-def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_file_unchanged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "big.yaml"
     file.write_text("old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
@@ -186,7 +186,7 @@ def test_a_write_that_fails_leaves_the_file_as_it_was(tmp_path: Path, monkeypatc
 
 
 @pytest.mark.parametrize("file", DEFINED, ids=lambda file: f"{file.parent.name}-{file.stem}")
-def test_every_definition_keeps_every_byte(file: Path) -> None:
+def test_a_new_provider_changes_no_other_byte(file: Path) -> None:
     before = file.read_bytes().decode()
 
     after = entries.with_provider(before, "sony", {})
@@ -221,13 +221,13 @@ def test_every_definition_keeps_every_byte(file: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("above", ["", "\ufeff", "---\n", "# ☃ above\n"], ids=["", "mark", "dashes", "comment"])
-def test_a_provider_finds_its_place(providers: str, expected: str, above: str) -> None:
+def test_a_new_provider_is_written_after_the_last(providers: str, expected: str, above: str) -> None:
     head = above + (MINIMAL.replace("\n", "\r\n") if "\r" in providers else MINIMAL)
 
     assert entries.with_provider(head + providers, "sony", {}) == head + expected
 
 
-def test_what_only_a_person_can_add_to_is_refused() -> None:
+def test_a_file_that_cannot_be_extended_safely_is_refused() -> None:
     with pytest.raises(entries.Refused, match=r"add to its providers: sony: \{\}"):
         entries.with_provider(MINIMAL + "providers:\n  un:\n    variables:\n      a: |+\n        b\n\n\n", "sony", {})
 
@@ -255,7 +255,7 @@ def test_what_only_a_person_can_add_to_is_refused() -> None:
         *("", " a ", "a: b", "a #b", "[a", "{{ ds }}", '"', "\\", "a\nb", "\t", "é", "@daily", "-", "- a", "*a", "!a"),
     ],
 )
-def test_a_text_stays_text_in_yaml(text: str) -> None:
+def test_a_text_that_yaml_reads_as_something_else_is_quoted(text: str) -> None:
     written = entries.scalar(text)
 
     assert written.startswith('"')

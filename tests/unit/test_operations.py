@@ -1,4 +1,4 @@
-"""docs/operations.md: its policies, options and commands are ones that there are, and those that we need."""
+"""docs/operations.md: its policies, options and commands exist, and are those that we need."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from tools.checkout import environments
 from tools.commands import deploy
 from tools.deploying import bucket, lookup, permissions, sources
 
-# What IAM knows beside the operations of the APIs.
+# Actions of IAM that are not operations of an API.
 PERMISSIONS = {
     "codebuild:BatchPutTestCases",
     "codebuild:CreateReport",
@@ -37,7 +37,7 @@ BUCKET = "arn:aws:s3:::vm-data-provisioning-staging"
 
 @pytest.fixture(scope="module")
 def etl(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with the definitions that the page speaks of."""
+    """Make a checkout with the definitions that the page describes."""
     return checkout(tmp_path_factory.mktemp("company")) / "dags" / "etl"
 
 
@@ -48,25 +48,25 @@ def statements(heading: str) -> List[Dict[str, Any]]:
     return list(policy["Statement"])
 
 
-def listed(value: Any) -> List[str]:
+def as_list(value: Any) -> List[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
 def actions(heading: str) -> Set[str]:
-    return {action for statement in statements(heading) for action in listed(statement["Action"])}
+    return {action for statement in statements(heading) for action in as_list(statement["Action"])}
 
 
 def is_allowed(heading: str, action: str, resource: str) -> bool:
-    """Tell whether a policy allows it; its conditions are not looked at."""
+    """Return whether a policy allows an action on a resource; conditions are ignored."""
     return any(
-        action in listed(statement["Action"])
-        and any(fnmatchcase(resource, pattern) for pattern in listed(statement["Resource"]))
+        action in as_list(statement["Action"])
+        and any(fnmatchcase(resource, pattern) for pattern in as_list(statement["Resource"]))
         for statement in statements(heading)
     )
 
 
 @pytest.mark.parametrize("heading", [MWAA, CODEBUILD, PREFLIGHT])
-def test_a_policy_allows_what_there_is(heading: str) -> None:
+def test_a_policy_names_existing_actions(heading: str) -> None:
     session = botocore.session.get_session()
     for action in actions(heading) - PERMISSIONS:
         service, operation = action.split(":")
@@ -76,12 +76,12 @@ def test_a_policy_allows_what_there_is(heading: str) -> None:
         assert statement["Effect"] == "Allow"
 
 
-def test_mwaa_may_do_what_the_operator_does() -> None:
-    """The preflight asks IAM for each of these, with what the definitions of an environment name."""
+def test_the_policy_of_mwaa_allows_what_the_operator_does() -> None:
+    """Compare with the permissions that the preflight asks IAM for."""
     assert actions(MWAA) == permissions.ROLE_PERMISSIONS
 
 
-def test_mwaa_may_do_it_with_all_that_staging_names(etl: Path) -> None:
+def test_the_policy_of_mwaa_covers_every_resource_of_staging(etl: Path) -> None:
     environment: Any = read_context(etl, "staging").environment
     region, account = environment.region, environment.variables["account"]
     ecs = f"arn:aws:ecs:{region}:{account}"
@@ -104,7 +104,7 @@ def test_mwaa_may_do_it_with_all_that_staging_names(etl: Path) -> None:
 
 
 @pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
-def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str, etl: Path) -> None:
+def test_the_policy_of_codebuild_covers_the_deployed_keys_only(action: str, etl: Path) -> None:
     target = bucket.Target("staging", "etl", "eu-west-1")
     for key in sources.sources(etl, target):
         assert is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
@@ -113,11 +113,11 @@ def test_codebuild_may_write_what_is_deployed_and_nothing_else(action: str, etl:
     assert not is_allowed(CODEBUILD, "s3:DeleteObject", f"{BUCKET}/airflow/requirements.txt")
 
 
-def test_the_preflight_may_do_what_it_does_and_only_look() -> None:
+def test_the_policy_of_the_preflight_equals_its_permissions() -> None:
     assert actions(PREFLIGHT) == set(lookup.PERMISSIONS.values())
 
 
-def test_the_options_are_airflows() -> None:
+def test_the_options_exist_in_airflow() -> None:
     from airflow.configuration import default_config_yaml
 
     known = {
@@ -129,7 +129,7 @@ def test_the_options_are_airflows() -> None:
     assert set(named) - known == {"etl.environment"}
 
 
-def test_the_commands_of_deploying_are_taken() -> None:
+def test_the_deploy_commands_are_valid() -> None:
     lines = [line.strip() for block in blocks("operations.md", "sh") for line in block.text.splitlines()]
     lines = [line.replace("<ARN of MWAA's execution role>", "arn:aws:iam::000000000000:role/mwaa") for line in lines]
     commands = [shlex.split(re.sub(r"<.*?>", "x", line), comments=True) for line in lines if "./etl deploy" in line]
@@ -138,21 +138,21 @@ def test_the_commands_of_deploying_are_taken() -> None:
         assert deploy.parse(command[2:]).environment in environments(COMPANY)
 
 
-def test_the_commands_for_mwaa_are_airflows() -> None:
+def test_the_commands_for_mwaa_exist_in_airflow() -> None:
     from airflow.cli.cli_parser import get_parser
 
     lines = [line for block in blocks("operations.md", "sh") for line in block.text.splitlines()]
     commands = [shlex.split(line, comments=True)[1:] for line in lines if re.match("mwaa [^(]", line)]
     assert len(commands) == 3
     for command in commands:
-        get_parser().parse_args(shlex.split(" ".join(command)))  # which exits where it takes exception
+        get_parser().parse_args(shlex.split(" ".join(command)))  # which exits for a command that does not exist
 
 
-def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(etl: Path, tmp_path: Path) -> None:
+def test_the_trigger_command_sends_a_configuration_that_the_dag_accepts(etl: Path, tmp_path: Path) -> None:
     answer = {key: base64.b64encode(text.encode()).decode() for key, text in (("stderr", ""), ("stdout", "Created"))}
     programs = {
         "aws": "printf 'host\\ttoken\\n'",
-        "curl": f"""printf '%s\\n' "$@" >asked; echo '{json.dumps(answer)}'""",
+        "curl": f"""printf '%s\\n' "$@" >request; echo '{json.dumps(answer)}'""",
     }
     for name, code in programs.items():
         (tmp_path / name).write_text(f"#!/bin/sh\n{code}\n")
@@ -166,12 +166,12 @@ def test_a_trigger_reaches_mwaa_with_a_conf_that_the_dag_takes(etl: Path, tmp_pa
     )
 
     assert (done.returncode, done.stdout.strip()) == (0, "Created")
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert {"https://host/aws_mwaa/cli", "Authorization: Bearer token"} <= set(asked)
-    typed = shlex.split(asked[asked.index("--data-raw") + 1])
-    conf = json.loads(typed[typed.index("--conf") + 1])
-    (shown,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
-    assert conf == json.loads(shown)
+    request = (tmp_path / "request").read_text().splitlines()
+    assert {"https://host/aws_mwaa/cli", "Authorization: Bearer token"} <= set(request)
+    words = shlex.split(request[request.index("--data-raw") + 1])
+    conf = json.loads(words[words.index("--conf") + 1])
+    (example,) = (block.text for block in blocks("operations.md", "json") if block.heading == "Triggering from outside")
+    assert conf == json.loads(example)
     definitions = {definition.dag_id: definition for definition in load(etl, "staging").definitions}
     run = SimpleNamespace(conf=conf)
-    assert params_of_run(definitions[typed[2]].settings.effective_params, {"dag_run": run}) == conf
+    assert params_of_run(definitions[words[2]].settings.effective_params, {"dag_run": run}) == conf

@@ -1,4 +1,4 @@
-"""./etl plan: what the working tree does to the DAGs, compared with a commit."""
+"""``./etl plan``: how the DAGs of the working tree differ from those of a commit."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import Any, Callable, Dict, List
 
 import pytest
 
+from tests.checkouts import begin_history, commit, git
 from tests.trees import REPOSITORY, tree
 from tools.commands import plan
 
@@ -51,23 +52,18 @@ class Repository:
         etl = tree(root, {"cwr/big.yaml": BIG, "cwr/small.yaml": SMALL}, configs=configs)
         shutil.rmtree(str(etl / "configs"))
         (etl / "configs").symlink_to("../../configs")
-        self.git("init", "--quiet", "--initial-branch=main")
-        self.commit()
+        begin_history(root)
 
     def git(self, *arguments: str) -> None:
-        """Run git as nobody in particular."""
-        identity = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
-        for who in ("AUTHOR", "COMMITTER"):
-            identity.update({f"GIT_{who}_NAME": "a", f"GIT_{who}_EMAIL": "a@example.org"})
-        subprocess.run(["git", *arguments], cwd=str(self.root), env={**os.environ, **identity}, check=True)
+        """Run git."""
+        git(self.root, *arguments)
 
     def commit(self) -> None:
         """Commit the working tree."""
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--message=x")
+        commit(self.root)
 
     def path(self, name: str) -> Path:
-        """Give the path of ``cwr/big`` or ``staging``."""
+        """Return the path of a definition such as ``cwr/big`` or of an environment such as ``staging``."""
         return self.root / (f"dags/etl/pipelines/{name}.yaml" if "/" in name else f"configs/{name}.yaml")
 
     def write(self, name: str, text: str) -> None:
@@ -81,13 +77,13 @@ class Repository:
         self.write(name, text.replace(old, new))
 
     def plan(self, *arguments: str) -> str:
-        """Give what the command prints."""
+        """Run the command; return its output."""
         self.status = plan.main(list(arguments), self.root)
         out, self.err = self.capsys.readouterr()
         return out
 
     def changes(self, environment: str = "staging") -> List[Dict[str, Any]]:
-        """Give the DAGs that change in an environment, without what is not there."""
+        """Return the changed DAGs of an environment, without their empty fields."""
         dags = json.loads(self.plan("--format", "json"))["environments"][environment]
         return [{key: value for key, value in dag.items() if value and key != "path"} for dag in dags]
 
@@ -116,7 +112,7 @@ def move_to_another_layer(repository: Repository) -> None:
     repository.edit("staging", "defaults: {retries: 1}\n", "")
     repository.edit("cwr/big", "tasks:", "defaults: {retries: 1}\ntasks:")
     repository.edit("cwr/small", "runner,", "runner, retries: 1,")
-    repository.edit("development", "defaults: {retries: 1}", "defaults: {retries: 7}")  # which nothing falls back on
+    repository.edit("development", "defaults: {retries: 1}", "defaults: {retries: 7}")  # which no task uses
 
 
 def write_defaults_out(repository: Repository) -> None:
@@ -141,7 +137,7 @@ def add_an_unused_cluster(repository: Repository) -> None:
     "edit",
     [reformat, move_to_another_layer, write_defaults_out, reorder, add_an_unused_variable, add_an_unused_cluster],
 )
-def test_what_has_no_effect_is_no_change(repository: Repository, edit: Callable[[Repository], None]) -> None:
+def test_an_edit_without_effect_is_no_change(repository: Repository, edit: Callable[[Repository], None]) -> None:
     edit(repository)
     assert repository.plan("--exit-code").splitlines()[1:] == ["", "development: no changes", "", "staging: no changes"]
     assert repository.status == 0
@@ -150,7 +146,7 @@ def test_what_has_no_effect_is_no_change(repository: Repository, edit: Callable[
 # ----------------------------------------------------------------------------------------------------- changes
 
 
-def test_a_provider_of_three_lines_is_one_added_dag(repository: Repository) -> None:
+def test_a_new_provider_is_one_added_dag(repository: Repository) -> None:
     repository.edit("cwr/big", "wcm: {}", "wcm: {}\n  prs: {}")
 
     added = {"dag_id": "cwr-big_dag_prs", "kind": "added", "tasks_after": ["fetch", "load"]}
@@ -172,14 +168,14 @@ def test_removed_dags(repository: Repository) -> None:
     assert repository.status == 0
 
 
-def test_a_dag_that_an_environment_has_no_more_is_removed_there(repository: Repository) -> None:
+def test_a_dag_can_be_removed_from_one_environment(repository: Repository) -> None:
     repository.edit("cwr/big", "wcm: {}", "wcm: {environments: [development]}")
 
     assert repository.changes("development") == []
     assert repository.changes("staging") == [{"dag_id": "cwr-big_dag_wcm", "kind": "removed"}]
 
 
-def test_an_environment_comes_and_goes(repository: Repository) -> None:
+def test_dags_of_a_new_or_deleted_environment_are_added_or_removed(repository: Repository) -> None:
     repository.path("development").rename(repository.path("production"))
 
     assert {dag["kind"] for dag in repository.changes("development")} == {"removed"}
@@ -187,7 +183,7 @@ def test_an_environment_comes_and_goes(repository: Repository) -> None:
     assert repository.changes("staging") == []
 
 
-def test_fields_and_tasks_of_a_dag_that_stays(repository: Repository) -> None:
+def test_changed_fields_and_tasks_of_a_dag(repository: Repository) -> None:
     text = """\
 schedule: "@weekly"
 start_date: 2022-01-01
@@ -223,7 +219,7 @@ tasks:
     assert wcm["tasks"] == un["tasks"]
 
 
-def test_a_change_of_an_environment_reaches_the_dags_it_concerns(repository: Repository) -> None:
+def test_a_change_of_an_environment_changes_the_dags_that_use_it(repository: Repository) -> None:
     repository.edit("staging", "subnet-1", "subnet-2")
     repository.edit("staging", "bucket: data", "bucket: moved")
 
@@ -236,7 +232,7 @@ def test_a_change_of_an_environment_reaches_the_dags_it_concerns(repository: Rep
     assert [{key: dag[key] for key in ("dag_id", "fields")} for dag in repository.changes()] == big
 
 
-def test_a_layer_of_the_environment_reaches_every_task_below_it(repository: Repository) -> None:
+def test_defaults_of_an_environment_change_every_task(repository: Repository) -> None:
     repository.edit("staging", "defaults: {retries: 1}", "defaults: {retries: 2}\nschedules: false")
 
     un, _, small = repository.changes()
@@ -245,7 +241,7 @@ def test_a_layer_of_the_environment_reaches_every_task_below_it(repository: Repo
     assert small["tasks"][0]["task_id"] == "run"
 
 
-def test_a_variable_without_a_name_in_the_template_may_be_any(repository: Repository) -> None:
+def test_a_template_with_a_computed_name_uses_every_variable(repository: Repository) -> None:
     repository.edit("cwr/small", "runner,", "runner, command: ['{{ env[params.x] }}'],")
     repository.edit("cwr/small", "tasks:", "params: {x: {default: other}}\ntasks:")
     repository.commit()
@@ -256,7 +252,7 @@ def test_a_variable_without_a_name_in_the_template_may_be_any(repository: Reposi
     ]
 
 
-def test_true_is_not_one(repository: Repository) -> None:
+def test_true_differs_from_1(repository: Repository) -> None:
     repository.edit("cwr/small", "tasks:", "params: {x: {default: 1}}\ntasks:")
     repository.commit()
     repository.edit("cwr/small", "default: 1", "default: true")
@@ -265,7 +261,7 @@ def test_true_is_not_one(repository: Repository) -> None:
     assert small["fields"] == [field("params.x.default", 1, True)]
 
 
-def test_dags_that_change_alike_are_told_together(repository: Repository) -> None:
+def test_dags_with_the_same_changes_are_grouped(repository: Repository) -> None:
     repository.edit("cwr/big", "fetcher,", "fetcher, retries: 3, pool: big,")
     repository.edit("cwr/small", "runner,", "runner, command: [go],")
 
@@ -302,7 +298,7 @@ def test_a_broken_dag_is_not_removed(repository: Repository) -> None:
     assert "wcm" not in text
 
 
-def test_a_provider_that_goes_while_another_breaks_is_removed(repository: Repository) -> None:
+def test_a_removed_provider_beside_a_broken_one_is_removed(repository: Repository) -> None:
     repository.edit("cwr/big", "  un: {}\n  wcm: {}", "  gema: {}\n  wcm: {retrys: 3}")
 
     assert [(dag["dag_id"], dag["kind"]) for dag in repository.changes()] == [
@@ -350,16 +346,16 @@ def test_exit_codes(repository: Repository, text: str, without: int, with_exit_c
     assert [process.returncode for process in done] == [without, with_exit_code]
 
 
-def test_wrong_use_is_not_taken_for_changes(repository: Repository) -> None:
-    with pytest.raises(SystemExit) as left:
+def test_a_usage_error_has_not_the_status_of_changes(repository: Repository) -> None:
+    with pytest.raises(SystemExit) as error:
         repository.plan("--format", "html")
-    assert left.value.code == 1
+    assert error.value.code == 1
 
 
 # ----------------------------------------------------------------------------------------------------- commits
 
 
-def test_the_default_is_where_the_branch_left_main(repository: Repository) -> None:
+def test_the_default_commit_is_where_the_branch_left_main(repository: Repository) -> None:
     repository.git("checkout", "--quiet", "-b", "work")
     repository.edit("cwr/big", "fetcher", "other")
     repository.commit()
@@ -373,7 +369,7 @@ def test_the_default_is_where_the_branch_left_main(repository: Repository) -> No
     assert "cwr-small_dag_un" in repository.plan("main")
 
 
-def test_a_commit_without_definitions_is_one_without_dags(repository: Repository) -> None:
+def test_a_commit_without_definitions_has_no_dags(repository: Repository) -> None:
     shutil.rmtree(str(repository.root / "dags"))
     shutil.rmtree(str(repository.root / "configs"))
     (repository.root / "README").touch()
@@ -383,14 +379,14 @@ def test_a_commit_without_definitions_is_one_without_dags(repository: Repository
     assert {dag["kind"] for dag in repository.changes()} == {"added"}
 
 
-def test_an_unknown_commit_is_told(repository: Repository) -> None:
+def test_an_unknown_commit_is_reported(repository: Repository) -> None:
     for revision in ("nope", "--upload-pack=x", "HEAD:dags"):
         assert repository.plan("--", revision) == ""
         assert repository.status == 1
         assert repository.err == f"etl: there is no commit '{revision}'\n"
 
 
-def test_without_a_main_branch_a_commit_is_asked_for(repository: Repository) -> None:
+def test_without_a_main_branch_a_commit_is_required(repository: Repository) -> None:
     repository.git("branch", "--move", "trunk")
 
     assert repository.plan() == ""
@@ -401,7 +397,9 @@ def test_without_a_main_branch_a_commit_is_asked_for(repository: Repository) -> 
     assert "no changes" in repository.plan("HEAD")
 
 
-def test_outside_of_git_it_says_so(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_repository_and_a_missing_git_are_reported(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.rmtree(str(repository.root / ".git"))
     assert repository.plan() == ""
     assert "not a git repository" in repository.err
@@ -414,7 +412,7 @@ def test_outside_of_git_it_says_so(repository: Repository, monkeypatch: pytest.M
 # ---------------------------------------------------------------------------------------------------- Markdown
 
 
-def test_markdown_has_a_heading_an_environment_and_a_table_a_change(repository: Repository) -> None:
+def test_markdown_has_a_heading_per_environment_and_a_table_per_change(repository: Repository) -> None:
     repository.edit("cwr/big", "fetcher,", "fetcher, retries: 3,")
     repository.edit("cwr/small", "providers: {un: {}}", "providers: {un: {}, prs: {}}")
 
@@ -443,7 +441,7 @@ def test_markdown_has_a_heading_an_environment_and_a_table_a_change(repository: 
     )
 
 
-def test_markdown_in_a_value_is_only_text(repository: Repository) -> None:
+def test_markdown_in_a_value_is_escaped(repository: Repository) -> None:
     evil = "a|b`c <img src=x> **bold** @all [x](y) _z_ \\n</details>"
     repository.edit("cwr/small", "runner,", f'runner, environment: {{A: "{evil}"}},')
 
@@ -455,7 +453,7 @@ def test_markdown_in_a_value_is_only_text(repository: Repository) -> None:
     assert "a&#124;b&#96;c &#60;img" in cell
 
 
-def test_markdown_that_is_too_long_for_a_comment_is_cut_to_its_headings(repository: Repository) -> None:
+def test_markdown_too_long_for_a_comment_is_reduced_to_headings(repository: Repository) -> None:
     providers = [f"p{n}: {{tasks: {{run: {{command: [{'x' * 5000}, p{n}]}}}}}}" for n in range(21)]
     repository.edit("cwr/small", "{un: {}}", f"{{{', '.join(providers)}}}")
     repository.commit()

@@ -1,4 +1,4 @@
-"""Every mistake in tests/data/bad gives exactly the report beside it."""
+"""The report of every mistake in tests/data/bad is exactly the file beside it."""
 
 from pathlib import Path
 
@@ -13,12 +13,12 @@ BAD = goldens.cases("bad/*.yaml")
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_a_mistake_is_reported_where_and_as_it_is(case: Path, golden: Golden, tmp_path: Path) -> None:
+def test_the_report_of_a_mistake_equals_its_golden(case: Path, golden: Golden, tmp_path: Path) -> None:
     root = tree(tmp_path, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    golden.check("\n".join(map(str, found.problems)) + "\n")
+    golden.check("\n".join(map(str, result.problems)) + "\n")
 
 
 def test_there_are_at_least_eighty_mistakes() -> None:
@@ -36,32 +36,34 @@ def test_ten_mistakes_in_a_file_are_ten_problems(name: str, tmp_path: Path) -> N
     assert name == "ten_mistakes" or {problem.rule for problem in problems} == rules
 
 
-@pytest.mark.parametrize(("unknown", "told"), [(100, 101), (101, 101)])
-def test_a_hundred_mistakes_are_enough_to_mend_first(unknown: int, told: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("unknown", "expected"), [(100, 101), (101, 101)])
+def test_further_rules_are_skipped_after_more_than_a_hundred_mistakes(
+    unknown: int, expected: int, tmp_path: Path
+) -> None:
     keys = "".join(f"k{number}: 1\n" for number in range(unknown))
     root = tree(tmp_path, {"bad/many.yaml": keys + SMALL.replace("loader", "loader, depends_on: [x]")})
 
-    assert len(load(root, "development").problems) == told
+    assert len(load(root, "development").problems) == expected
 
 
-def test_ten_mistakes_of_a_template_are_told(tmp_path: Path) -> None:
+def test_at_most_ten_mistakes_of_a_template_are_reported(tmp_path: Path) -> None:
     names = " ".join(f"{{{{ x{number} }}}}" for number in range(11))
     root = tree(tmp_path, {"bad/many.yaml": SMALL.replace("loader", f"loader, command: ['{names}']")})
 
     assert len(load(root, "development").problems) == 10
 
 
-def test_a_problem_of_many_providers_is_told_once(tmp_path: Path) -> None:
+def test_a_problem_of_many_providers_is_reported_once(tmp_path: Path) -> None:
     text = "start_date: 2022-01-01\ntasks:\n  load: {task_definition: loader, cluster: nowhere}\nproviders:\n"
     root = tree(tmp_path, {"bad/many.yaml": text + "".join(f"  p{number}: {{}}\n" for number in range(50))})
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert len(found.problems) == 1
-    assert not found.definitions
+    assert len(result.problems) == 1
+    assert not result.definitions
 
 
-def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> None:
+def test_a_long_line_is_cut_around_the_mistake(tmp_path: Path) -> None:
     text = (
         f"start_date: 2022-01-01\ntasks: {{load: {{task_definition: loader, tags: {{a: {'x' * 5000}}}, retrys: 1}}}}\n"
     )
@@ -84,16 +86,16 @@ def test_a_line_too_long_to_read_is_cut_around_the_mistake(tmp_path: Path) -> No
         ("cwr/big.yml", "is not called or placed like a definition"),
     ],
 )
-def test_a_file_of_another_name_is_told(name: str, expected: str, tmp_path: Path) -> None:
-    found = load(tree(tmp_path, {name: SMALL}), "development")
+def test_a_file_with_an_invalid_name_is_reported(name: str, expected: str, tmp_path: Path) -> None:
+    result = load(tree(tmp_path, {name: SMALL}), "development")
 
-    assert not found.definitions
-    (problem,) = found.problems
+    assert not result.definitions
+    (problem,) = result.problems
     assert problem.message.startswith(expected)
     assert problem.location.path == f"dags/etl/pipelines/{name}"
 
 
-def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -> None:
+def test_definitions_outside_a_family_are_reported_and_other_files_ignored(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/README.md": "", "cwr/.big.yaml.swp": "", "cwr/big.yaml.A1b2": "tasks: ["})
     (root / "pipelines" / "stray.yaml").write_text("")
 
@@ -124,21 +126,21 @@ def test_files_outside_a_family_are_told_and_others_left_alone(tmp_path: Path) -
         ("region: eu-west-1\nclusters: {a: {cluster: x, launch_type: FARGAT}}\n", "unknown value 'FARGAT'"),
     ],
 )
-def test_a_bad_environment_builds_nothing_and_says_where(text: str, expected: str, tmp_path: Path) -> None:
+def test_a_bad_environment_is_reported_and_builds_no_dag(text: str, expected: str, tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     (root / "configs" / "development.yaml").write_text(text)
 
-    found = load(root, "development")
+    result = load(root, "development")
 
-    assert not found.definitions
-    assert [problem.location.path for problem in found.problems] == ["dags/etl/configs/development.yaml"]
-    assert found.problems[0].message.startswith(expected)
+    assert not result.definitions
+    assert [problem.location.path for problem in result.problems] == ["dags/etl/configs/development.yaml"]
+    assert result.problems[0].message.startswith(expected)
 
 
 @pytest.mark.parametrize(
     ("name", "expected"), [(None, "no environment is chosen"), ("dev", "unknown environment 'dev'")]
 )
-def test_no_environment_is_guessed(name: str, expected: str, tmp_path: Path) -> None:
+def test_a_missing_or_unknown_environment_is_reported(name: str, expected: str, tmp_path: Path) -> None:
     (problem,) = load(tree(tmp_path, {}), name).problems
 
     assert problem.message == expected
@@ -146,8 +148,8 @@ def test_no_environment_is_guessed(name: str, expected: str, tmp_path: Path) -> 
     assert "development, staging" in problem.hint
 
 
-def test_the_same_mistakes_are_told_in_the_same_way_again(tmp_path: Path) -> None:
-    many = "".join(f"k{number}: 1\n" for number in range(80))  # of 100 that are told what they were to be
+def test_the_same_mistakes_are_reported_in_the_same_way_again(tmp_path: Path) -> None:
+    many = "".join(f"k{number}: 1\n" for number in range(80))  # at most 100 problems of a file have a suggestion
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})
     for file in (root / "configs" / "development.yaml", root / "pipelines" / "cwr" / "big.yaml"):
         file.write_text(many)

@@ -1,4 +1,4 @@
-"""Which process may end while the others go on."""
+"""Which processes may end while the others run."""
 
 import time
 from pathlib import Path
@@ -26,14 +26,14 @@ def kill(process: Process) -> None:
     process.popen.wait()
 
 
-def test_the_end_of_a_process_is_told(processes: Processes) -> None:
+def test_the_end_of_a_process_is_reported(processes: Processes) -> None:
     start(processes, "other")
     kill(start(processes, "scheduler"))
     with pytest.raises(Died, match="the scheduler has ended with exit code -9"):
         processes.check()
 
 
-def test_a_process_may_end_while_a_peer_is_left(processes: Processes, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_process_may_end_while_a_peer_runs(processes: Processes, capsys: pytest.CaptureFixture[str]) -> None:
     start(processes, "other")
     first, second = start(processes, "worker-1", "workers"), start(processes, "worker-2", "workers")
     kill(first)
@@ -45,7 +45,7 @@ def test_a_process_may_end_while_a_peer_is_left(processes: Processes, capsys: py
         processes.check()
 
 
-def test_peers_that_end_together_are_not_left(processes: Processes) -> None:
+def test_the_end_of_all_peers_is_an_error(processes: Processes) -> None:
     both = [start(processes, "worker-1", "workers"), start(processes, "worker-2", "workers")]
     for process in both:
         kill(process)

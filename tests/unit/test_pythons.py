@@ -1,4 +1,4 @@
-"""Which Python is found: the first of the right version that really starts."""
+"""Finding a Python: the first of the right version that starts."""
 
 import sys
 from pathlib import Path
@@ -10,12 +10,12 @@ from tools.setup import pythons
 from tools.setup.environments import SetupError, python37
 
 Fake = Callable[[str, str], Path]
-BROKEN = "exit 127"  # as a pyenv shim does for a version that is not selected
+BROKEN = "exit 127"  # like the shim of pyenv for a version that is not selected
 
 
 @pytest.fixture
 def fake(tmp_path: Path) -> Fake:
-    """Make an executable of that path below ``tmp_path`` from a line of shell."""
+    """Return a function that makes an executable below ``tmp_path`` from a line of shell."""
 
     def make(path: str, line: str) -> Path:
         file = tmp_path / path
@@ -27,32 +27,32 @@ def fake(tmp_path: Path) -> Fake:
     return make
 
 
-def says(version: str) -> str:
-    """A line of shell that answers the probe as a Python of that version."""
+def version_line(version: str) -> str:
+    """Return a line of shell that answers the probe like a Python of that version."""
     return f"echo {version.replace('.', ' ')}"
 
 
-def test_a_python_that_does_not_start_is_passed_over(fake: Fake, tmp_path: Path) -> None:
+def test_a_python_that_does_not_start_is_skipped(fake: Fake, tmp_path: Path) -> None:
     fake("shims/python3.7", BROKEN)
-    working = fake("bin/python3.7", says("3.7.9"))
+    working = fake("bin/python3.7", version_line("3.7.9"))
     path = f"{tmp_path}/shims:{tmp_path}/bin"
-    found = pythons.find(["3.7"], {"PATH": path, "PYENV_ROOT": str(tmp_path / "none")})
-    assert found == pythons.Python(str(working), (3, 7, 9))
+    python = pythons.find(["3.7"], {"PATH": path, "PYENV_ROOT": str(tmp_path / "none")})
+    assert python == pythons.Python(str(working), (3, 7, 9))
 
 
-def test_a_python_of_another_version_is_passed_over(fake: Fake, tmp_path: Path) -> None:
-    fake("bin/python3.7", says("3.8.1"))
-    fake("pyenv/versions/3.7.16/bin/python3.7", says("3.7.16"))
-    found = pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin", "PYENV_ROOT": f"{tmp_path}/pyenv"})
-    assert found
-    assert found.version == (3, 7, 16)
+def test_a_python_of_another_version_is_skipped(fake: Fake, tmp_path: Path) -> None:
+    fake("bin/python3.7", version_line("3.8.1"))
+    fake("pyenv/versions/3.7.16/bin/python3.7", version_line("3.7.16"))
+    python = pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin", "PYENV_ROOT": f"{tmp_path}/pyenv"})
+    assert python
+    assert python.version == (3, 7, 16)
 
 
-def test_pyenv_is_looked_into_when_the_path_has_none(fake: Fake, tmp_path: Path) -> None:
+def test_pyenv_is_searched_when_the_path_has_none(fake: Fake, tmp_path: Path) -> None:
     fake("pyenv/versions/3.7.2/bin/python3.7", BROKEN)
-    working = fake("pyenv/versions/3.7.1/bin/python3.7", says("3.7.1"))
-    found = pythons.find(["3.7"], {"PATH": "", "PYENV_ROOT": f"{tmp_path}/pyenv"})
-    assert found == pythons.Python(str(working), (3, 7, 1))
+    working = fake("pyenv/versions/3.7.1/bin/python3.7", version_line("3.7.1"))
+    python = pythons.find(["3.7"], {"PATH": "", "PYENV_ROOT": f"{tmp_path}/pyenv"})
+    assert python == pythons.Python(str(working), (3, 7, 1))
 
 
 def test_none_is_found_when_none_starts(fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,20 +61,20 @@ def test_none_is_found_when_none_starts(fake: Fake, tmp_path: Path, monkeypatch:
     assert pythons.find(["3.7"], {"PATH": f"{tmp_path}/bin"}) is None
 
 
-def test_a_named_python_wins(fake: Fake, tmp_path: Path) -> None:
-    fake("bin/python3.7", says("3.7.1"))
-    named = fake("named", says("3.7.9"))
+def test_the_variable_python37_takes_precedence(fake: Fake, tmp_path: Path) -> None:
+    fake("bin/python3.7", version_line("3.7.1"))
+    named = fake("named", version_line("3.7.9"))
     assert python37({"PATH": f"{tmp_path}/bin", "PYTHON37": str(named)}) == (str(named), (3, 7, 9))
 
 
-@pytest.mark.parametrize("line", [BROKEN, says("3.8.1"), says("3.7.9") + "; exit 1", "echo nonsense"])
-def test_a_named_python_that_is_none_is_an_error(fake: Fake, line: str) -> None:
+@pytest.mark.parametrize("line", [BROKEN, version_line("3.8.1"), version_line("3.7.9") + "; exit 1", "echo nonsense"])
+def test_a_variable_python37_that_names_no_python_is_an_error(fake: Fake, line: str) -> None:
     named = fake("named", line)
     with pytest.raises(SetupError, match=r"PYTHON37 is .*named.*unset PYTHON37"):
         python37({"PYTHON37": str(named)})
 
 
-def test_a_real_python_is_complete() -> None:
-    found = pythons.probe(sys.executable)
-    assert found
-    assert found.version == sys.version_info[:3]
+def test_this_interpreter_passes_the_probe() -> None:
+    python = pythons.probe(sys.executable)
+    assert python
+    assert python.version == sys.version_info[:3]

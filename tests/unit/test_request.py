@@ -1,4 +1,4 @@
-"""What a task's fields become in the operator's arguments."""
+"""The arguments of the operator that the fields of a task become."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -22,9 +22,9 @@ providers: {{un: {{}}}}
 
 def operator(tmp_path: Path, more: str = "cpu: null", definition: str = "loader") -> Dict[str, Any]:
     root = tree(tmp_path, {"cwr/big.yaml": TASK.format(definition=definition, more=more)})
-    found = load(root, "development")
-    assert not found.problems
-    arguments: Dict[str, Any] = found.definitions[0].plan.tasks["load"].operator
+    result = load(root, "development")
+    assert not result.problems
+    arguments: Dict[str, Any] = result.definitions[0].plan.tasks["load"].operator
     return arguments
 
 
@@ -52,7 +52,7 @@ def test_a_templated_task_definition_names_its_container(tmp_path: Path) -> None
     assert arguments["overrides"]["containerOverrides"] == [{"name": "app"}]
 
 
-def test_overrides_are_as_run_task_has_them(tmp_path: Path) -> None:
+def test_overrides_have_the_form_of_run_task(tmp_path: Path) -> None:
     more = """cpu: 1024
     memory: 2048
     ephemeral_storage: 50
@@ -102,7 +102,7 @@ def test_durations(text: str, length: timedelta, tmp_path: Path) -> None:
     assert operator(tmp_path, f"execution_timeout: {text}")["execution_timeout"] == length
 
 
-def test_airflows_own_fields_are_handed_on(tmp_path: Path) -> None:
+def test_fields_of_airflow_are_passed_to_the_operator(tmp_path: Path) -> None:
     more = """retries: 3
     retry_delay: 1m
     retry_exponential_backoff: true
@@ -127,7 +127,7 @@ def test_airflows_own_fields_are_handed_on(tmp_path: Path) -> None:
     }
 
 
-def test_every_size_of_fargate_is_taken_and_no_other(tmp_path: Path) -> None:
+def test_every_size_of_fargate_is_accepted_and_no_other(tmp_path: Path) -> None:
     layers = Layers.of(Layer(Document("dags/etl/pipelines/cwr/big.yaml", SMALL), ("tasks", "load")))
     assert FARGATE_MEMORY[256] == (512, 1024, 2048)
     for cpu, sizes in FARGATE_MEMORY.items():

@@ -1,4 +1,4 @@
-"""What editors know is up to date, and they see the mistakes that JSON Schema can express."""
+"""The JSON Schemas for editors are up to date and find every mistake that JSON Schema can express."""
 
 from datetime import date
 from pathlib import Path
@@ -29,7 +29,7 @@ ENVIRONMENTS = sorted(COMPANY.glob("configs/*.yaml"))
 PIPELINE = Draft7Validator(schema.document(Pipeline))
 ENVIRONMENT = Draft7Validator(schema.document(Environment))
 
-# Rules that no JSON Schema can express, whatever the case.
+# Rules that no JSON Schema can express.
 BEYOND = {
     "dependencies": "a value is compared with keys elsewhere",
     "ecs": "the layers have to be merged first, and the environment is another file",
@@ -37,36 +37,36 @@ BEYOND = {
     "secret": "a name is compared with its value",
     "template": "Jinja has to be parsed",
 }
-# Cases that an editor does not see, although others of their rule are seen.
+# Cases that a schema does not find, although it finds others of their rule.
 UNSEEN = {
     "cluster_unknown": "clusters are in another file",
     "cron_29_february": "the calendar has to be known",
     "cron_never": "the calendar has to be known",
-    "duplicate_key": "the editor's YAML parser tells it, before the schema",
-    "duplicate_provider": "the editor's YAML parser tells it, before the schema",
+    "duplicate_key": "the YAML parser of the editor reports it before the schema",
+    "duplicate_provider": "the YAML parser of the editor reports it before the schema",
     "end_before_start": "two values are compared",
     "end_of_provider_before_start": "two values are compared",
     "every_task_removed": "two mappings are compared",
     "missing_cluster_for_all": "clusters are in another file",
-    "missing_start_date": "the pipeline may leave it to each provider",
-    "missing_task_definition": "any of five layers may say it",
+    "missing_start_date": "each provider may set it instead of the pipeline",
+    "missing_task_definition": "any of five layers may set it",
     "number_is_octal": "editors read YAML 1.2, where 010 is ten",
     "number_is_time": "editors read YAML 1.2, where 1:30 is text; a schema sees the 90 of YAML 1.1",
     "param_default_is_date": "a date is a text to JSON Schema",
     "param_default_of_other_type": "a value is compared with a schema beside it",
-    "param_without_default": "another layer may say it",
+    "param_without_default": "another layer may set it",
     "provider_name_too_long": "the id is made of three names",
-    "task_called_like_the_sensor": "only beside wait_for the name is taken",
-    "template_task_definition_without_container": "any of five layers may say the container",
+    "task_called_like_the_sensor": "the name is reserved only beside wait_for",
+    "template_task_definition_without_container": "any of five layers may set the container",
     "text_is_date": "editors read YAML 1.2, where a date is text",
     "too_many_tasks": "tasks times providers are counted",
     "unknown_environment": "environments are other files",
-    "wait_for_without_address": "another layer may say it",
+    "wait_for_without_address": "another layer may set it",
 }
 
 
 def data_of(text: str) -> Any:
-    """The data that the factory sees, as JSON has it; raises yaml.YAMLError."""
+    """Return the data that the package reads from a text, as JSON; raises yaml.YAMLError."""
     return as_json(Loader(text).get_single_data())
 
 
@@ -81,7 +81,7 @@ def as_json(value: Any) -> Any:
 
 
 def problems(case: Path, folder: Path) -> List[Problem]:
-    """What the factory finds wrong with a case."""
+    """Return the problems of a case."""
     root = tree(folder, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
     return load(root, "development").problems
 
@@ -100,7 +100,7 @@ def test_the_schemas_are_up_to_date(path: Path) -> None:
 
 
 @pytest.mark.parametrize("validator", [PIPELINE, ENVIRONMENT], ids=["pipeline", "environment"])
-def test_the_schemas_are_draft_7_with_words_for_every_key(validator: Draft7Validator) -> None:
+def test_the_schemas_are_draft_7_and_describe_every_key(validator: Draft7Validator) -> None:
     Draft7Validator.check_schema(validator.schema)
     assert validator.schema["$schema"] == "http://json-schema.org/draft-07/schema#"
     for name, model in {"": validator.schema, **validator.schema["definitions"]}.items():
@@ -113,17 +113,17 @@ def test_the_schemas_are_draft_7_with_words_for_every_key(validator: Draft7Valid
 
 
 @pytest.mark.parametrize("file", PIPELINES, ids=str)
-def test_a_good_pipeline_is_good(file: Path) -> None:
+def test_a_good_pipeline_is_valid(file: Path) -> None:
     assert not list(PIPELINE.iter_errors(data_of(file.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("file", [*ENVIRONMENTS, *(DATA / "configs").glob("*.yaml")], ids=str)
-def test_a_good_environment_is_good(file: Path) -> None:
+def test_a_good_environment_is_valid(file: Path) -> None:
     assert not list(ENVIRONMENT.iter_errors(data_of(file.read_text(encoding="utf-8"))))
 
 
 @pytest.mark.parametrize("name", [case.stem for case in BAD if is_yaml(case)])
-def test_a_bad_pipeline_is_bad_unless_json_schema_cannot_say_so(name: str, tmp_path: Path) -> None:
+def test_a_bad_pipeline_is_invalid_where_json_schema_can_express_the_rule(name: str, tmp_path: Path) -> None:
     case = DATA / "bad" / f"{name}.yaml"
     is_good = PIPELINE.is_valid(data_of(case.read_text(encoding="utf-8")))
 
@@ -134,11 +134,11 @@ def test_a_bad_pipeline_is_bad_unless_json_schema_cannot_say_so(name: str, tmp_p
 
 
 @pytest.mark.parametrize("case", [case for case in BAD if not is_yaml(case)], ids=stem)
-def test_what_is_no_yaml_is_told_as_such(case: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_not_yaml_is_reported_as_such(case: Path, tmp_path: Path) -> None:
     assert any(problem.message.startswith("not YAML: ") for problem in problems(case, tmp_path))
 
 
-def test_the_list_of_unseen_cases_names_cases() -> None:
+def test_every_unseen_case_exists() -> None:
     assert set(UNSEEN) <= {case.stem for case in BAD}
 
 
@@ -160,7 +160,7 @@ BAD_VALUES: List[Tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("key", "value"), BAD_VALUES, ids=[key for key, _ in BAD_VALUES])
-def test_a_bad_environment_is_bad_for_both(key: str, value: Any, tmp_path: Path) -> None:
+def test_a_bad_environment_is_invalid_for_schema_and_package(key: str, value: Any, tmp_path: Path) -> None:
     data = {"region": "eu-west-1", "clusters": {"a": CLUSTER}}
     assert ENVIRONMENT.is_valid(data)
 
@@ -181,7 +181,7 @@ def test_a_bad_environment_is_bad_for_both(key: str, value: Any, tmp_path: Path)
         *("? * * * *", "", "*;* * * * *"),
     ],
 )
-def test_a_schedule_is_judged_as_the_factory_judges_it(schedule: str) -> None:
+def test_schema_and_package_agree_about_a_schedule(schedule: str) -> None:
     document = {"schedule": schedule, "tasks": {"load": {}}, "providers": {}}
 
     assert PIPELINE.is_valid(document) is (Cron.mistake_in(schedule) is None)

@@ -1,4 +1,4 @@
-"""A credential that is written down is told, and never shown."""
+"""A credential in a definition is reported and never printed."""
 
 from pathlib import Path
 
@@ -31,18 +31,18 @@ PLACES = {
 PIPELINE = "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders: {un: {}}\n"
 
 
-def shown(tmp_path: Path, text: str) -> str:
-    found = load(tree(tmp_path, {"cwr/big.yaml": text + PIPELINE}), "development")
-    assert not found.definitions
-    return "\n".join(map(str, found.problems)) + repr(found.problems)
+def report_of(tmp_path: Path, text: str) -> str:
+    result = load(tree(tmp_path, {"cwr/big.yaml": text + PIPELINE}), "development")
+    assert not result.definitions
+    return "\n".join(map(str, result.problems)) + repr(result.problems)
 
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("secret", SECRETS)
-def test_a_credential_is_never_shown(secret: str, place: str, tmp_path: Path) -> None:
+def test_a_credential_is_reported_and_never_printed(secret: str, place: str, tmp_path: Path) -> None:
     value = SECRETS[secret] if place == "template" else f'"{SECRETS[secret]}"'
 
-    report = shown(tmp_path, PLACES[place].format(value))
+    report = report_of(tmp_path, PLACES[place].format(value))
 
     for part in (SECRETS[secret], SECRETS[secret][5:25], "hunter2", "MIIEow"):
         assert part not in report
@@ -54,7 +54,7 @@ def test_a_credential_is_never_shown(secret: str, place: str, tmp_path: Path) ->
 @pytest.mark.parametrize(
     "name", ["DB_PASSWORD", "password", "apiKey", "API_KEY", "AWS_SECRET_ACCESS_KEY", "sftp-token"]
 )
-def test_a_literal_value_of_something_called_like_a_credential(name: str, tmp_path: Path) -> None:
+def test_a_literal_value_with_the_name_of_a_credential_is_reported(name: str, tmp_path: Path) -> None:
     for number, line in enumerate(
         (
             f"defaults: {{environment: {{{name}: hunter2}}}}\n",
@@ -66,7 +66,7 @@ def test_a_literal_value_of_something_called_like_a_credential(name: str, tmp_pa
             f"defaults: {{environment: {{{name}: hunter2, A: no}}, retrys: 3}}\n",
         )
     ):
-        report = shown(tmp_path / str(number), line)
+        report = report_of(tmp_path / str(number), line)
         assert "[secret]" in report
         assert "hunter2" not in report
 
@@ -78,12 +78,12 @@ def test_a_literal_value_of_something_called_like_a_credential(name: str, tmp_pa
 def test_a_reference_is_no_credential(value: str, tmp_path: Path) -> None:
     text = f"defaults: {{environment: {{DB_PASSWORD: {value}, TOKENS_PER_MINUTE: '5'}}}}\n" + PIPELINE
 
-    found = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+    result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
 
-    assert not found.problems
+    assert not result.problems
 
 
-def test_a_credential_in_an_environment_is_told(tmp_path: Path) -> None:
+def test_a_credential_in_an_environment_is_reported(tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE})
     config = root / "configs" / "development.yaml"
     config.write_text(config.read_text().replace("shards: 4", "db_password: hunter2"))
@@ -95,9 +95,9 @@ def test_a_credential_in_an_environment_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["password" + "\n" * 300_000, "://a:" * 60_000, "-----BEGIN PRIVATE KEY-----" * 9_000])
-def test_looking_for_credentials_takes_no_longer_than_reading(text: str) -> None:
+def test_searching_for_credentials_takes_linear_time(text: str) -> None:
     import time
 
     start = time.process_time()
     hide_credentials(text)
-    assert time.process_time() - start < 5  # 0.1 s here; a pattern that goes back over the file takes hours
+    assert time.process_time() - start < 5  # 0.1 s on one core; a pattern that backtracks over the file takes hours

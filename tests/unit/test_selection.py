@@ -1,12 +1,12 @@
-"""DAGs chosen on the command line of ./etl show and ./etl plan."""
+"""Selecting DAGs on the command lines of ``./etl show`` and ``./etl plan``."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import List
 
 import pytest
 
+from tests.checkouts import begin_history, commit
 from tests.trees import SMALL, tree
 from tools.commands import plan, show
 
@@ -44,18 +44,11 @@ def text_of(providers: str) -> str:
     )
 
 
-def git(folder: Path, *arguments: str) -> None:
-    author = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
-    subprocess.run(["git", *author, *arguments], cwd=folder, check=True)
-
-
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A checkout with two environments, whose first commit has no definitions yet."""
+    """Make a checkout with two environments, whose first commit has no definitions yet."""
     etl = tree(tmp_path, {})
-    git(tmp_path, "init", "--quiet", "--initial-branch=main")
-    git(tmp_path, "add", "--all")
-    git(tmp_path, "commit", "--quiet", "--message=One")
+    begin_history(tmp_path)
     for name, providers in PIPELINES.items():
         write(etl, name, text_of(providers))
     return tmp_path
@@ -87,38 +80,37 @@ def test_a_selection_is_a_family_a_pipeline_or_a_pattern(
     assert in_plan(root, capsys, "--only", selection) == dag_ids
 
 
-def test_without_one_it_is_all(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_selection_all_dags_are_selected(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert in_table(root, capsys) == in_plan(root, capsys) == ALL
 
 
-def test_a_dag_id_in_full_is_shown_with_its_details(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_dag_id_prints_its_details(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     etl = root / "dags" / "etl"
 
     assert show.main(["cwr-big_dag_un"], etl) == 0
     assert "RunTask requests" in capsys.readouterr().out
-    assert show.main(["cwr-big_dag_u?"], etl) == 0  # a pattern is a table, whatever it finds
+    assert show.main(["cwr-big_dag_u?"], etl) == 0  # a pattern prints a table, even for one DAG
     assert capsys.readouterr().out.startswith("DAG ")
     assert in_plan(root, capsys, "--only", "cwr-big_dag_un") == ["cwr-big_dag_un"]
 
 
 @pytest.mark.parametrize(("selection", "hint"), UNKNOWN)
-def test_an_unknown_selection_is_wrong_use(
+def test_an_unknown_selection_is_a_usage_error(
     selection: str, hint: str, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert show.main([selection], root / "dags" / "etl") == 2
-    shown = capsys.readouterr()
+    of_show = capsys.readouterr()
     assert plan.main(["--only", selection], root) == 1  # 2 would be a change, with --exit-code
-    planned = capsys.readouterr()
+    of_plan = capsys.readouterr()
 
-    assert shown.out == planned.out == ""
-    assert f"'{selection}'" in shown.err
-    assert hint in planned.err
-    assert hint in shown.err
+    assert of_show.out == of_plan.out == ""
+    assert f"'{selection}'" in of_show.err
+    assert hint in of_plan.err
+    assert hint in of_show.err
 
 
-def test_a_selection_that_does_not_change_is_known(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message=Two")
+def test_an_unchanged_selection_is_no_error(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commit(root)
     write(root / "dags" / "etl", "vi/works", text_of("prs gema"))
 
     assert in_plan(root, capsys, "--only", "cwr/big", "--exit-code") == []
@@ -129,8 +121,7 @@ def test_a_selection_that_does_not_change_is_known(root: Path, capsys: pytest.Ca
 
 
 def test_a_removed_dag_can_be_selected(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    git(root, "add", "--all")
-    git(root, "commit", "--quiet", "--message=Two")
+    commit(root)
     (root / "dags" / "etl" / "pipelines" / "vi" / "works.yaml").unlink()
 
     assert in_plan(root, capsys, "--only", "vi") == in_plan(root, capsys, "--only", "vi-works_dag_prs") == [ALL[4]]
@@ -140,7 +131,7 @@ def test_a_removed_dag_can_be_selected(root: Path, capsys: pytest.CaptureFixture
     ("selection", "status"),
     [("vi", 0), ("vi/*", 0), ("vi-*", 0), ("vi-works_dag_prs", 0), ("*_dag_prs", 1), ("cwr/small", 1), ("cwr*", 1)],
 )
-def test_only_problems_that_may_keep_a_selected_dag_out_count(
+def test_only_problems_that_may_affect_the_selection_count(
     selection: str, status: int, root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(root / "dags" / "etl", "cwr/small", "tasks: [")
@@ -150,14 +141,16 @@ def test_only_problems_that_may_keep_a_selected_dag_out_count(
     assert ("cwr/small.yaml" in capsys.readouterr().out) == bool(status)
 
 
-def test_a_problem_of_an_environment_concerns_every_selection(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_problem_of_an_environment_affects_every_selection(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (root / "dags" / "etl" / "configs" / "staging.yaml").write_text("region: [")
 
     assert show.main(["vi"], root / "dags" / "etl") == 1
     assert plan.main(["--only", "vi"], root) == 1
 
 
-def test_a_selection_of_another_environment_says_so(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_selection_of_another_environment_names_that_environment(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     text = text_of("un").replace("un: {}", "un: {environments: [development]}")
     write(root / "dags" / "etl", "radio/plays", text)
 

@@ -1,4 +1,4 @@
-"""What keeps Redis and PostgreSQL from starting is told."""
+"""Obstacles to starting Redis and PostgreSQL are reported."""
 
 import pwd
 from pathlib import Path
@@ -9,7 +9,7 @@ from tools.local import servers
 from tools.setup.environments import SetupError
 
 
-def test_a_folder_that_its_user_cannot_pass_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_its_user_cannot_enter_is_reported(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     (closed / "data").mkdir(parents=True)
     closed.chmod(0o700)

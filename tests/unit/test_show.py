@@ -1,4 +1,4 @@
-"""./etl show: all DAGs, and what one of them is and does after all layers."""
+"""``./etl show``: the table of all DAGs, and the merged definition and requests of one."""
 
 import json
 import os
@@ -60,7 +60,7 @@ providers:
 
 @pytest.fixture
 def etl(tmp_path: Path) -> Path:
-    """A tree with two environments; development schedules nothing."""
+    """Make a tree with two environments, of which development has no schedules."""
     configs = tmp_path / "configs"
     configs.mkdir()
     (configs / "development.yaml").write_text(f"{CONFIG}schedules: false\n")
@@ -68,25 +68,25 @@ def etl(tmp_path: Path) -> Path:
     return tree(tmp_path, {"cwr/big.yaml": PIPELINE}, configs=configs)
 
 
-class Shown:
-    """What a command printed, and how it left."""
+class Output:
+    """The exit status and output of the command."""
 
     def __init__(self, etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> None:
         self.status = show.main(list(arguments), etl)
         self.out, self.err = capsys.readouterr()
 
 
-def one(etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, Any]:
-    """Give the one DAG shown as JSON."""
-    shown = Shown(etl, capsys, *arguments, "--environment", "staging", "--format", "json")
-    assert shown.status == 0
-    (dag,) = json.loads(shown.out)
+def dag_in_json(etl: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> Dict[str, Any]:
+    """Return the one DAG that the command prints as JSON."""
+    output = Output(etl, capsys, *arguments, "--environment", "staging", "--format", "json")
+    assert output.status == 0
+    (dag,) = json.loads(output.out)
     assert isinstance(dag, dict)
     return dag
 
 
 def set_task(etl: Path, fields: str) -> None:
-    """Leave one pipeline with one task."""
+    """Replace the pipeline with one of a single task."""
     text = f"start_date: 2022-01-01\nschedule: '@daily'\ntasks: {{load: {{task_definition: loader, {fields}}}}}\n"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
 
@@ -95,24 +95,24 @@ def set_task(etl: Path, fields: str) -> None:
 
 
 def test_each_dag_of_each_environment_has_a_row(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys)
+    output = Output(etl, capsys)
 
-    assert (shown.status, shown.err) == (0, "")
-    assert [line.split()[:2] for line in shown.out.splitlines()[1:]] == [
+    assert (output.status, output.err) == (0, "")
+    assert [line.split()[:2] for line in output.out.splitlines()[1:]] == [
         ["cwr-big_dag_un", "development"],
         ["cwr-big_dag_un", "staging"],
         ["cwr-big_dag_wcm", "development"],
         ["cwr-big_dag_wcm", "staging"],
     ]
-    _, off, _, _, on = shown.out.splitlines()
+    _, off, _, _, on = output.out.splitlines()
     assert "only when triggered (0 3 * * * is off in development)" in off
     assert "@weekly" in on
     assert "At 00:00, only on Sunday" in on
     assert on.split()[-2:] == ["4", "dags/etl/pipelines/cwr/big.yaml"]
 
 
-def test_the_table_is_data_too(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = json.loads(Shown(etl, capsys, "--format", "json", "--environment", "staging").out)
+def test_the_table_as_json(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = json.loads(Output(etl, capsys, "--format", "json", "--environment", "staging").out)
 
     assert rows[0].pop("next_run").endswith("T03:00:00+00:00")
     assert rows[0] == {
@@ -125,25 +125,27 @@ def test_the_table_is_data_too(etl: Path, capsys: pytest.CaptureFixture[str]) ->
     }
 
 
-def test_the_table_says_that_problems_keep_dags_out(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_refers_to_check_when_definitions_have_problems(
+    etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")
-    shown = Shown(etl, capsys)
+    output = Output(etl, capsys)
 
-    assert shown.status == 1
-    assert "cwr-big_dag_un" in shown.out
-    assert "./etl check reports them" in shown.err
+    assert output.status == 1
+    assert "cwr-big_dag_un" in output.out
+    assert "./etl check reports them" in output.err
 
 
-def test_an_unknown_environment_names_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys, "--environment", "stagin")
-    assert (shown.status, shown.err) == (2, "etl: there is no environment 'stagin'; did you mean 'staging'?\n")
+def test_an_unknown_environment_suggests_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(etl, capsys, "--environment", "stagin")
+    assert (output.status, output.err) == (2, "etl: there is no environment 'stagin'; did you mean 'staging'?\n")
 
 
 # -------------------------------------------------------------------------------------------------- definition
 
 
-def test_the_definition_is_what_all_layers_come_to(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    definition = one(etl, capsys, "cwr-big_dag_wcm")["definition"]
+def test_the_definition_is_the_merge_of_all_layers(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    definition = dag_in_json(etl, capsys, "cwr-big_dag_wcm")["definition"]
     tasks, clusters = definition.pop("tasks"), definition.pop("clusters")
 
     assert definition == {
@@ -175,16 +177,16 @@ def test_the_definition_is_what_all_layers_come_to(etl: Path, capsys: pytest.Cap
     }
 
 
-def test_the_definition_as_text_is_the_same_as_yaml(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = Shown(etl, capsys, "cwr-big_dag_wcm", "--origin", "--environment", "staging").out
+def test_the_definition_as_text_is_yaml_with_the_same_values(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = Output(etl, capsys, "cwr-big_dag_wcm", "--origin", "--environment", "staging").out
     block = text[text.index("description:") : text.index("\nTasks\n")]
 
-    assert yaml.safe_load(block) == one(etl, capsys, "cwr-big_dag_wcm")["definition"]
+    assert yaml.safe_load(block) == dag_in_json(etl, capsys, "cwr-big_dag_wcm")["definition"]
     assert all("# " in line or line.endswith(":") for line in block.splitlines() if line)
 
 
-def test_each_value_tells_the_last_layer_that_holds_it(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    origins = one(etl, capsys, "cwr-big_dag_wcm", "--origin")["origins"]
+def test_the_origin_of_a_value_is_the_last_layer_that_sets_it(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    origins = dag_in_json(etl, capsys, "cwr-big_dag_wcm", "--origin")["origins"]
     lines = dict(enumerate(PIPELINE.splitlines(), 1))
     config, pipeline = "dags/etl/configs/staging.yaml", "dags/etl/pipelines/cwr/big.yaml"
 
@@ -210,44 +212,44 @@ def test_each_value_tells_the_last_layer_that_holds_it(etl: Path, capsys: pytest
     }
 
 
-def test_a_schedule_that_is_off_comes_from_the_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development", "--format", "json", "--origin")
-    (dag,) = json.loads(shown.out)
+def test_the_origin_of_a_disabled_schedule_is_the_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(etl, capsys, "cwr-big_dag_un", "--environment", "development", "--format", "json", "--origin")
+    (dag,) = json.loads(output.out)
 
     assert (dag["definition"]["schedule"], dag["next_run"]) == (None, None)
     assert dag["origins"]["schedule"] == "dags/etl/configs/development.yaml:8"
 
 
-def test_defaults_are_those_of_the_dag(etl: Path) -> None:
+def test_displayed_defaults_are_those_of_the_dag(etl: Path) -> None:
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(
         "start_date: 2022-01-01\ntasks: {load: {task_definition: loader}}\nproviders: {un: {}}\n"
     )
     (definition,) = load(etl, "staging").definitions
-    dag, shown = Builder().build(definition), effective.effective(definition)
+    dag, fields = Builder().build(definition), effective.effective(definition)
 
     assert (dag.catchup, dag.max_active_runs, dag.schedule_interval) == (
-        shown["catchup"],
-        shown["max_active_runs"],
-        shown["schedule"],
+        fields["catchup"],
+        fields["max_active_runs"],
+        fields["schedule"],
     )
-    assert dag.get_task("load").owner == shown["owner"]
+    assert dag.get_task("load").owner == fields["owner"]
 
 
-def test_without_an_environment_each_that_has_the_dag_is_shown(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    shown = Shown(etl, capsys, "cwr-big_dag_un")
-    headings = [line for line in shown.out.splitlines() if line.startswith("cwr-big_dag_un")]
+def test_without_an_environment_the_dag_is_displayed_for_each(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = Output(etl, capsys, "cwr-big_dag_un")
+    headings = [line for line in output.out.splitlines() if line.startswith("cwr-big_dag_un")]
     assert headings == ["cwr-big_dag_un in development", "cwr-big_dag_un in staging"]
 
 
-def test_a_task_that_waits_for_several_is_below_each_and_followed_once(
+def test_a_task_with_two_upstream_tasks_is_below_each_and_expanded_once(
     etl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     text = (etl / "pipelines" / "cwr" / "big.yaml").read_text()
     more = "  last: {task_definition: laster, depends_on: [join]}\n  alone: {task_definition: aloner}\nproviders:"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(text.replace("providers:", more))
-    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
+    output = Output(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
 
-    assert shown[shown.index("\nTasks\n") : shown.index("\nRunTask")].splitlines()[2:] == [
+    assert output[output.index("\nTasks\n") : output.index("\nRunTask")].splitlines()[2:] == [
         "fetch",
         "├── left",
         "│   └── join",
@@ -266,8 +268,8 @@ def command(dag: Dict[str, Any], task_id: str = "fetch") -> List[str]:
     return list(override["command"])
 
 
-def test_requests_are_rendered_for_a_day_of_the_schedule(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
+def test_requests_are_rendered_for_a_date_of_the_schedule(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
 
     assert dag["run"] == {
         "run_id": "scheduled__2022-01-05T03:00:00+00:00",
@@ -293,58 +295,58 @@ def test_requests_are_rendered_for_a_day_of_the_schedule(etl: Path, capsys: pyte
     }
 
 
-def test_without_a_date_it_is_the_first_run(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert one(etl, capsys, "cwr-big_dag_un")["run"]["run_id"] == "scheduled__2022-01-01T03:00:00+00:00"
-    assert one(etl, capsys, "cwr-big_dag_wcm")["run"]["run_id"] == "scheduled__2022-01-02T00:00:00+00:00"
+def test_without_a_date_the_first_run_is_rendered(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert dag_in_json(etl, capsys, "cwr-big_dag_un")["run"]["run_id"] == "scheduled__2022-01-01T03:00:00+00:00"
+    assert dag_in_json(etl, capsys, "cwr-big_dag_wcm")["run"]["run_id"] == "scheduled__2022-01-02T00:00:00+00:00"
 
 
-def test_a_day_without_a_scheduled_run_is_one_that_a_person_triggers(
+def test_a_date_without_a_scheduled_run_is_rendered_as_a_manual_run(
     etl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = one(etl, capsys, "cwr-big_dag_wcm", "--date", "2022-01-05")["run"]  # a Wednesday; it runs on Sundays
+    run = dag_in_json(etl, capsys, "cwr-big_dag_wcm", "--date", "2022-01-05")["run"]  # a Wednesday; it runs on Sundays
 
     assert run["run_id"] == "manual__2022-01-05T00:00:00+00:00"
     assert (run["data_interval_start"][:10], run["data_interval_end"][:10]) == ("2021-12-26", "2022-01-02")
 
 
-def test_a_time_is_taken_as_it_is(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00+01:00")
+def test_a_date_may_have_a_time_and_an_offset(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00+01:00")
     assert dag["run"]["run_id"] == "scheduled__2022-01-05T03:00:00+00:00"
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00Z")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05T04:00Z")
     assert dag["run"]["run_id"] == "manual__2022-01-05T04:00:00+00:00"
 
 
-def test_what_only_a_run_knows_stays_a_template(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_names_that_only_a_run_knows_stay_templates(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mixed, statement = '{{ ds }} {{ ti.try_number }} {"a": {{ env.shards }}}', "{% if var.value.x %}{{ ds }}{% endif %}"
     set_task(etl, f"command: {json.dumps([mixed, statement])}")
-    dag = one(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
 
     assert command(dag, "load") == ['2022-01-05 {{ ti.try_number }} {"a": 4}', statement]
     assert dag["not_rendered"]["load"] == {
         "{{ ti.try_number }}": "ti: only a run knows",
         statement: "var: only a run knows",
     }
-    assert "not rendered: '{{ ti.try_number }}' (ti: only a run knows)" in Shown(etl, capsys, "cwr-big_dag_un").out
+    assert "not rendered: '{{ ti.try_number }}' (ti: only a run knows)" in Output(etl, capsys, "cwr-big_dag_un").out
 
 
-def test_a_template_that_fails_is_told(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_template_is_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_task(etl, 'command: ["{{ 1 / 0 }}"]')
-    dag = one(etl, capsys, "cwr-big_dag_un")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un")
 
     assert command(dag, "load") == ["{{ 1 / 0 }}"]
     assert dag["not_rendered"]["load"] == {"{{ 1 / 0 }}": "fails: division by zero"}
 
 
-def test_lines_are_not_folded_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_not_wrapped_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     set_task(etl, f"command: [{'x' * 300}, '[red]']")
-    out = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
+    out = Output(etl, capsys, "cwr-big_dag_un", "--environment", "staging").out
 
     assert f'"{"x" * 300}"' in out
     assert '"[red]"' in out
     assert "\x1b" not in out
 
 
-# ----------------------------------------------------------------------------------------------- wrong use
+# -------------------------------------------------------------------------------------------- usage errors
 
 
 @pytest.mark.parametrize(
@@ -355,40 +357,40 @@ def test_lines_are_not_folded_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture
         (["zzz"], "etl: there is no DAG, family or pipeline 'zzz'; ./etl show lists all DAGs\n"),
     ],
 )
-def test_an_unknown_id_names_the_nearest(
+def test_an_unknown_id_suggests_the_nearest(
     etl: Path, capsys: pytest.CaptureFixture[str], arguments: List[str], message: str
 ) -> None:
-    (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")  # of no concern
-    shown = Shown(etl, capsys, *arguments)
-    assert (shown.status, shown.out, shown.err) == (2, "", message)
+    (etl / "pipelines" / "cwr" / "bad.yaml").write_text("tasks: 3\n")  # which must not matter
+    output = Output(etl, capsys, *arguments)
+    assert (output.status, output.out, output.err) == (2, "", message)
 
 
-def test_an_id_of_another_environment_is_told_so(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_id_of_another_environment_names_that_environment(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = etl / "pipelines" / "cwr" / "big.yaml"
     file.write_text(file.read_text().replace("un: {}", "un: {environments: [staging]}"))
-    shown = Shown(etl, capsys, "cwr-big_dag_un", "--environment", "development")
+    output = Output(etl, capsys, "cwr-big_dag_un", "--environment", "development")
 
-    assert (shown.status, shown.err) == (2, "etl: 'cwr-big_dag_un' is not in development; it is in staging\n")
+    assert (output.status, output.err) == (2, "etl: 'cwr-big_dag_un' is not in development; it is in staging\n")
 
 
-def test_a_dag_with_problems_shows_them(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_problems_of_the_dag_are_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = etl / "pipelines" / "cwr" / "big.yaml"
     file.write_text(file.read_text().replace("un: {}", "un: {retrys: 3}"))
-    shown = Shown(etl, capsys, "cwr-big_dag_un")
+    output = Output(etl, capsys, "cwr-big_dag_un")
 
-    assert (shown.status, shown.out) == (1, "")
-    assert shown.err.count("unknown key 'retrys'") == 1  # though both environments have it
-    assert Shown(etl, capsys, "cwr-big_dag_wcm").status == 0
+    assert (output.status, output.out) == (1, "")
+    assert output.err.count("unknown key 'retrys'") == 1  # though both environments have it
+    assert Output(etl, capsys, "cwr-big_dag_wcm").status == 0
 
 
-def test_a_wrong_date_is_wrong_use(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as left:
-        Shown(etl, capsys, "cwr-big_dag_un", "--date", "tomorrow")
-    assert left.value.code == 2
+def test_an_invalid_date_is_a_usage_error(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as error:
+        Output(etl, capsys, "cwr-big_dag_un", "--date", "tomorrow")
+    assert error.value.code == 2
     assert "'tomorrow' is not a date" in capsys.readouterr().err
 
 
-def test_it_runs_anywhere_and_without_airflow(tmp_path: Path) -> None:
+def test_show_runs_in_any_folder_and_without_airflow(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys; from tools.commands import plan, show;"
         "show.main(['testing-smoke_dag_smoke'], pathlib.Path(sys.argv[1])); print('airflow' in sys.modules)"
@@ -421,7 +423,7 @@ SCHEDULES = [
 
 
 def scheduled(etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30:00+02:00") -> Any:
-    """Give the definition of a DAG with a schedule."""
+    """Return the definition of a DAG with a schedule."""
     text = f"start_date: {start}\nschedule: {json.dumps(schedule)}\ntasks: {{load: {{task_definition: loader}}}}\n"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
     (definition,) = load(etl, "staging").definitions
@@ -429,18 +431,18 @@ def scheduled(etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_intervals_of_a_triggered_run_are_airflows(etl: Path, schedule: Optional[str]) -> None:
+def test_intervals_of_a_manual_run_equal_those_of_airflow(etl: Path, schedule: Optional[str]) -> None:
     definition = scheduled(etl, schedule)
     timetable = Builder().build(definition).timetable
     for minute in range(0, 60 * 24 * 9, 397):
-        moment = pendulum.datetime(2022, 2, 25).add(minutes=minute, seconds=1)  # on no schedule
+        moment = pendulum.datetime(2022, 2, 25).add(minutes=minute, seconds=1)  # which no schedule matches
         run, interval = schedules.run_at(definition, moment), timetable.infer_manual_data_interval(run_after=moment)
         assert not run.is_scheduled
         assert (run.data_interval_start, run.data_interval_end) == (interval.start, interval.end)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES[:-1])
-def test_the_first_run_is_airflows(etl: Path, schedule: str) -> None:
+def test_the_first_run_equals_that_of_airflow(etl: Path, schedule: str) -> None:
     from airflow.timetables.base import TimeRestriction
 
     definition = scheduled(etl, schedule)
@@ -488,7 +490,7 @@ def test_schedules_in_words(etl: Path, schedule: Optional[str], words: str) -> N
     assert schedules.in_words(scheduled(etl, schedule)) == words
 
 
-def test_filters_and_macros_are_airflows() -> None:
+def test_filters_and_macros_equal_those_of_airflow() -> None:
     from airflow import macros
     from airflow.templates import FILTERS
 
@@ -500,7 +502,7 @@ def test_filters_and_macros_are_airflows() -> None:
         assert getattr(rendering.MACROS, name)(*arguments) == getattr(macros, name)(*arguments)
 
 
-def test_templates_render_as_airflows(etl: Path) -> None:
+def test_templates_render_as_in_airflow(etl: Path) -> None:
     wcm = load(etl, "staging").definitions[1]
     run = schedules.run_at(wcm, None)
     task: Any = Builder().build(wcm).get_task("fetch")
@@ -511,7 +513,7 @@ def test_templates_render_as_airflows(etl: Path) -> None:
     assert (rendered.request["overrides"], rendered.left) == (task.overrides, {})
 
 
-def test_template_names_are_airflows(etl: Path) -> None:
+def test_template_names_equal_those_of_airflow(etl: Path) -> None:
     definition = scheduled(etl, "@daily", "2022-01-01")
     run = schedules.run_at(definition, None)
     names = rendering.template_names(definition, "load", run)

@@ -1,15 +1,14 @@
-"""The static checks, so that they are in the same summary as everything else."""
+"""The static checks, so that their results are in the summary of the tests."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.trees import REPOSITORY
 
 
 @pytest.mark.parametrize("check", ["ruff check", "ruff format --check", "mypy"])
-def test_code_passes(check: str) -> None:
-    result = subprocess.run([sys.executable, "-m", *check.split()], cwd=ROOT, capture_output=True, text=True)
+def test_the_code_passes(check: str) -> None:
+    result = subprocess.run([sys.executable, "-m", *check.split()], cwd=REPOSITORY, capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr

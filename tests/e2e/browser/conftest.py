@@ -1,4 +1,4 @@
-"""A running Airflow whose definitions a test may change, and a Chromium that looks at it.
+"""A running Airflow whose definitions a test may change, and a Chromium that opens its pages.
 
 The screenshots are in ``.local/screenshots/``. Two of them are in ``docs/images/``, made smaller:
 
@@ -30,13 +30,13 @@ from tools.local.servers import free_port
 from tools.setup.debian import ensure_program
 from tools.setup.environments import LOCAL
 
-# On Python 3.7, importing Playwright watches child processes with a pipe that nobody reads: those of all other tests
-# would fill it. Playwright sets a watcher of its own for as long as it runs.
+# On Python 3.7, importing Playwright installs a watcher of child processes with a pipe that nobody reads, and the
+# processes of all other tests would fill it. Playwright sets a watcher of its own while it runs.
 asyncio.get_child_watcher().close()
 
 SCREENSHOTS = LOCAL / "screenshots"
 ENVIRONMENT = "development"
-PATIENCE = 180  # seconds that anything may take: a parse comes every 5 s, a task takes 4 s on an idle core
+PATIENCE = 180  # seconds for one condition: a parse comes every 5 s, a task takes 4 s on an idle core
 CHROMIUM_FLAGS = [
     "--disable-background-networking",
     "--disable-component-update",
@@ -67,7 +67,7 @@ T = TypeVar("T")
 
 
 def until(look: Callable[[], Optional[T]], awaited: str) -> T:
-    """Look until there is something to see; gives it."""
+    """Call a function until it returns something true; return that."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         seen = look()
@@ -87,12 +87,12 @@ class Site:
         self.pipelines = dags / "etl" / "pipelines"
 
     def definitions(self) -> Dict[str, Definition]:
-        """What the definitions come to, by DAG id."""
-        found = load(self.dags / "etl", ENVIRONMENT)
-        return {definition.dag_id: definition for definition in found.definitions}
+        """Return the definitions by DAG id."""
+        result = load(self.dags / "etl", ENVIRONMENT)
+        return {definition.dag_id: definition for definition in result.definitions}
 
     def request(self, method: str, path: str, body: Optional[Dict[str, Any]] = None) -> str:
-        """Ask the REST API as an admin; gives the answer's text."""
+        """Call the REST API as an admin; return the text of the answer."""
         credentials = base64.b64encode(f"{engine.USER}:{engine.PASSWORD}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", "Accept": "*/*"}
         data = None if body is None else json.dumps(body).encode()
@@ -102,37 +102,37 @@ class Site:
         return text
 
     def get(self, path: str) -> Dict[str, Any]:
-        """Give the JSON that the REST API has at a path."""
+        """Return the JSON that the REST API has at a path."""
         answer: Dict[str, Any] = json.loads(self.request("GET", path))
         return answer
 
     def airflow(self, *arguments: str) -> str:
-        """Run an Airflow command on the same database; gives its output."""
+        """Run an Airflow command on the same database; return its output."""
         environ = {**engine.base_environ(self.home, self.dags), "AIRFLOW__ETL__ENVIRONMENT": ENVIRONMENT}
         done = subprocess.run(engine.airflow(*arguments), env=environ, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def active_dags(self) -> List[str]:
-        """The ids of the DAGs that Airflow has, in order."""
+        """Return the ids of the DAGs that Airflow has, in order."""
         return [dag["dag_id"] for dag in self.get("/dags?limit=100&order_by=dag_id")["dags"]]
 
     def wait_for_dags(self) -> None:
-        """Wait until Airflow has just the DAGs of the definitions as they are now."""
+        """Wait until Airflow has exactly the DAGs of the present definitions."""
         expected = sorted(self.definitions())
         until(lambda: self.active_dags() == expected, f"the DAGs {expected}")
 
     def unpause(self, dag_id: str) -> None:
-        """Let the scheduler run a DAG's runs."""
+        """Unpause a DAG, so that the scheduler starts its runs."""
         self.request("PATCH", f"/dags/{dag_id}", {"is_paused": False})
 
     def runs(self, dag_id: str) -> List[Dict[str, Any]]:
-        """The runs of a DAG, the latest first."""
+        """Return the runs of a DAG, the latest first."""
         runs: List[Dict[str, Any]] = self.get(f"/dags/{dag_id}/dagRuns?order_by=-start_date")["dag_runs"]
         return runs
 
     def wait_for_run(self, dag_id: str, run_id: str, *states: str) -> Dict[str, Any]:
-        """Wait until a run has one of the states; gives the run."""
+        """Wait until a run has one of the states; return the run."""
 
         def look() -> Optional[Dict[str, Any]]:
             run = self.get(f"/dags/{dag_id}/dagRuns/{run_id}")
@@ -141,13 +141,13 @@ class Site:
         return until(look, f"{dag_id} {run_id} {' or '.join(states)}")
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """The log of a task's first try."""
+        """Return the log of the first try of a task."""
         return self.request("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/1?full_content=true")
 
 
 @pytest.fixture(scope="package")
 def site() -> Iterator[Site]:
-    """Airflow with realistic definitions, and a pipeline that is triggered in every way."""
+    """Run Airflow with realistic definitions and a pipeline that is triggered in every way."""
     with tempfile.TemporaryDirectory(prefix="etl-") as folder:
         dags = folder_tree(Path(folder), COMPANY).parent
         shutil.copy(str(ROOT / ".airflowignore"), str(dags))
@@ -166,7 +166,7 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium; Playwright starts it without its sandbox, which root cannot have."""
+    """Start a headless Chromium, without its sandbox, which root cannot use."""
     chromium = ensure_program("chromium", "chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
@@ -176,7 +176,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def signed_in(browser: Browser, site: Site) -> BrowserContext:
-    """The cookies of somebody who has signed in."""
+    """Sign in; return the browser context with the cookies."""
     context = browser.new_context(base_url=site.address, viewport={"width": 1000, "height": 1010})
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
@@ -191,13 +191,13 @@ def signed_in(browser: Browser, site: Site) -> BrowserContext:
 
 @pytest.fixture
 def dialogs() -> List[str]:
-    """What the pages of a test said in dialogs: a page of Airflow's has none."""
+    """Collect the texts of the dialogs of a test; pages of Airflow have none."""
     return []
 
 
 @pytest.fixture
 def page(signed_in: BrowserContext, dialogs: List[str]) -> Iterator[Page]:
-    """A page of the site."""
+    """Open a page of the site; fail if it opens a dialog."""
     page = signed_in.new_page()
 
     def note(dialog: Any) -> None:
@@ -211,22 +211,22 @@ def page(signed_in: BrowserContext, dialogs: List[str]) -> Iterator[Page]:
 
 
 def screenshot(page: Page, name: str) -> None:
-    """Keep what the page looks like, for a person to look at."""
-    page.evaluate("document.activeElement.blur()")  # no frame around what was clicked last
-    # What Airflow says of SQLite and SequentialExecutor would take a third of the picture.
+    """Save a picture of the page, for a person to look at."""
+    page.evaluate("document.activeElement.blur()")  # no frame around the element that was clicked last
+    # The warnings of Airflow about SQLite and SequentialExecutor would take a third of the picture.
     page.locator(".alert", has_text="in production").evaluate_all("notes => notes.forEach(note => note.remove())")
     page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 
 def rows_of(page: Page) -> Dict[str, List[str]]:
-    """The tags of each DAG in the list, by its id."""
+    """Return the tags of each DAG in the list, by its id."""
     rows = page.locator(".dags-table-body tbody tr").all()
     tags = {row.locator("strong").inner_text(): row.locator("a.label-info").all_inner_texts() for row in rows}
     return {dag_id: [tag.strip() for tag in names] for dag_id, names in tags.items()}
 
 
 def open_docs(page: Page) -> Any:
-    """Unfold a DAG's docs, on its own page or the trigger's; gives them."""
+    """Unfold the docs of a DAG, on its own page or the trigger page; return their locator."""
     page.click("text=DAG Docs")
     docs = page.locator("#collapseOne.in")
     docs.wait_for()
@@ -234,7 +234,7 @@ def open_docs(page: Page) -> Any:
 
 
 def fill_in(page: Page, conf: str) -> None:
-    """Type a run's configuration in the place of what is there."""
+    """Replace the configuration of the run in the form."""
     page.click(".CodeMirror")
     page.keyboard.press("Control+A")
     page.keyboard.insert_text(conf)

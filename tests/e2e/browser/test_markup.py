@@ -1,4 +1,4 @@
-"""Markup in a definition is text in the web page: nothing of it runs, wherever it stands."""
+"""Markup in a definition is text in the web page: none of it runs, in any place."""
 
 import json
 from typing import Iterator, List
@@ -13,7 +13,7 @@ SCRIPT = "<script>alert('stolen')</script>"
 LINK = "[x](javascript:alert('stolen'))"
 IMAGE = "<img src=x onerror=alert('stolen')>"
 MARKUP = f"{SCRIPT} {LINK} {IMAGE}"
-# What they would be in the page, were they more than text. Airflow's own scripts are longer.
+# The elements that they would be in the page if they were more than text. Airflow's own scripts are longer.
 INJECTED = """() => [...document.querySelectorAll("script, a, img")].filter((element) =>
     element.matches("[onerror], a[href^='javascript:alert']") || element.textContent === "alert('stolen')"
 ).map((element) => element.outerHTML)"""
@@ -44,7 +44,7 @@ def write(site: Site, name: str, definition: object) -> None:
 
 @pytest.fixture(scope="module")
 def dag(site: Site) -> Iterator[str]:
-    """The id of a DAG with markup wherever a definition takes text."""
+    """Write a definition with markup wherever it accepts text; return the id of its DAG."""
     write(site, "markup.yaml", DEFINITION)
     site.wait_for_dags()
     yield DAG
@@ -52,14 +52,14 @@ def dag(site: Site) -> Iterator[str]:
     site.wait_for_dags()
 
 
-def test_markup_that_runs_would_be_seen(page: Page, dialogs: List[str]) -> None:
+def test_markup_that_runs_is_detected(page: Page, dialogs: List[str]) -> None:
     page.set_content(f"{SCRIPT} {IMAGE} <a href=\"javascript:alert('stolen')\">x</a>")
     until(lambda: len(page.evaluate(INJECTED)) == 3 and len(dialogs) == 2, "two dialogs")
     assert dialogs == ["stolen", "stolen"]
     dialogs.clear()
 
 
-def test_the_list_shows_it_as_text(page: Page, dag: str) -> None:
+def test_the_list_shows_markup_as_text(page: Page, dag: str) -> None:
     page.goto("/home")
     assert sorted(rows_of(page)[dag]) == sorted(["testing", "markup", "page", "development", SCRIPT, LINK, IMAGE])
     page.hover(f"strong:text-is('{dag}')")
@@ -68,7 +68,7 @@ def test_the_list_shows_it_as_text(page: Page, dag: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/graph", "/trigger"])
-def test_the_docs_show_it_as_text(page: Page, dag: str, path: str) -> None:
+def test_the_docs_show_markup_as_text(page: Page, dag: str, path: str) -> None:
     page.goto(f"{path}?dag_id={dag}")
     docs = open_docs(page)
     expect(docs.locator("p").first).to_have_text(MARKUP)
@@ -80,7 +80,7 @@ def test_the_docs_show_it_as_text(page: Page, dag: str, path: str) -> None:
     screenshot(page, f"markup{path.replace('/', '-')}")
 
 
-def test_a_run_shows_it_as_text(site: Site, page: Page, dag: str) -> None:
+def test_a_run_shows_markup_as_text(site: Site, page: Page, dag: str) -> None:
     page.goto(f"/trigger?dag_id={dag}")
     assert page.evaluate(INJECTED) == []
     fill_in(page, json.dumps({"text": IMAGE}))
@@ -106,7 +106,7 @@ def test_a_run_shows_it_as_text(site: Site, page: Page, dag: str) -> None:
     assert page.evaluate(INJECTED) == []
 
 
-def test_the_banner_shows_it_as_text(site: Site, page: Page) -> None:
+def test_the_banner_shows_markup_as_text(site: Site, page: Page) -> None:
     names = ["broken.yaml", f"{IMAGE}.yaml"]
     try:
         for name in names:

@@ -1,4 +1,4 @@
-"""What people see of the DAGs in the web page."""
+"""The DAGs in the web page."""
 
 import json
 from typing import Dict, List, Set
@@ -34,7 +34,7 @@ def left_edge(page: Page, task: str) -> float:
     return box["x"]
 
 
-def test_the_docs_tell_what_the_tasks_run_and_what_can_be_typed(page: Page) -> None:
+def test_the_docs_list_the_tasks_and_the_params(page: Page) -> None:
     page.goto(f"/graph?dag_id={DAG}")
     docs = open_docs(page)
     expect(docs).to_contain_text("Registers a publisher's full CWR catalogue.")
@@ -53,7 +53,7 @@ def test_the_docs_tell_what_the_tasks_run_and_what_can_be_typed(page: Page) -> N
     screenshot(page, "docs")
 
 
-def test_a_run_is_triggered_from_its_defaults_and_goes_green(site: Site, page: Page) -> None:
+def test_a_run_that_is_triggered_in_the_page_succeeds(site: Site, page: Page) -> None:
     page.goto(f"/trigger?dag_id={DAG}")
     assert json.loads(page.locator("#json").input_value()) == {"full_reload": False}
     expect(page.locator(".CodeMirror-code")).to_contain_text('"full_reload": false')
@@ -64,7 +64,7 @@ def test_a_run_is_triggered_from_its_defaults_and_goes_green(site: Site, page: P
     (run,) = site.runs(DAG)
     site.wait_for_run(DAG, run["dag_run_id"], "running", "success")
 
-    page.goto(f"/graph?dag_id={DAG}")  # refreshes itself as long as the run does
+    page.goto(f"/graph?dag_id={DAG}")  # which refreshes itself while the run lasts
     expect(page.locator("g.node.success")).to_have_count(3, timeout=PATIENCE * 1000)
     site.wait_for_run(DAG, run["dag_run_id"], "success")
     page.reload()

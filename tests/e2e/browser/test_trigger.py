@@ -1,4 +1,4 @@
-"""A run's configuration, typed by a person: the same from the web page, the REST API and the command line.
+"""The configuration of a run works the same from the web page, the REST API and the command line.
 
 As on MWAA, core.dag_run_conf_overrides_params is False, so Airflow itself would use none of it.
 """
@@ -19,11 +19,11 @@ REFUSAL = (
     "The run's configuration is not what this DAG takes: "
     "unknown key 'greetin', did you mean 'greeting'?; 'times': 'three' is not of type 'integer'"
 )
-LAUNCH = "Running ECS Task"  # what the operator says before it asks ECS for anything
+LAUNCH = "Running ECS Task"  # the operator logs this before it calls ECS
 
 
 def trigger_in_page(page: Page, day: str, conf: Dict[str, Any]) -> str:
-    """Trigger with a config for a logical date, which names the run; gives the run's id."""
+    """Trigger with a configuration and a logical date, which names the run; return the id of the run."""
     page.goto(f"/trigger?dag_id={TYPED_DAG}")
     page.fill("#execution_date", f"{day} 00:00:00+00:00")
     fill_in(page, json.dumps(conf))
@@ -33,19 +33,19 @@ def trigger_in_page(page: Page, day: str, conf: Dict[str, Any]) -> str:
 
 
 def trigger_by_rest(site: Site, run_id: str, conf: Dict[str, Any]) -> str:
-    """Trigger with a config; gives the run's id."""
+    """Trigger with a configuration; return the id of the run."""
     site.request("POST", f"/dags/{TYPED_DAG}/dagRuns", {"dag_run_id": run_id, "conf": conf})
     return run_id
 
 
 def trigger_by_cli(site: Site, run_id: str, conf: Dict[str, Any]) -> str:
-    """Trigger with a config; gives the run's id."""
+    """Trigger with a configuration; return the id of the run."""
     site.airflow("dags", "trigger", TYPED_DAG, "--run-id", run_id, "--conf", json.dumps(conf))
     return run_id
 
 
 class Runs:
-    """Runs that were triggered in every way, and go on side by side: ids by door."""
+    """Runs that were triggered in every way and run at the same time: ids by door."""
 
     def __init__(self, site: Site, page: Page) -> None:
         site.unpause(TYPED_DAG)
@@ -68,7 +68,7 @@ def runs(site: Site, signed_in: BrowserContext) -> Iterator[Runs]:
     page.close()
 
 
-def test_the_trigger_page_tells_what_can_be_typed(page: Page) -> None:
+def test_the_trigger_page_documents_the_params(page: Page) -> None:
     page.goto(f"/trigger?dag_id={TYPED_DAG}")
     assert json.loads(page.locator("#json").input_value()) == {"greeting": "hello", "times": 1}
     docs = open_docs(page)
@@ -79,7 +79,7 @@ def test_the_trigger_page_tells_what_can_be_typed(page: Page) -> None:
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_what_was_typed_reaches_the_task_over_the_defaults(site: Site, runs: Runs, door: str) -> None:
+def test_the_task_receives_the_configuration_of_the_run_over_the_defaults(site: Site, runs: Runs, door: str) -> None:
     run_id = runs.good[door]
     assert site.wait_for_run(TYPED_DAG, run_id, "success", "failed")["state"] == "success"
     log = site.log(TYPED_DAG, run_id, "greet")
@@ -88,7 +88,7 @@ def test_what_was_typed_reaches_the_task_over_the_defaults(site: Site, runs: Run
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_what_the_dag_does_not_take_fails_at_once_and_starts_nothing(site: Site, runs: Runs, door: str) -> None:
+def test_an_invalid_configuration_fails_at_once_and_starts_no_ecs_task(site: Site, runs: Runs, door: str) -> None:
     run_id = runs.bad[door]
     assert site.wait_for_run(TYPED_DAG, run_id, "success", "failed")["state"] == "failed"
     task = site.get(f"/dags/{TYPED_DAG}/dagRuns/{run_id}/taskInstances/greet")
@@ -98,7 +98,7 @@ def test_what_the_dag_does_not_take_fails_at_once_and_starts_nothing(site: Site,
     assert LAUNCH not in log
 
 
-def test_the_page_of_the_log_says_why(site: Site, runs: Runs, page: Page) -> None:
+def test_the_log_page_shows_the_reason(site: Site, runs: Runs, page: Page) -> None:
     run = site.wait_for_run(TYPED_DAG, runs.bad["page"], "failed")
     page.goto(f"/log?dag_id={TYPED_DAG}&task_id=greet&execution_date={quote(run['execution_date'])}")
     expect(page.locator("pre")).to_contain_text(REFUSAL)

@@ -1,4 +1,4 @@
-"""What the tests of the operators share: an ECS, an operator that talks to it, and runs in a database."""
+"""Fixtures for the tests of the operators: a mock of ECS, an operator that calls it, and runs in a database."""
 
 import logging
 from typing import Any, Dict, Iterator, List
@@ -15,7 +15,7 @@ from tests.trees import tree
 
 @pytest.fixture
 def client() -> Any:
-    """An ECS that takes every task, which then ends well."""
+    """Return a mock of ECS that starts every task, which then succeeds."""
     client = Mock(name="ECS")
     client.meta.region_name = "eu-west-1"
     client.run_task.return_value = started()
@@ -25,14 +25,14 @@ def client() -> Any:
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> logging.Logger:
-    """A logger that pytest sees; Airflow's own do not propagate."""
+    """Return a logger that pytest captures; those of Airflow do not propagate."""
     caplog.set_level(logging.INFO)
     return logging.getLogger("tests.operator")
 
 
 @pytest.fixture
 def pauses(monkeypatch: pytest.MonkeyPatch) -> List[float]:
-    """The pauses between attempts, which take no time."""
+    """Record the pauses between attempts instead of sleeping."""
     pauses: List[float] = []
     monkeypatch.setattr("tenacity.nap.time", Mock(sleep=pauses.append))
     return pauses
@@ -40,29 +40,31 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> List[float]:
 
 @pytest.fixture
 def operator(client: Any, log: logging.Logger) -> Operator:
-    """Make an operator of ours that talks to ``client``."""
+    """Return a function that makes one of our operators, which calls ``client``."""
 
     def make(**arguments: Any) -> Any:
-        given: Dict[str, Any] = {"cluster": "etl", "overrides": {}, **arguments}
-        made: Any = PipelineEcsOperator(task_id="load", task_definition="loader", owner="data-provisioning", **given)
-        made.hook, made._log = Mock(), log
-        made.hook.get_conn.return_value = client
-        made.places = {"cluster": "etl/big.yaml:5:7", "task_definition": "etl/big.yaml:4:7"}
-        return made
+        parameters: Dict[str, Any] = {"cluster": "etl", "overrides": {}, **arguments}
+        task: Any = PipelineEcsOperator(
+            task_id="load", task_definition="loader", owner="data-provisioning", **parameters
+        )
+        task.hook, task._log = Mock(), log
+        task.hook.get_conn.return_value = client
+        task.places = {"cluster": "etl/big.yaml:5:7", "task_definition": "etl/big.yaml:4:7"}
+        return task
 
     return make
 
 
 @pytest.fixture(scope="module")
 def dag(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A DAG of the factory, in a database of its own."""
+    """Build a DAG from a definition."""
     (definition,) = load(tree(tmp_path_factory.mktemp("dag"), {"cwr/big.yaml": PIPELINE}), "development")[0]
     return Builder().build(definition)
 
 
 @pytest.fixture(scope="module")
 def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Airflow's tables in SQLite, without the migrations that take 10 s to get there."""
+    """Create the tables of Airflow in SQLite, without the migrations, which take 10 s."""
     from airflow import settings
     from airflow.models.base import Base
     from sqlalchemy import create_engine

@@ -1,4 +1,4 @@
-"""Alerts: what is published of failures, timeouts and missed SLAs, and what if it cannot be."""
+"""Alerts of failures, timeouts and missed SLAs, and failures to publish them."""
 
 from datetime import timedelta
 from functools import partial
@@ -28,18 +28,18 @@ def sns(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def failed(reason: str = "no") -> Dict[str, Any]:
-    """The context of a task that has failed for good."""
+    """Return the context of a task whose last try has failed."""
     instance = Mock(dag_id="cwr-big_dag_un_dag_x", task_id="load", prev_attempted_tries=3, max_tries=2)
     instance.log_url = "http://127.0.0.1/log"
     return {"task_instance": instance, "run_id": "manual", "exception": AirflowException(reason)}
 
 
 def publisher(environment: Any) -> Any:
-    """Return what a DAG's callbacks publish with."""
+    """Return the function that the callbacks of a DAG publish with."""
     return partial(Publisher(environment).publish, "un_dag_x")
 
 
-def test_an_alert_says_what_failed_and_where_to_look(environment: Any, sns: Any) -> None:
+def test_an_alert_names_the_failure_and_its_log(environment: Any, sns: Any) -> None:
     alert_failure(publisher(environment), failed())
 
     sns.publish.assert_called_once_with(
@@ -50,7 +50,7 @@ def test_an_alert_says_what_failed_and_where_to_look(environment: Any, sns: Any)
     )
 
 
-def test_an_alert_fits_into_a_message(environment: Any, sns: Any) -> None:
+def test_an_alert_fits_into_an_sns_message(environment: Any, sns: Any) -> None:
     context = failed("x" * 300_000)
     context["task_instance"].task_id = "t" * 200
 
@@ -62,13 +62,13 @@ def test_an_alert_fits_into_a_message(environment: Any, sns: Any) -> None:
     assert call[1]["Message"].endswith("Log: http://127.0.0.1/log")
 
 
-def test_an_alert_says_so_when_a_task_left_no_reason(environment: Any, sns: Any) -> None:
+def test_an_alert_without_an_exception_reports_a_killed_process(environment: Any, sns: Any) -> None:
     alert_failure(publisher(environment), {**failed(), "exception": None})
 
     assert "Reason: its process was killed on the worker" in sns.publish.call_args[1]["Message"]
 
 
-def test_an_alert_that_cannot_be_published_is_logged_and_changes_nothing(
+def test_an_alert_that_cannot_be_published_is_logged_and_raises_nothing(
     environment: Any, sns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sns.publish.side_effect = client_error("AuthorizationErrorException", "Publish")
@@ -79,7 +79,7 @@ def test_an_alert_that_cannot_be_published_is_logged_and_changes_nothing(
     assert "Reason: no" in caplog.text
 
 
-def test_a_topic_out_of_reach_is_tried_once_in_a_parse(
+def test_an_unreachable_topic_is_tried_once_in_a_parse(
     environment: Any, sns: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     sns.publish.side_effect = ConnectTimeoutError(endpoint_url="https://sns")
@@ -92,7 +92,7 @@ def test_a_topic_out_of_reach_is_tried_once_in_a_parse(
     assert "Reason: second" in caplog.text
 
 
-def test_publishing_takes_less_than_airflow_gives_a_parse(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_publishing_ends_before_the_parse_times_out(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = Mock()
     monkeypatch.setattr("orchestrator.alerts.AwsBaseHook", hook)
 
@@ -102,7 +102,7 @@ def test_publishing_takes_less_than_airflow_gives_a_parse(environment: Any, monk
     assert (1 + config.retries["max_attempts"]) * (config.connect_timeout + config.read_timeout) < 20
 
 
-def test_a_run_that_timed_out_is_told_and_one_whose_task_failed_is_not_told_again(environment: Any, sns: Any) -> None:
+def test_a_timeout_is_published_and_a_failed_task_is_not_published_again(environment: Any, sns: Any) -> None:
     run = Mock(dag_id="cwr-big_dag_un", run_id="manual")
     context = {"dag_run": run, "dag": Mock(dagrun_timeout=timedelta(hours=1))}
 
@@ -115,7 +115,7 @@ def test_a_run_that_timed_out_is_told_and_one_whose_task_failed_is_not_told_agai
     assert "Reason: it took longer than 1:00:00" in call[1]["Message"]
 
 
-def test_an_sla_miss_is_told_unless_the_task_is_gone(environment: Any, sns: Any, dag: Any) -> None:
+def test_an_sla_miss_is_published_unless_the_task_no_longer_exists(environment: Any, sns: Any, dag: Any) -> None:
     slas = [Mock(dag_id="cwr-big_dag_un", task_id=task_id) for task_id in ("load", "gone")]
 
     alert_sla_miss(publisher(environment), dag, "", "", slas, [])

@@ -1,4 +1,4 @@
-"""The operators of a DAG: shared between providers, and rendered by Airflow."""
+"""The operators of a DAG: shared between providers and rendered by Airflow."""
 
 from pathlib import Path
 from typing import Any
@@ -11,27 +11,27 @@ from tests.ecs import PIPELINE
 from tests.trees import tree
 
 
-def test_an_operator_that_providers_share_is_in_each_dag_as_if_made_there(tmp_path: Path) -> None:
+def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
     from airflow.models.dag import DAG
 
-    found = load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
-    un, wcm = build(found)[0].values()
-    given = found.definitions[0].plan.tasks["load"].operator
+    result = load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
+    un, wcm = build(result)[0].values()
+    arguments = result.definitions[0].plan.tasks["load"].operator
     other = DAG(un.dag_id, start_date=un.start_date, params=un.params)
-    made_there = PipelineEcsOperator(task_id="load", owner=un.owner, reattach=True, dag=other, **given)
+    expected = PipelineEcsOperator(task_id="load", owner=un.owner, reattach=True, dag=other, **arguments)
     task, twin = un.get_task("load"), wcm.get_task("load")
 
     ours = {"places", "typed_params", "on_failure_callback"}
-    assert vars(task).keys() | ours == vars(made_there).keys() | ours
-    for name in vars(made_there).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
-        assert getattr(task, name) == getattr(made_there, name), name
+    assert vars(task).keys() | ours == vars(expected).keys() | ours
+    for name in vars(expected).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
+        assert getattr(task, name) == getattr(expected, name), name
     assert (task.dag, task.upstream_task_ids) == (un, {WAIT_FOR})
-    assert task.params.dump() == made_there.params.dump() == {"full": False, "day": "2022-01-01"}
+    assert task.params.dump() == expected.params.dump() == {"full": False, "day": "2022-01-01"}
     same = {name for name, value in vars(task).items() if value is vars(twin)[name]}
-    assert {name for name in same - ours if isinstance(vars(task)[name], (dict, list, set))} <= set(given)
+    assert {name for name in same - ours if isinstance(vars(task)[name], (dict, list, set))} <= set(arguments)
 
 
-def test_what_a_person_may_write_as_a_template_is_rendered(tmp_path: Path) -> None:
+def test_templates_of_task_definition_cluster_network_and_tags_are_rendered(tmp_path: Path) -> None:
     root = tree(
         tmp_path,
         {

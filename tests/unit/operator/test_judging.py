@@ -1,4 +1,4 @@
-"""Judging an ECS task that has stopped: whether it has done its work."""
+"""Whether a stopped ECS task has succeeded."""
 
 from typing import Any, Dict
 
@@ -21,7 +21,7 @@ from tests.ecs import BADLY, WELL, Operator, described
         (described(stoppedReason="Host EC2 (instance i-0123456789abcdef) stopped."), "host instance terminated"),
     ],
 )
-def test_a_task_that_has_not_ended_well_fails(
+def test_a_task_that_did_not_succeed_fails(
     answer: Dict[str, Any], message: str, client: Any, operator: Operator
 ) -> None:
     client.describe_tasks.return_value = answer
@@ -30,16 +30,14 @@ def test_a_task_that_has_not_ended_well_fails(
         operator().execute({})
 
 
-def test_a_task_without_containers_that_failed_succeeds(client: Any, operator: Operator) -> None:
+def test_a_task_without_failed_containers_succeeds(client: Any, operator: Operator) -> None:
     client.describe_tasks.return_value = {"tasks": [{"containers": [{"name": "sidecar", "lastStatus": "RUNNING"}]}]}
 
     assert operator().execute({}) is None
 
 
 @pytest.mark.parametrize("code", ["UserInitiated", "SpotInterruption", "TerminationNotice"])
-def test_a_task_that_was_stopped_has_failed_however_well_its_container_took_it(
-    code: str, client: Any, operator: Operator
-) -> None:
+def test_a_stopped_task_fails_although_its_container_exited_with_0(code: str, client: Any, operator: Operator) -> None:
     client.describe_tasks.return_value = described(WELL, stopCode=code, stoppedReason="enough")
 
     with pytest.raises(AirflowException, match=f"was stopped: {code}: enough"):

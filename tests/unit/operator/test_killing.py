@@ -1,4 +1,4 @@
-"""Killing a task: what has been started is stopped, also where ECS has not answered yet."""
+"""Killing a task stops its ECS task, even if ECS has not answered yet."""
 
 from typing import Any, List
 from unittest.mock import Mock
@@ -22,14 +22,14 @@ def test_on_kill_stops_the_task(client: Any, operator: Operator) -> None:
     client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
 
 
-def test_on_kill_before_there_is_a_task_is_nothing_to_stop(client: Any, operator: Operator) -> None:
+def test_on_kill_without_a_task_stops_nothing(client: Any, operator: Operator) -> None:
     operator().on_kill()
 
     client.stop_task.assert_not_called()
 
 
-def asking(operator: Operator) -> Any:
-    """An operator that is about to ask ECS for a task that it may take up later."""
+def operator_that_reattaches(operator: Operator) -> Any:
+    """Return an operator whose ECS task a later try could take up."""
     task = operator(reattach=True)
     task._try_reattach_task = task.note = Mock()
     return task
@@ -38,8 +38,8 @@ def asking(operator: Operator) -> Any:
 FIRST_TRY = {"run_id": "manual", "ti": Mock(try_number=1)}
 
 
-def test_a_task_is_stopped_that_ecs_has_started_but_not_told_of_yet(client: Any, operator: Operator) -> None:
-    task = asking(operator)
+def test_on_kill_stops_a_task_whose_start_ecs_has_not_confirmed(client: Any, operator: Operator) -> None:
+    task = operator_that_reattaches(operator)
     client.run_task.side_effect = AirflowTaskTimeout
     client.list_tasks.return_value = {"taskArns": [ARN]}
     with pytest.raises(AirflowTaskTimeout):
@@ -48,17 +48,17 @@ def test_a_task_is_stopped_that_ecs_has_started_but_not_told_of_yet(client: Any,
     task.on_kill()  # as Airflow does then
 
     client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
-    asked = client.run_task.call_args[1]
-    client.list_tasks.assert_called_once_with(cluster="etl", startedBy=asked["startedBy"], desiredStatus="RUNNING")
+    request = client.run_task.call_args[1]
+    client.list_tasks.assert_called_once_with(cluster="etl", startedBy=request["startedBy"], desiredStatus="RUNNING")
 
 
 @pytest.mark.parametrize(
     "refusal", [client_error("AccessDeniedException"), EndpointConnectionError(endpoint_url="https://ecs")]
 )
-def test_what_ecs_has_not_started_is_not_looked_for(
+def test_on_kill_searches_for_no_task_that_ecs_refused(
     refusal: Any, client: Any, operator: Operator, pauses: List[float]
 ) -> None:
-    task = asking(operator)
+    task = operator_that_reattaches(operator)
     client.run_task.side_effect = refusal
     with pytest.raises((AirflowFailException, EndpointConnectionError)):
         task.execute(FIRST_TRY)
@@ -69,7 +69,7 @@ def test_what_ecs_has_not_started_is_not_looked_for(
     client.stop_task.assert_not_called()
 
 
-def test_a_task_that_is_killed_while_its_client_is_made_asks_for_nothing(client: Any, operator: Operator) -> None:
+def test_a_kill_before_the_request_starts_no_ecs_task(client: Any, operator: Operator) -> None:
     task = operator()
 
     def get_conn() -> Any:
@@ -83,7 +83,7 @@ def test_a_task_that_is_killed_while_its_client_is_made_asks_for_nothing(client:
     client.run_task.assert_not_called()
 
 
-def test_a_task_that_was_ended_says_so_although_the_signal_was_swallowed(client: Any, operator: Operator) -> None:
+def test_a_kill_fails_the_task_although_the_provider_swallows_the_signal(client: Any, operator: Operator) -> None:
     task = operator()
     client.get_waiter.return_value.wait.side_effect = lambda **_: task.on_kill()
 

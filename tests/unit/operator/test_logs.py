@@ -1,4 +1,4 @@
-"""The container's log: read while it grows, its last lines in the failure, its last one as XCom."""
+"""The log of the container: it is read while it grows, and its last lines are in the failure and the XCom."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ LOGS: Dict[str, Any] = {
 
 
 class Tail:
-    """A log that has been read already."""
+    """A fetcher that has already read a log."""
 
     def __init__(self, *messages: str) -> None:
         self.messages = list(messages)
@@ -54,7 +54,7 @@ def test_the_last_line_of_the_log_is_the_xcom(
     assert task.execute({}) == expected
 
 
-def test_the_last_lines_stand_in_the_failure(client: Any, operator: Operator) -> None:
+def test_a_failure_quotes_the_last_lines_of_the_log(client: Any, operator: Operator) -> None:
     client.describe_tasks.return_value = described(BADLY)
     task = operator(**LOGS, number_logs_exception=2)
     task._get_task_log_fetcher = lambda: Tail("first", "second", "third")
@@ -63,7 +63,7 @@ def test_the_last_lines_stand_in_the_failure(client: Any, operator: Operator) ->
         task.execute({})
 
 
-def test_the_log_is_no_longer_read_when_waiting_fails(client: Any, operator: Operator) -> None:
+def test_reading_the_log_stops_when_waiting_fails(client: Any, operator: Operator) -> None:
     client.get_waiter.return_value.wait.side_effect = ValueError
     task, tail = operator(**LOGS), Tail()
     task._get_task_log_fetcher = lambda: tail
@@ -109,14 +109,14 @@ def test_every_line_is_read_once(log: logging.Logger, caplog: pytest.LogCaptureF
     assert tail.get_last_log_messages(2) == ["three", "four"]
 
 
-def test_it_ends_within_two_seconds_and_reads_what_came_last(
+def test_reading_ends_within_two_seconds_and_includes_the_last_line(
     log: logging.Logger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client, pauses = CloudWatch(), []
 
     def sleep(seconds: float) -> None:
         pauses.append(seconds)
-        client.messages.append("last")  # CloudWatch has it only now
+        client.messages.append("last")  # CloudWatch receives it only now
 
     monkeypatch.setattr("orchestrator.operators.time", Mock(sleep=sleep))
     tail = log_tail(client, log)
@@ -128,7 +128,7 @@ def test_it_ends_within_two_seconds_and_reads_what_came_last(
     assert tail.get_last_log_message() == "last"
 
 
-def test_a_stream_that_is_not_there_yet_is_nothing_to_tell(
+def test_a_stream_that_does_not_exist_yet_is_not_reported(
     log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     missing = client_error("ResourceNotFoundException", "GetLogEvents", "The specified log stream does not exist.")
@@ -148,7 +148,7 @@ def test_a_stream_that_is_not_there_yet_is_nothing_to_tell(
         EndpointConnectionError(endpoint_url="https://logs"),
     ],
 )
-def test_a_log_that_cannot_be_read_is_one_warning(
+def test_an_unreadable_log_is_reported_in_one_warning(
     error: Exception, log: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:
     tail = log_tail(Mock(get_log_events=Mock(side_effect=error)), log)

@@ -1,4 +1,4 @@
-"""Starting an ECS task: what RunTask is asked for, and what its refusals lead to."""
+"""Starting an ECS task: the request to RunTask, and the handling of its failures."""
 
 import re
 from typing import Any, Dict, List
@@ -47,7 +47,7 @@ from tests.ecs import ARN, OTHER_ARN, Operator, client_error, described, refused
         ),
     ],
 )
-def test_run_task_is_called_with_what_was_asked_for(
+def test_run_task_is_called_with_the_arguments_of_the_operator(
     arguments: Dict[str, Any], expected: Dict[str, Any], client: Any, operator: Operator
 ) -> None:
     overrides = {"containerOverrides": [{"name": "loader", "command": ["load"]}]}
@@ -59,7 +59,7 @@ def test_run_task_is_called_with_what_was_asked_for(
     )
 
 
-def test_a_failure_of_run_task_fails(client: Any, operator: Operator) -> None:
+def test_a_failure_in_the_answer_of_run_task_fails_the_task(client: Any, operator: Operator) -> None:
     client.run_task.return_value = refused("ATTRIBUTE")
 
     with pytest.raises(EcsOperatorError):
@@ -82,7 +82,7 @@ def test_a_failure_of_run_task_fails(client: Any, operator: Operator) -> None:
         ConnectTimeoutError(endpoint_url="https://ecs"),
     ],
 )
-def test_what_may_pass_is_tried_again_and_told(
+def test_a_temporary_failure_is_retried_and_logged(
     trouble: Any, client: Any, operator: Operator, pauses: List[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     client.run_task.side_effect = [trouble, trouble, started()]
@@ -91,13 +91,13 @@ def test_what_may_pass_is_tried_again_and_told(
 
     assert client.run_task.call_count == 3
     assert pauses == [2, 4]
-    told = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert [message.rpartition("Attempt ")[2] for message in told] == ["2 of 8 in 2 s", "3 of 8 in 4 s"]
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert [message.rpartition("Attempt ")[2] for message in warnings] == ["2 of 8 in 2 s", "3 of 8 in 4 s"]
     reason = trouble["failures"][0]["reason"] if isinstance(trouble, dict) else str(trouble)
-    assert all(reason in message for message in told)
+    assert all(reason in message for message in warnings)
 
 
-def test_the_attempts_end(client: Any, operator: Operator, pauses: List[float]) -> None:
+def test_the_number_of_attempts_is_limited(client: Any, operator: Operator, pauses: List[float]) -> None:
     client.run_task.return_value = refused("RESOURCE:MEMORY")
 
     with pytest.raises(EcsOperatorError):
@@ -106,7 +106,7 @@ def test_the_attempts_end(client: Any, operator: Operator, pauses: List[float]) 
     assert pauses == [2, 4, 8, 16, 32, 60, 60]
 
 
-def test_a_task_that_fails_to_start_is_started_anew(
+def test_a_task_that_fails_to_start_is_started_again(
     client: Any, operator: Operator, pauses: List[float], caplog: pytest.LogCaptureFixture
 ) -> None:
     failed = described([], stopCode="TaskFailedToStart", stoppedReason="ResourceInitializationError: no network")
@@ -140,7 +140,7 @@ def test_a_task_that_never_starts_fails(client: Any, operator: Operator, pauses:
         ),
     ],
 )
-def test_a_mistake_fails_at_once_and_names_the_line(
+def test_a_mistake_in_the_definition_fails_at_once_and_names_its_line(
     error: Exception, place: str, client: Any, operator: Operator, pauses: List[float]
 ) -> None:
     client.run_task.side_effect = error
@@ -152,28 +152,28 @@ def test_a_mistake_fails_at_once_and_names_the_line(
     assert client.run_task.call_count == 1
 
 
-def test_another_error_is_airflows_to_try_again(client: Any, operator: Operator) -> None:
+def test_an_unknown_error_is_left_to_the_retries_of_airflow(client: Any, operator: Operator) -> None:
     client.run_task.side_effect = client_error("SomethingNew")
 
     with pytest.raises(ClientError):
         operator().execute({})
 
 
-def test_the_log_names_the_tasks_page_in_the_console(operator: Operator, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_log_links_to_the_task_in_the_console(operator: Operator, caplog: pytest.LogCaptureFixture) -> None:
     operator(cluster="arn:aws:ecs:eu-west-1:000000000000:cluster/etl").execute({})
 
     console = "https://eu-west-1.console.aws.amazon.com/ecs/v2/clusters/etl/tasks/d8c67b3cac87?region=eu-west-1"
     assert console in caplog.text
 
 
-def test_the_client_leaves_trying_again_to_the_operator(operator: Operator) -> None:
+def test_the_client_itself_does_not_retry(operator: Operator) -> None:
     task = operator()
     task.hook = None
 
     assert task.get_hook().config.retries == {"max_attempts": 0}
 
 
-def test_startedby_is_what_ecs_takes_and_no_other_attempt_has() -> None:
+def test_started_by_is_valid_and_differs_for_each_attempt() -> None:
     attempts = [
         tuple(attempt.split())
         for attempt in ("a b c 1.1", "a b c 1.2", "a b c 2.1", "a b d 1.1", "a e c 1.1", "f b c 1.1")

@@ -1,4 +1,4 @@
-"""Taking up the ECS task of an earlier try: what a dead worker has started counts."""
+"""Taking up the ECS task that an earlier try has started before its worker died."""
 
 from typing import Any, Dict, List
 
@@ -13,11 +13,11 @@ from tests.ecs import ARN, BADLY, OTHER_ARN, WELL, Runs, client_error, described
 
 
 class Killed(BaseException):
-    """The worker's end."""
+    """The death of the worker."""
 
 
 def kill_while_waiting(runs: Runs, instance: Any) -> None:
-    """Start the ECS task, and lose the worker."""
+    """Start the ECS task, then end the worker while it waits."""
     waiter = runs.client.get_waiter.return_value
     waiter.wait.side_effect = Killed
     with pytest.raises(Killed):
@@ -26,7 +26,7 @@ def kill_while_waiting(runs: Runs, instance: Any) -> None:
 
 
 @pytest.mark.parametrize("status", ["PROVISIONING", "PENDING", "ACTIVATING", "RUNNING"])
-def test_a_task_that_runs_is_taken_up(status: str, runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_running_task_is_taken_up(status: str, runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
     runs.client.describe_tasks.side_effect = [
@@ -44,8 +44,8 @@ def test_a_task_that_runs_is_taken_up(status: str, runs: Runs, caplog: pytest.Lo
     assert caplog.text.count("The ECS task in the console") == 2  # in the log of each try
 
 
-def kill_while_asking(runs: Runs, instance: Any) -> str:
-    """Lose the worker before it has noted what ECS answers; give the name that the ECS task has as startedBy."""
+def kill_while_starting(runs: Runs, instance: Any) -> str:
+    """End the worker before it notes the answer of ECS; return the startedBy of the ECS task."""
     runs.client.run_task.side_effect = Killed
     with pytest.raises(Killed):
         runs.attempt(instance)
@@ -54,10 +54,10 @@ def kill_while_asking(runs: Runs, instance: Any) -> str:
 
 
 @pytest.mark.parametrize("listed", [{"RUNNING": [ARN]}, {"RUNNING": [], "STOPPED": [ARN]}], ids=["runs", "has stopped"])
-def test_a_task_that_was_started_but_not_noted_is_found(listed: Dict[str, List[str]], runs: Runs) -> None:
+def test_a_started_task_without_a_note_is_taken_up(listed: Dict[str, List[str]], runs: Runs) -> None:
     instance = runs.create()
-    name = kill_while_asking(runs, instance)
-    runs.client.list_tasks.side_effect = lambda **asked: {"taskArns": listed[asked["desiredStatus"]]}
+    name = kill_while_starting(runs, instance)
+    runs.client.list_tasks.side_effect = lambda **request: {"taskArns": listed[request["desiredStatus"]]}
 
     task = runs.attempt(instance)
 
@@ -68,7 +68,7 @@ def test_a_task_that_was_started_but_not_noted_is_found(listed: Dict[str, List[s
 
 def test_a_task_that_was_never_started_is_started(runs: Runs) -> None:
     instance = runs.create()
-    kill_while_asking(runs, instance)
+    kill_while_starting(runs, instance)
     runs.client.list_tasks.return_value = {"taskArns": []}
 
     runs.attempt(instance)
@@ -77,28 +77,30 @@ def test_a_task_that_was_never_started_is_started(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize(
-    "lost",
+    "error",
     [
         ReadTimeoutError(endpoint_url="https://ecs"),
         ConnectionClosedError(endpoint_url="https://ecs"),
         client_error("ServerException", status=500),
     ],
 )
-def test_a_task_that_was_started_without_an_answer_is_taken_up(lost: Any, runs: Runs, pauses: List[float]) -> None:
-    runs.client.run_task.side_effect = lost
+def test_a_started_task_is_taken_up_when_the_answer_is_lost(error: Any, runs: Runs, pauses: List[float]) -> None:
+    runs.client.run_task.side_effect = error
     runs.client.list_tasks.return_value = {"taskArns": [ARN]}
     instance = runs.create()
 
     task = runs.attempt(instance)
 
     assert (task.arn, task.ecs_task_id) == (ARN, ARN.split("/")[-1])
-    asked = runs.client.run_task.call_args[1]
-    runs.client.list_tasks.assert_called_once_with(cluster="etl", startedBy=asked["startedBy"], desiredStatus="RUNNING")
+    request = runs.client.run_task.call_args[1]
+    runs.client.list_tasks.assert_called_once_with(
+        cluster="etl", startedBy=request["startedBy"], desiredStatus="RUNNING"
+    )
     assert runs.client.run_task.call_count == 1
     assert pauses == [2]
 
 
-def test_a_task_that_was_not_started_when_no_answer_came_is_started(runs: Runs, pauses: List[float]) -> None:
+def test_a_task_is_started_when_a_lost_request_started_none(runs: Runs, pauses: List[float]) -> None:
     runs.client.run_task.side_effect = [
         ReadTimeoutError(endpoint_url="https://ecs"),
         refused("RESOURCE:CPU"),
@@ -113,11 +115,11 @@ def test_a_task_that_was_not_started_when_no_answer_came_is_started(runs: Runs, 
     assert pauses == [2, 4]
 
 
-def test_what_was_noted_of_an_earlier_attempt_is_not_mistaken_for_the_last(runs: Runs) -> None:
+def test_the_note_of_an_earlier_attempt_is_not_used_for_the_last(runs: Runs) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
     runs.client.describe_tasks.return_value = described([{"exitCode": 1, "lastStatus": "STOPPED"}])
-    name = kill_while_asking(runs, instance)
+    name = kill_while_starting(runs, instance)
     runs.client.list_tasks.return_value = {"taskArns": [OTHER_ARN]}
     runs.client.describe_tasks.return_value = described()
 
@@ -127,7 +129,7 @@ def test_what_was_noted_of_an_earlier_attempt_is_not_mistaken_for_the_last(runs:
     assert runs.client.list_tasks.call_args[1]["startedBy"] == name
 
 
-def test_a_task_that_has_done_its_work_is_not_run_again(runs: Runs) -> None:
+def test_a_task_that_succeeded_is_not_run_again(runs: Runs) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
 
@@ -136,11 +138,11 @@ def test_a_task_that_has_done_its_work_is_not_run_again(runs: Runs) -> None:
     assert runs.client.run_task.call_count == 1
 
 
-def test_a_task_that_is_about_to_have_done_its_work_is_not_run_again(runs: Runs) -> None:
+def test_a_task_that_is_ending_is_awaited_and_not_run_again(runs: Runs) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
-    going = described([{"name": "loader", "lastStatus": "RUNNING"}], lastStatus="DEPROVISIONING")
-    runs.client.describe_tasks.side_effect = [going, described(), described(), described()]
+    ending = described([{"name": "loader", "lastStatus": "RUNNING"}], lastStatus="DEPROVISIONING")
+    runs.client.describe_tasks.side_effect = [ending, described(), described(), described()]
 
     runs.attempt(instance)
 
@@ -158,7 +160,9 @@ def test_a_task_that_is_about_to_have_done_its_work_is_not_run_again(runs: Runs)
     ],
     ids=["failed", "not started", "stopped", "being stopped", "unknown"],
 )
-def test_any_other_task_is_started_anew(answers: List[Any], runs: Runs, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_stopped_or_unknown_task_is_started_again(
+    answers: List[Any], runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
     runs.client.run_task.return_value = started(OTHER_ARN)
@@ -170,7 +174,7 @@ def test_any_other_task_is_started_anew(answers: List[Any], runs: Runs, caplog: 
     assert "Starting anew" in caplog.text
 
 
-def test_a_task_in_a_cluster_that_the_definition_no_longer_names_is_started_anew(runs: Runs) -> None:
+def test_a_task_in_a_former_cluster_is_started_again(runs: Runs) -> None:
     instance = runs.create()
     runs.client.run_task.return_value = started(ARN.replace("/etl/", "/before/"))
     kill_while_waiting(runs, instance)
@@ -180,7 +184,7 @@ def test_a_task_in_a_cluster_that_the_definition_no_longer_names_is_started_anew
     assert all(call[1]["tasks"] == [ARN] for call in runs.client.describe_tasks.call_args_list)
 
 
-def test_neither_listing_tasks_nor_describing_definitions_is_needed(runs: Runs) -> None:
+def test_taking_up_calls_neither_list_tasks_nor_describe_task_definition(runs: Runs) -> None:
     instance = runs.create()
     kill_while_waiting(runs, instance)
 
@@ -190,7 +194,7 @@ def test_neither_listing_tasks_nor_describing_definitions_is_needed(runs: Runs) 
     runs.client.describe_task_definition.assert_not_called()
 
 
-def test_a_run_remembers_its_own_task_only(runs: Runs) -> None:
+def test_each_run_takes_up_its_own_task(runs: Runs) -> None:
     first, second = runs.create(), runs.create()
     kill_while_waiting(runs, first)
     runs.client.run_task.return_value = started(OTHER_ARN)
@@ -203,7 +207,9 @@ def test_a_run_remembers_its_own_task_only(runs: Runs) -> None:
 
 
 @pytest.mark.parametrize(("hours", "arn"), [(-1, OTHER_ARN), (1, ARN)], ids=["before", "after"])
-def test_what_a_dead_worker_has_done_counts_until_the_run_is_cleared(hours: int, arn: str, runs: Runs) -> None:
+def test_a_task_finished_after_its_worker_died_counts_until_the_run_is_cleared(
+    hours: int, arn: str, runs: Runs
+) -> None:
     cleared = pendulum.now("UTC")
     instance = runs.create(start_date=cleared)
     kill_while_waiting(runs, instance)
@@ -213,7 +219,7 @@ def test_what_a_dead_worker_has_done_counts_until_the_run_is_cleared(hours: int,
     assert runs.attempt(instance).arn == arn
 
 
-def test_a_task_that_runs_is_taken_up_when_cleared(runs: Runs) -> None:
+def test_a_running_task_is_taken_up_after_clearing(runs: Runs) -> None:
     cleared = pendulum.now("UTC")
     instance = runs.create(start_date=cleared)
     kill_while_waiting(runs, instance)
@@ -224,7 +230,7 @@ def test_a_task_that_runs_is_taken_up_when_cleared(runs: Runs) -> None:
     assert runs.client.run_task.call_count == 1
 
 
-def test_a_task_that_succeeded_is_run_again_when_cleared(runs: Runs) -> None:
+def test_a_task_that_succeeded_is_run_again_after_clearing(runs: Runs) -> None:
     instance = runs.create()
     runs.attempt(instance)
     runs.client.run_task.return_value = started(OTHER_ARN)

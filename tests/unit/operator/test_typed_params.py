@@ -1,4 +1,4 @@
-"""What a person types at the trigger: checked before anything starts, and seen by the templates."""
+"""The configuration of a triggered run: it is checked before anything starts, and templates see it."""
 
 from typing import Any, List
 from unittest.mock import Mock
@@ -16,7 +16,7 @@ def command(task: Any) -> List[str]:
     return list(override["command"])
 
 
-def test_what_was_typed_reaches_the_templates_as_the_rest_keeps_its_default(runs: Runs) -> None:
+def test_templates_see_the_configuration_of_the_run_over_the_defaults(runs: Runs) -> None:
     task = runs.attempt(runs.create(conf={"full": True}))
 
     assert command(task) == ["load", "True", "2022-01-01"]
@@ -30,7 +30,7 @@ def test_what_was_typed_reaches_the_templates_as_the_rest_keeps_its_default(runs
         ({"day": "yesterday"}, "'day': 'yesterday' is not a 'date'"),
     ],
 )
-def test_what_was_typed_wrongly_fails_before_anything_starts(conf: Any, message: str, runs: Runs) -> None:
+def test_an_invalid_configuration_fails_before_an_ecs_task_starts(conf: Any, message: str, runs: Runs) -> None:
     with pytest.raises(AirflowFailException) as caught:
         runs.attempt(runs.create(conf=conf))
 
@@ -38,14 +38,14 @@ def test_what_was_typed_wrongly_fails_before_anything_starts(conf: Any, message:
     runs.client.run_task.assert_not_called()
 
 
-def test_what_was_typed_wrongly_is_not_told_only_after_the_delivery(runs: Runs) -> None:
+def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> None:
     instance = runs.create({"ful": True}, WAIT_FOR)
 
     with pytest.raises(AirflowFailException, match="unknown key 'ful'"):
         instance.render_templates()
 
 
-def test_all_that_was_typed_wrongly_is_told_at_once() -> None:
+def test_all_mistakes_of_a_configuration_are_reported_together() -> None:
     with pytest.raises(AirflowFailException, match="unknown key 'a', this DAG takes none; unknown key 'b'"):
         params_of_run({}, {"dag_run": Mock(conf={"a": 1, "b": 2})})
 

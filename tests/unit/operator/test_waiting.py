@@ -1,4 +1,4 @@
-"""Waiting for an ECS task: it outlasts trouble with ECS, and ends with what Airflow raises."""
+"""Waiting for an ECS task: failures of ECS are retried, exceptions of Airflow are not."""
 
 from typing import Any, List
 
@@ -12,7 +12,7 @@ from botocore.exceptions import (
 from tests.ecs import ARN, Operator, client_error, described
 
 
-def test_it_waits_without_a_limit_of_its_own(client: Any, operator: Operator) -> None:
+def test_waiting_has_no_time_limit(client: Any, operator: Operator) -> None:
     operator().execute({})
 
     client.get_waiter.assert_called_once_with("tasks_stopped")
@@ -21,7 +21,7 @@ def test_it_waits_without_a_limit_of_its_own(client: Any, operator: Operator) ->
     waiter.wait.assert_called_once_with(cluster="etl", tasks=[ARN])
 
 
-def test_waiting_looking_and_stopping_outlast_trouble(client: Any, operator: Operator, pauses: List[float]) -> None:
+def test_waiting_describing_and_stopping_are_retried(client: Any, operator: Operator, pauses: List[float]) -> None:
     throttled = client_error("ThrottlingException", "DescribeTasks")
     client.get_waiter.return_value.wait.side_effect = [WaiterError("TasksStopped", str(throttled), {}), None]
     client.describe_tasks.side_effect = [throttled, described(), throttled, described()]
@@ -36,7 +36,7 @@ def test_waiting_looking_and_stopping_outlast_trouble(client: Any, operator: Ope
     assert len(pauses) == 4
 
 
-def test_who_may_not_look_at_the_task_fails_at_once(client: Any, operator: Operator) -> None:
+def test_a_missing_permission_to_describe_the_task_fails_at_once(client: Any, operator: Operator) -> None:
     denied = client_error("AccessDeniedException", "DescribeTasks", "not authorized: ecs:DescribeTasks")
     client.get_waiter.return_value.wait.side_effect = WaiterError("TasksStopped", str(denied), {})
 
@@ -45,11 +45,11 @@ def test_who_may_not_look_at_the_task_fails_at_once(client: Any, operator: Opera
 
 
 @pytest.mark.parametrize("raised", [AirflowTaskTimeout("too long"), AirflowException("Task received SIGTERM signal")])
-def test_what_airflow_raises_amidst_a_request_is_no_trouble_with_ecs(
+def test_an_exception_of_airflow_during_a_request_is_not_retried(
     raised: Exception, client: Any, operator: Operator, pauses: List[float]
 ) -> None:
     waiter = client.get_waiter.return_value
-    waiter.wait.side_effect = HTTPClientError(error=raised)  # as botocore has it
+    waiter.wait.side_effect = HTTPClientError(error=raised)  # as botocore wraps it
 
     with pytest.raises(type(raised), match=str(raised)):
         operator().execute({})

@@ -1,4 +1,4 @@
-"""The rooms of the house: which module may import which, and how long one may be."""
+"""The modules: which may import which, and how long one may be."""
 
 import ast
 import os
@@ -10,9 +10,8 @@ from typing import Iterator, List
 import pytest
 import tomli
 
-from tests.trees import REPOSITORY
+from tests.trees import ETL, REPOSITORY
 
-ETL = REPOSITORY / "dags" / "etl"
 PACKAGE = ETL / "orchestrator"
 FACTORY_LINES = 150
 MODULE_LINES = 450
@@ -26,24 +25,24 @@ def name(path: Path) -> str:
 
 
 def test_imports_go_one_way() -> None:
-    """The contracts stand in pyproject.toml under [tool.importlinter]."""
+    """Check the contracts of pyproject.toml, [tool.importlinter]."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (ETL, REPOSITORY)))}
     command = [sys.executable, "-c", LINT]
     done = subprocess.run(command, cwd=str(REPOSITORY), env=environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_every_module_of_the_package_has_its_place_in_the_order() -> None:
+def test_the_order_of_imports_lists_every_module_of_the_package() -> None:
     settings = tomli.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
     layers, airflow = settings["contracts"][:2]
     modules = {f"orchestrator.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem != "__init__"}
     assert set(layers["layers"]) == modules, "pyproject.toml: [tool.importlinter] lists all of them, in order"
-    # All but those that build DAGs, which stand first.
+    # All modules except the first five, which build DAGs.
     assert airflow["source_modules"] == layers["layers"][5:]
 
 
 def imports(path: Path) -> Iterator[str]:
-    """The names that a module imports from elsewhere, wherever in it."""
+    """Yield the names of all absolute imports of a module, at any depth."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -52,8 +51,8 @@ def imports(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("path", DEPLOYED, ids=name)
-def test_what_is_deployed_imports_neither_tools_nor_tests_nor_itself_by_name(path: Path) -> None:
-    """Airflow loads a release under a name of its folder: by its own name, one would import another's modules."""
+def test_deployed_modules_import_neither_tools_nor_tests_nor_the_package_by_name(path: Path) -> None:
+    """Check absolute imports: a release is loaded under the name of its folder, and would import another's modules."""
     roots = {imported.split(".")[0] for imported in imports(path)}
     assert not roots & {"tools", "tests", "orchestrator", "factory"}
 
@@ -63,6 +62,6 @@ def lines(path: Path) -> List[str]:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
-def test_a_module_can_be_read_in_one_go(path: Path) -> None:
+def test_the_length_of_a_module_is_limited(path: Path) -> None:
     limit = FACTORY_LINES if path == ETL / "factory.py" else MODULE_LINES
     assert len(lines(path)) <= limit, f"{name(path)} has more than {limit} lines: a part of it is another subject"
