@@ -5,19 +5,12 @@ from typing import Any, Callable, Dict, List, Optional
 from unittest.mock import Mock
 
 import pendulum
-from botocore.exceptions import (
-    ClientError,
-)
+import pytest
+from botocore.exceptions import ClientError
 
 ARN = "arn:aws:ecs:eu-west-1:000000000000:task/etl/d8c67b3cac87"
-
-
 OTHER_ARN = "arn:aws:ecs:eu-west-1:000000000000:task/etl/0123456789ab"
-
-
 WELL = [{"name": "loader", "lastStatus": "STOPPED", "exitCode": 0}]
-
-
 BADLY = [{"name": "loader", "lastStatus": "STOPPED", "exitCode": 1}]
 
 
@@ -38,6 +31,17 @@ def described(containers: Optional[List[Dict[str, Any]]] = None, **task: Any) ->
 def client_error(code: str, operation: str = "RunTask", message: str = "no", status: int = 400) -> ClientError:
     answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return ClientError(answer, operation)
+
+
+def sent_by(task: Any) -> Dict[str, Any]:
+    """Return the RunTask request that an operator sends at the first try of a run without an id."""
+    requests: List[Dict[str, Any]] = []
+    task._xcom_set = Mock()
+    task.client = Mock(run_task=lambda **request: requests.append(request))
+    with pytest.raises(TypeError):  # the mock returns no answer
+        task._start_task({"run_id": "", "ti": Mock(try_number=1)})
+    (request,) = requests
+    return request
 
 
 Operator = Callable[..., Any]

@@ -16,7 +16,7 @@ from typing import Any, Dict, Iterable, List, Optional
 import pytest
 
 DATA = Path(__file__).resolve().parent / "data"
-ACCEPT = "./etl test --accept writes it"
+ACCEPT = "./etl test unit --accept writes it, and shows how it differs"
 
 
 class Golden:
@@ -121,9 +121,7 @@ class Goldens:
             for golden in accepted:
                 terminalreporter.write_line(golden.difference())
                 golden.write()
-            terminalreporter.write_line(
-                f"{len(accepted)} of {len(self.used)} goldens written; git diff shows them again"
-            )
+            terminalreporter.write_line(f"{len(accepted)} of {len(self.used)} goldens written; git status lists them")
 
 
 def problems_of(items: Iterable[pytest.Item], data: Path, are_all: bool) -> List[str]:

@@ -13,7 +13,7 @@ from typing import Any, Dict, List, Tuple
 from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS, PEERS, Environment, SetupError, ensure
 from tools.terminal import print_status
 
-# The environments that each command needs; the first one runs it.
+# The environments that each command needs; the first one runs it, or the Python of the launcher if there is none.
 COMMANDS: Dict[str, Tuple[Environment, ...]] = {
     "check": (DEFINITIONS,),
     "show": (DEFINITIONS,),
@@ -64,7 +64,8 @@ def main(arguments: List[str]) -> int:
         print_status("set-up interrupted; the next ./etl continues it")
         return 130
     # Become the command, so that signals and the exit status are its own.
-    return os.execv(pythons[0], [str(pythons[0]), "-m", f"tools.commands.{name}", *rest])
+    python = str(pythons[0] if pythons else sys.executable)
+    return os.execv(python, [python, "-m", f"tools.commands.{name}", *rest])
 
 
 if __name__ == "__main__":

@@ -599,7 +599,9 @@ def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -
 
     assert killed.returncode == -signal.SIGKILL
     left = {key[len("airflow/dags/test_merge/") :] for key in set(place.bucket()) - set(before)}
-    assert left == {"configs/development.yaml", "configs/staging.yaml", "commit.txt"}  # a factory alone would complain
+    modules = {f"orchestrator/{path.name}" for path in (place.root / "dags/etl/orchestrator").glob("*.py")}
+    # A factory alone would report that it has no environment.
+    assert left == {"configs/development.yaml", "configs/staging.yaml", "commit.txt", *modules}
     bag, going = place.parsed(there, place.synced(place.bucket()))
     real = {dag_id for dag_id in bag["dags"] if not dag_id.startswith("test_merge.")}
     assert set(bag["dags"]) == real | {f"test_merge.{dag_id}" for dag_id in real}

@@ -1,16 +1,16 @@
 """The RunTask request of each task: the operator sends it, and botocore accepts it."""
 
 from pathlib import Path
-from typing import Any, Dict, List
-from unittest.mock import Mock
+from typing import Any, Dict
 
 import pytest
-from orchestrator import Definition, load
+from orchestrator import Definition, load, run_task_request
 from orchestrator.dags import Builder
 
+from tests.ecs import sent_by
 from tests.trees import COMPANY, tree
 from tools import checkout
-from tools.checks.run_task import check_requests, request_errors, run_task_request
+from tools.checks.run_task import check_requests, request_errors
 
 ALL = [definition for result in checkout.load_all(COMPANY).values() for definition in result.definitions]
 
@@ -24,14 +24,7 @@ def test_botocore_accepts_every_request(definition: Definition) -> None:
 def test_the_operator_sends_the_request_of_its_definition(definition: Definition) -> None:
     tasks = Builder().build(definition).task_dict
     for task_id in definition.plan.tasks:
-        task: Any = tasks[task_id]
-        sent: List[Dict[str, Any]] = []
-        task._xcom_set = Mock()
-        task.client = Mock(run_task=lambda sent=sent, **request: sent.append(request))
-        with pytest.raises(TypeError):  # the mock returns no answer
-            task._start_task({"run_id": "", "ti": Mock(try_number=1)})
-
-        assert sent == [run_task_request(definition, task_id)]
+        assert sent_by(tasks[task_id]) == run_task_request(definition, task_id)
 
 
 @pytest.mark.parametrize(

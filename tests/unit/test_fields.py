@@ -38,8 +38,10 @@ from orchestrator.compat import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelFi
 from orchestrator.dags import Builder
 from orchestrator.operators import params_of_run
 from orchestrator.planning import define, operator_arguments
+from orchestrator.rules import templated_texts
 from pydantic.typing import all_literal_values, is_literal_type
 
+from tests.ecs import sent_by
 from tests.trees import tree
 from tools.checks.removed import removed_tasks
 
@@ -214,11 +216,15 @@ class Observer:
         """Return all that users see of a DAG."""
         dag = Builder().build(definition)
         serialized: Dict[str, Any] = SerializedDAG.to_dict(dag)
+        seen = [attributes(task) for task in dag.tasks]
+        for task_id in definition.plan.tasks:
+            request, sent = run_task_request(definition, task_id), sent_by(dag.get_task(task_id))
+            assert request == sent, "the operator sends something else: hand it on in planning.run_task_request"
         return [
             serialized,
             {name: vars(names) for name, names in (dag.user_defined_macros or {}).items()},
             [run_task_request(definition, task_id) for task_id in definition.plan.tasks],
-            [attributes(task) for task in dag.tasks],
+            seen,
             [self.typed(task, value) for task in dag.roots for value in TYPED],
             [self.alerts(task) for task in dag.tasks],
         ]
@@ -294,3 +300,13 @@ def test_a_field_has_an_effect(place: Place, observer: Observer) -> None:
         rejected += after[0]
     # If each value is a mistake beside the others, reporting it is the effect.
     assert len(rejected) >= len(candidates), death(place)
+
+
+def test_the_fields_that_are_called_templated_are() -> None:
+    task = Task(
+        **{"task_definition": "x", "container": "x", "task_role_arn": "x", "execution_role_arn": "x"},
+        **{"command": ["x"], "environment": {"X": "x"}, "tags": {"x": "x"}},
+    )
+    described = {name for name, field in Task.__fields__.items() if "Templated" in field.field_info.description}
+
+    assert {path[0] for path, _ in templated_texts(task)} == described

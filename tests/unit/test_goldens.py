@@ -9,6 +9,7 @@ from typing import Dict, Optional, Tuple
 
 import pytest
 
+from tests import goldens
 from tests.trees import REPOSITORY
 
 CASES = """
@@ -74,7 +75,7 @@ def test_a_different_text_fails_with_the_diff_and_the_command_to_accept_it(folde
     done = run(folder)
 
     assert done.returncode == 1
-    assert "+++ tests/data/cases/one.txt\n@@ -1 +1 @@\n-NONE\n+ONE\n./etl test --accept writes it" in done.stdout
+    assert f"+++ tests/data/cases/one.txt\n@@ -1 +1 @@\n-NONE\n+ONE\n{goldens.ACCEPT}" in done.stdout
     assert "1 failed, 2 passed" in done.stdout
     assert golden.read_text() == "NONE\n"
 
@@ -93,7 +94,7 @@ def test_accept_shows_the_diff_and_writes(folder: Path, other: Optional[str], se
     failed, accepted = run(folder, *selection), run(folder, "--accept", *selection)
 
     assert (failed.returncode, accepted.returncode) == (1, 0), accepted.stdout
-    assert "./etl test --accept writes it" in failed.stdout
+    assert goldens.ACCEPT in failed.stdout
     assert "+++ tests/data/cases/one.txt\n" in accepted.stdout
     assert "\n+ONE\n" in accepted.stdout
     assert "1 of 2 goldens written" in accepted.stdout

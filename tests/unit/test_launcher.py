@@ -29,6 +29,14 @@ def test_help_lists_the_commands(arguments: List[str]) -> None:
     assert "./etl test" in result.stdout
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_runs_as_a_module(name: str) -> None:
+    command = [sys.executable, "-m", f"tools.commands.{name}", "--help"]
+    done = subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True)
+
+    assert done.stdout.startswith(f"usage: ./etl {name}"), "its module ends without: sys.exit(main(sys.argv[1:]))"
+
+
 def test_an_unknown_command_suggests_the_nearest() -> None:
     result = etl("rnu")
     assert result.returncode == 2

@@ -44,6 +44,7 @@ UNSEEN = {
     "cron_never": "the calendar has to be known",
     "duplicate_key": "the YAML parser of the editor reports it before the schema",
     "duplicate_provider": "the YAML parser of the editor reports it before the schema",
+    "secret_as_duplicate_key": "the YAML parser of the editor reports it before the schema",
     "end_before_start": "two values are compared",
     "end_of_provider_before_start": "two values are compared",
     "every_task_removed": "two mappings are compared",

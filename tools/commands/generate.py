@@ -10,6 +10,7 @@ SUMMARY = "write the files that are generated from the factory's models"
 EXAMPLES = {
     "./etl generate schema": "configs/schema/, what editors know of the definitions",
     "./etl generate docs": "docs/definitions.md, the reference of the definitions",
+    "./etl generate schema docs": "both",
 }
 NOTES = """\
 A test fails while a generated file differs from what this writes.
@@ -20,7 +21,7 @@ def parse(arguments: List[str]) -> argparse.Namespace:
     """Return the parsed command line; exit with status 2 if it makes no sense."""
     description = "Write the files that are generated from the factory's models."
     parser = argparse.ArgumentParser(prog="./etl generate", **help_texts(description, EXAMPLES, NOTES))
-    parser.add_argument("thing", metavar="THING", choices=("schema", "docs"), help="schema or docs")
+    parser.add_argument("things", metavar="THING", nargs="+", choices=("schema", "docs"), help="schema or docs")
     return parser.parse_args(arguments)
 
 
@@ -30,7 +31,8 @@ def main(arguments: List[str]) -> int:
     from tools.generated import reference, schema
     from tools.generated.files import write_generated
 
-    write_generated(schema.files() if options.thing == "schema" else reference.files())
+    for thing in options.things:
+        write_generated(schema.files() if thing == "schema" else reference.files())
     return 0
 
 
