@@ -7,6 +7,7 @@ a module of ``tools/commands/`` and a line in ``COMMANDS``.
 import difflib
 import importlib
 import os
+import signal
 import sys
 from typing import Any, Dict, List, Tuple
 
@@ -69,4 +70,5 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     sys.exit(main(sys.argv[1:]))

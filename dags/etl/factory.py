@@ -8,12 +8,13 @@ is about.
 
 import importlib
 import importlib.util
+import os
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import List, Tuple
 
-FOLDER = Path(__file__).absolute().parent
+FOLDER = Path(os.path.abspath(__file__)).parent
 # Each folder of the DAGs folder has a package of its own, so that a sandbox runs its own code. A dot in the name would
 # make it a module of another one.
 NAME = f"orchestrator_{FOLDER.name.replace('.', ':')}"
@@ -34,8 +35,8 @@ def load_package(folder: Path, name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(
             name, str(package / "__init__.py"), submodule_search_locations=[str(package)]
         )
-        if spec is None or spec.loader is None:
-            raise ImportError(f"{package} is no package")
+        if spec is None or spec.loader is None or not (package / "__init__.py").is_file():
+            raise ImportError(f"{package} is missing or not complete; copy it beside factory.py, whole")
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
         try:
@@ -44,14 +45,25 @@ def load_package(folder: Path, name: str) -> ModuleType:
         except BaseException:
             purge(name)
             raise
-        module.state_when_loaded = state  # type: ignore[attr-defined]
+        if state_of(package) == state:  # or else a module was replaced meanwhile, and the next parse loads all again
+            module.state_when_loaded = state  # type: ignore[attr-defined]
     return sys.modules[f"{name}.dags"]
 
 
-def state_of(package: Path) -> List[Tuple[str, int, int]]:
-    """Return paths, sizes and times (ns) of a package's modules."""
-    stats = [(str(path), path.stat()) for path in sorted(package.glob("*.py"))]
-    return [(path, stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+def state_of(package: Path) -> List[Tuple[str, int, int, int]]:
+    """Return paths, sizes and times (ns) of a package's modules, but for what cannot be read as one.
+
+    That is a file that is gone already, or a link of an editor's that leads nowhere. The time of the change of a file's
+    status counts too: a copy may keep the time of its content.
+    """
+    state = []
+    for path in sorted(package.glob("*.py")):
+        try:
+            stat = path.stat()
+        except OSError:
+            continue
+        state.append((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
+    return state
 
 
 def purge(name: str) -> None:

@@ -101,6 +101,29 @@ def test_unchanged_code_keeps_its_classes(tmp_path: Path) -> None:
     assert (type(again), str(again)) == (type(failed), "of the first parse")
 
 
+def test_a_lock_of_an_editor_is_no_module(tmp_path: Path) -> None:
+    root = folder(tmp_path, "etl", "one")
+    (root / "orchestrator" / ".#dags.py").symlink_to("me@host.1")  # Emacs, while a buffer is not saved
+
+    assert set(dag_bag(root).dags) == {"one"}
+
+
+def test_a_folder_without_its_package_says_what_to_do(tmp_path: Path) -> None:
+    root = folder(tmp_path, "etl", "one")
+    shutil.rmtree(str(root / "orchestrator"))
+
+    assert "orchestrator is missing or not complete; copy it beside factory.py, whole" in import_error(dag_bag(root))
+
+
+def test_a_module_that_is_replaced_while_it_is_loaded_is_loaded_again(tmp_path: Path) -> None:
+    root = folder(tmp_path, "etl", "one")
+    names = root / "orchestrator" / "names.py"
+    names.write_text(f"NAMES = ['one']\nopen({str(names)!r}, 'w').write('NAMES = [\"another\"]')\n")
+
+    assert set(dag_bag(root).dags) == {"one"}
+    assert set(dag_bag(root).dags) == {"another"}
+
+
 def test_a_failed_import_leaves_no_module_behind(tmp_path: Path) -> None:
     root = folder(tmp_path, "etl", "one", names="MISSING")
 

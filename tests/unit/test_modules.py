@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +23,12 @@ MODULES = [*DEPLOYED, *sorted((REPOSITORY / "tools").rglob("*.py"))]
 
 def name(path: Path) -> str:
     return path.relative_to(REPOSITORY).as_posix()
+
+
+def test_the_package_holds_modules_only() -> None:
+    """Nothing else is deployed."""
+    others = [path.name for path in PACKAGE.iterdir() if not re.fullmatch(r"[a-z_]+\.py|__pycache__", path.name)]
+    assert others == []
 
 
 def test_imports_go_one_way() -> None:

@@ -1,10 +1,11 @@
 """./etl generate schema|docs: write the files that are generated from the factory's models."""
 
 import argparse
+import signal
 import sys
 from typing import List
 
-from tools.terminal import help_texts
+from tools.terminal import help_texts, print_status
 
 SUMMARY = "write the files that are generated from the factory's models"
 EXAMPLES = {
@@ -14,7 +15,7 @@ EXAMPLES = {
 }
 NOTES = """\
 A test fails while a generated file differs from what this writes.
-exit status: 0 written, 2 wrong use"""
+exit status: 0 written, 1 it cannot be written, 2 wrong use"""
 
 
 def parse(arguments: List[str]) -> argparse.Namespace:
@@ -31,10 +32,15 @@ def main(arguments: List[str]) -> int:
     from tools.generated import reference, schema
     from tools.generated.files import write_generated
 
-    for thing in options.things:
-        write_generated(schema.files() if thing == "schema" else reference.files())
+    try:
+        for thing in options.things:
+            write_generated(schema.files() if thing == "schema" else reference.files())
+    except OSError as error:
+        print_status(f"{error.filename} cannot be written: {error.strerror}")
+        return 1
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """./etl new provider|pipeline: write a new provider or pipeline where it belongs."""
 
 import argparse
+import signal
 import sys
 from typing import List, Tuple, Type
 
@@ -102,9 +103,13 @@ def main(arguments: List[str]) -> int:
     except Refused as refused:
         print_status(str(refused))
         return 1
+    except OSError as error:  # a read-only checkout, a name that is too long for a file
+        print_status(f"{names.path} cannot be written: {error.strerror}")
+        return 1
     plan.main([])
     return 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     sys.exit(main(sys.argv[1:]))

@@ -1,6 +1,7 @@
 """./etl test [unit|dags|e2e] [pytest arguments]: the tests, which include the static checks."""
 
 import argparse
+import itertools
 import os
 import sys
 from typing import List
@@ -31,17 +32,16 @@ def parse(arguments: List[str]) -> List[str]:
     """Return the arguments for pytest; print the help and exit if it is asked for."""
     if {"-h", "--help"} & set(arguments):
         new_parser().parse_args(["--help"])
-    if arguments and arguments[0] in PARTS:
-        return ["-m", *arguments]
-    return arguments
+    parts = list(itertools.takewhile(PARTS.__contains__, arguments))
+    return (["-m", " or ".join(parts)] if parts else []) + arguments[len(parts) :]
 
 
 def new_parser() -> argparse.ArgumentParser:
     """Return a parser that only knows the help: pytest reads the arguments."""
-    usage = "./etl test [unit|dags|e2e] [-m PARTS] [-k NAMES] [--accept] [PYTEST_ARGUMENT...]"
+    usage = "./etl test [unit|dags|e2e ...] [-m PARTS] [-k NAMES] [--accept] [PYTEST_ARGUMENT...]"
     description = "Run the tests, which include the static checks, or a part of them."
     parser = argparse.ArgumentParser(prog="./etl test", usage=usage, **help_texts(description, EXAMPLES, NOTES))
-    parser.add_argument("part", metavar="unit|dags|e2e", nargs="?", help="only this part")
+    parser.add_argument("part", metavar="unit|dags|e2e", nargs="*", help="only these parts")
     parser.add_argument("-m", metavar="PARTS", help="only these, such as 'unit or dags', or 'not slow'")
     parser.add_argument("-k", metavar="NAMES", help="only tests whose names fit, such as 'cwr and not celery'")
     parser.add_argument("--accept", action="store_true", help="write new golden reports, after showing the difference")

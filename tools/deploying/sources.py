@@ -10,7 +10,7 @@ from orchestrator import Rejected, read_context
 from tools.checkout import RevisionError, definition_files, git, real_path
 from tools.checks.definitions import check_definitions
 from tools.deploying.bucket import DIRTY, IGNORE, OURS, REQUIREMENTS, Target
-from tools.deploying.upload_order import Refused
+from tools.deploying.upload_order import Refused, code_files
 from tools.terminal import typed_path
 from tools.views.problems import print_report
 
@@ -25,7 +25,7 @@ def region(etl: Path, environment: str) -> str:
 
 def sources(etl: Path, target: Target) -> Dict[str, Path]:
     """Return the files of this checkout that are deployed, by key; raise Refused where one is missing."""
-    code = [etl / "factory.py", *sorted(etl.glob("orchestrator/*.py"))]
+    code = [etl / name for name in code_files(etl)]
     files = {file.relative_to(etl).as_posix(): file for file in code + definition_files(etl)}
     files_by_key = {target.prefix + name: file for name, file in files.items() if OURS.fullmatch(name)}
     if not target.is_sandbox:  # a sandbox leaves what all folders share alone

@@ -183,7 +183,8 @@ def parse_items(items: FrozenSet[Tuple[str, bytes]], place: Place) -> Parsed:
 
 def code_files(etl: Path) -> List[str]:
     """Return the paths of the code in a folder: the factory and its package."""
-    return ["factory.py", *(f"orchestrator/{file.name}" for file in sorted(etl.glob("orchestrator/*.py")))]
+    modules = sorted(file.name for file in etl.glob("orchestrator/*.py") if file.is_file())  # no lock of an editor
+    return ["factory.py", *(f"orchestrator/{name}" for name in modules)]
 
 
 def code_of(tree: Tree) -> Tree:
