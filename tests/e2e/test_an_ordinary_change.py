@@ -13,9 +13,14 @@ from tests.trees import REPOSITORY
 from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS
 
 BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(encoding="utf-8"))
-# Left out: a test that measures time, which could fail on a busy machine, and the static checks. Neither reads a
-# definition of this repository.
-ELSEWHERE = ["tests/dags/test_abuse.py", "tests/unit/test_static.py"]
+# Left out is what makes all its definitions itself and takes minutes for it, and what looks at Python alone.
+ELSEWHERE = [
+    "tests/dags/test_abuse.py",
+    "tests/dags/test_fuzz.py",
+    "tests/dags/test_races.py",
+    "tests/unit/test_bench.py",
+    "tests/unit/test_static.py",
+]
 PARTS = ("unit", "dags")
 # Those of docs/adding-a-provider.md.
 FAMILY, PIPELINE, PROVIDER, OTHER = "radio", "plays", "sony", "acme"
