@@ -95,6 +95,7 @@ class Builder:
     def build(self, definition: Definition) -> DAG:
         """Return the Airflow DAG of a definition."""
         settings, environment = definition.settings, definition.context.environment
+        params = settings.effective_params
         optional: Dict[str, Any] = {}
         if settings.max_active_tasks:
             optional["max_active_tasks"] = settings.max_active_tasks
@@ -114,8 +115,7 @@ class Builder:
             tags=tags_of(definition),
             # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.
             params={
-                name: AirflowParam(deepcopy(param.default), param.description or "")
-                for name, param in settings.effective_params.items()
+                name: AirflowParam(deepcopy(param.default), param.description or "") for name, param in params.items()
             },
             user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
             doc_md=doc_md(definition, self._table(definition.plan)),
@@ -145,8 +145,8 @@ class Builder:
             )
             tasks[WAIT_FOR].set_downstream(roots)
         for task in tasks.values():
-            if settings.effective_params:
-                task.typed_params = settings.effective_params
+            if params:
+                task.typed_params = params
             if publish:
                 task.on_failure_callback = partial(alert_failure, publish)
         return dag
