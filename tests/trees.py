@@ -36,7 +36,7 @@ def tree(folder: Path, pipelines: Dict[str, str], name: str = "etl", configs: Pa
     shutil.copy(str(ETL / "factory.py"), str(root))
     shutil.copytree(str(ETL / "orchestrator"), str(root / "orchestrator"), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(str(configs), str(root / "configs"))
-    shutil.copy(str(REPOSITORY / ".airflowignore"), str(root.parent))
+    shutil.copy(str(REPOSITORY / ".airflowignore"), str(root))
     for path, text in pipelines.items():
         file = root / "pipelines" / path
         file.parent.mkdir(exist_ok=True)

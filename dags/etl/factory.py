@@ -1,87 +1,148 @@
-"""Registers the DAGs of this folder with Airflow: one for each pipeline, data provider and environment.
+"""Registers the DAGs of this folder with Airflow: picks a release, and has its package build them.
 
-Airflow runs this file in the scheduler every 30 seconds and once at the start of every task. Beside it are
-``orchestrator/``, which reads definitions and builds DAGs, ``configs/<environment>.yaml`` and
-``pipelines/<family>/<name>.yaml``. What is wrong in a definition is reported in the web page and disables only what it
-is about.
+Airflow runs this file in the scheduler every 30 seconds and once at the start of every task. MWAA copies S3 object by
+object, so the reader decides what is whole: ``current`` lists releases, and the first one that is complete and whose
+package works is used. Without ``current``, this folder is the release: a checkout, or a copy by hand. ``./etl deploy``
+writes the layout, which docs/operations.md describes.
 """
 
 import importlib
 import importlib.util
+import json
+import logging
 import os
+import signal
 import sys
+import threading
+import time
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
-from typing import List, Tuple
+from typing import Any, Callable, Dict, Iterator, List
 
 FOLDER = Path(os.path.abspath(__file__)).parent
 # Each folder of the DAGs folder has a package of its own, so that a sandbox runs its own code. A dot in the name would
 # make it a module of another one.
 NAME = f"orchestrator_{FOLDER.name.replace('.', ':')}"
+PROTOCOL = 1  # how a package is called: dags_of_folder(root, activation, sizes, reports)
+TRIED = 3  # releases
+IMPORT_SECONDS = 8  # for one package: those that are tried fit into MWAA's core.dagbag_import_timeout, 30 s
+COPY_SECONDS = 300  # after which nothing more is expected to arrive: MWAA copies every 30 s
 
 
-def load_package(folder: Path, name: str) -> ModuleType:
-    """Import ``orchestrator/`` of a folder under a name of its own, and return its module ``dags``.
+class TooSlow(BaseException):
+    """An import takes too long; no Exception, which a module on the way might handle."""
 
-    A process that parses again keeps the modules as long as the files stay the same, since what a task raises must stay
-    picklable; it takes the new ones when a file has changed. A failed import leaves nothing behind.
+
+def use_release(use: Callable[..., Any]) -> Any:
+    """Return what ``use`` returns for the first release that works: its package, folder, and what PROTOCOL names.
+
+    If none works, the parse exits while a copy may go on, since SystemExit changes nothing in Airflow's database. Later
+    it raises ImportError, which the web page shows, and which deactivates all DAGs.
     """
-    package = folder / "orchestrator"
-    state = state_of(package)
-    loaded = sys.modules.get(name)
-    if getattr(loaded, "state_when_loaded", None) != state:
-        purge(name)
+    reasons: List[str] = []
+    reports: List[str] = []
+    is_timed = signal.getitimer(signal.ITIMER_REAL)[0] > 0  # by Airflow, whose alarm rings only once
+    try:
+        listed = json.loads((FOLDER / "current").read_bytes())["activations"][:TRIED]
+        releases = {str(activation["release"]): activation for activation in listed}
+    except FileNotFoundError:
+        releases = {"": {}}
+    except Exception as error:
+        releases, reasons = {}, [f"current: {type(error).__name__}: {error}"]
+    for name, activation in releases.items():
+        root = FOLDER / "releases" / name if name else FOLDER
+        try:
+            known = [activation, sizes_of(root), reports] if name else []
+            return use(load_package(root), root, *known)
+        except BaseException as error:  # a package can also exit
+            if isinstance(error, KeyboardInterrupt) or (is_timed and not signal.getitimer(signal.ITIMER_REAL)[0]):
+                raise
+            reasons.append(f"release {name or 'beside factory.py'}: {type(error).__name__}: {error}")
+            logging.getLogger(__name__).warning("passed over: %s", reasons[-1])
+            if not (isinstance(error, FileNotFoundError) and is_copied(FOLDER / "current", root)):
+                reports.append(reasons[-1])
+    text = "\n".join(["there is no release that works; deploy one with ./etl deploy", *reasons])
+    if is_copied(FOLDER):
+        sys.exit(text)
+    raise ImportError(text)
+
+
+def is_copied(*paths: Path) -> bool:
+    """Return whether a file, or one below a folder, has arrived within five minutes, whatever time it was given."""
+    below = [os.path.join(top, name) for path in paths for top, _, names in os.walk(str(path)) for name in names]
+    changes = [os.stat(path).st_ctime for path in [*map(str, paths), *below] if os.path.isfile(path)]
+    return any(abs(time.time() - change) < COPY_SECONDS for change in changes)  # a clock may have been set back
+
+
+def sizes_of(root: Path) -> Dict[str, int]:
+    """Return the sizes of the files of a release by path; raise FileNotFoundError if its package is not all there."""
+    try:
+        manifest = json.loads((root / "manifest.json").read_bytes())
+    except ValueError as error:
+        raise FileNotFoundError(f"manifest.json is not whole: {error}") from None
+    if manifest["protocol"] != PROTOCOL:
+        raise ValueError(f"this factory.py does not know its protocol, {manifest['protocol']}")
+    sizes = {path: size for path, (size, _) in manifest["files"].items()}
+    for path in (path for path in sizes if path.startswith("orchestrator/")):
+        if not (root / path).is_file() or (root / path).stat().st_size != sizes[path]:
+            raise FileNotFoundError(f"{path} is missing, or has not {sizes[path]} bytes")
+    return sizes
+
+
+def load_package(root: Path) -> ModuleType:
+    """Import ``orchestrator/`` of a release under NAME, and return its module ``dags``.
+
+    A process that parses again keeps the modules while their files stay the same, since what a task raises must stay
+    picklable. A failed import leaves nothing behind.
+    """
+    package = root / "orchestrator"
+    # No link of an editor's that leads nowhere. The time of the status, since a copy may keep that of the content.
+    state = [(str(path), path.stat().st_ctime_ns) for path in sorted(package.glob("*.py")) if path.is_file()]
+    if getattr(sys.modules.get(NAME), "state_when_loaded", None) != state:
+        purge()
         importlib.invalidate_caches()
-        spec = importlib.util.spec_from_file_location(
-            name, str(package / "__init__.py"), submodule_search_locations=[str(package)]
-        )
-        if spec is None or spec.loader is None or not (package / "__init__.py").is_file():
-            raise ImportError(f"{package} is missing or not complete; copy it beside factory.py, whole")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules[name] = module
+        file = str(package / "__init__.py")
+        spec: Any = importlib.util.spec_from_file_location(NAME, file, submodule_search_locations=[str(package)])
+        sys.modules[NAME] = module = importlib.util.module_from_spec(spec)
         try:
-            spec.loader.exec_module(module)
-            importlib.import_module(f"{name}.dags")
+            with time_limit(IMPORT_SECONDS):
+                spec.loader.exec_module(module)
+                importlib.import_module(f"{NAME}.dags")
         except BaseException:
-            purge(name)
+            purge()
             raise
-        if state_of(package) == state:  # or else a module was replaced meanwhile, and the next parse loads all again
-            module.state_when_loaded = state  # type: ignore[attr-defined]
-    return sys.modules[f"{name}.dags"]
+        vars(module).update(state_when_loaded=state)
+    return sys.modules[f"{NAME}.dags"]
 
 
-def state_of(package: Path) -> List[Tuple[str, int, int, int]]:
-    """Return paths, sizes and times (ns) of a package's modules, but for what cannot be read as one.
-
-    That is a file that is gone already, or a link of an editor's that leads nowhere. The time of the change of a file's
-    status counts too: a copy may keep the time of its content.
-    """
-    state = []
-    for path in sorted(package.glob("*.py")):
-        try:
-            stat = path.stat()
-        except OSError:
-            continue
-        state.append((str(path), stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns))
-    return state
-
-
-def purge(name: str) -> None:
-    """Forget a package and its modules."""
-    for module in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
+def purge() -> None:
+    """Forget the package and its modules."""
+    for module in [module for module in sys.modules if module == NAME or module.startswith(f"{NAME}.")]:
         del sys.modules[module]
 
 
-def main(arguments: List[str]) -> int:
-    """Print what Airflow would get from this folder; return the exit status."""
-    if len(arguments) != 1 or arguments[0].startswith("-"):
-        print("usage: python dags/etl/factory.py ENVIRONMENT\ne.g.:  python dags/etl/factory.py development")
-        return 2
-    status: int = load_package(FOLDER, NAME).print_dags(FOLDER, arguments[0])
-    return status
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise TooSlow in the main thread after so many seconds; Airflow's own alarm keeps its time."""
+    left = signal.getitimer(signal.ITIMER_REAL)[0]
+    if 0 < left <= seconds or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: Any) -> None:
+        raise TooSlow(f"the import takes more than {seconds} s")
+
+    started, before = time.monotonic(), signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # and each second after, if a module handles it
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before or signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, left and max(left + started - time.monotonic(), 0.001))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
-else:
-    globals().update(load_package(FOLDER, NAME).dags_of_folder(FOLDER))
+    sys.exit(use_release(lambda package, root, *_: package.main(root, sys.argv[1:])))
+globals().update(use_release(lambda package, *known: package.dags_of_folder(*known)))

@@ -80,8 +80,7 @@ def test_airflow_renders_every_template_that_needs_no_run(bag: Any) -> None:
 
 def test_the_links_in_the_dags_folder_lead_to_the_files_of_the_repository() -> None:
     assert (ETL / "configs").resolve() == REPOSITORY / "configs"
-    ignored = REPOSITORY / "dags" / ".airflowignore"
-    assert ignored.resolve() == REPOSITORY / ".airflowignore"
+    assert (ETL / ".airflowignore").resolve() == REPOSITORY / ".airflowignore"
 
 
 def test_the_scheduler_parses_only_the_factory() -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from airflow.configuration import conf
 from airflow.exceptions import AirflowClusterPolicyViolation
@@ -17,36 +17,88 @@ from airflow.models.dag import DAG
 from airflow.models.param import Param as AirflowParam
 
 from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
-from .definitions import Definition, LoadResult, Plan
-from .documents import display_path
+from .definitions import Definition, LoadResult, Plan, parse_dag_id
+from .documents import display_path, home_of
 from .generations import CHANGED_IN_PLACE, running_dag_id
 from .loading import load
 from .models import SETTING_DEFAULTS, Param
 from .operators import PipelineEcsOperator
 from .planning import WAIT_FOR
-from .problems import Problem, internal_error
+from .problems import Location, Problem, internal_error
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
 
 
-def dags_of_folder(root: Path) -> Dict[str, DAG]:
+Activation = Mapping[
+    str, Any
+]  # one of ``current``; what is read of it: {"release": id, "commits": {path or "": commit}}
+
+
+def dags_of_folder(
+    root: Path,
+    activation: Optional[Activation] = None,
+    sizes: Optional[Mapping[str, int]] = None,
+    reports: Sequence[str] = (),
+) -> Dict[str, DAG]:
     """Return the DAGs that a folder has in this Airflow's environment, by the names that they are registered under.
 
     In a process that runs a task, only the DAG of that task is read and built. Problems are one DAG more, which Airflow
     cannot bag.
+
+    Args:
+        root: The folder, or the release of it.
+        activation: Of a release: who it is.
+        sizes: Of a release: all its files, by path, in bytes.
+        reports: Why releases that come before it are not used.
+
+    Raises:
+        FileNotFoundError: A file of the release that is needed here is not there, or not all of it.
     """
-    try:
-        environment, dag_id = conf.get("etl", "environment", fallback=None), running_dag_id()
-        dags, problems = build(load(root, environment, dag_id))
-        if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
-            dags, problems = build(load(root, environment))
-    except Exception as error:
-        dags, problems = {}, [internal_error(display_path(root, root), error)]
-    return {**dags, "etl_problems": problem_dag(problems)} if problems else dags
+    environment, dag_id = conf.get("etl", "environment", fallback=None), running_dag_id()
+    check_files(root, sizes or {}, dag_id)
+    commits = (activation or {}).get("commits", {})
+    dags, problems = build(load(root, environment, dag_id), commits)
+    if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
+        dags, problems = build(load(root, environment), commits)
+    problems = [*problems_of_releases(root, activation or {}, reports), *problems]
+    return {**dags, "etl_problems": problem_dag(problems)} if problems and list(dags) != [dag_id] else dags
 
 
-def print_dags(root: Path, environment: str) -> int:
-    """Print what Airflow would get from a folder; return the exit status: 1 if there are problems."""
+def check_files(root: Path, sizes: Mapping[str, int], dag_id: Optional[str]) -> None:
+    """Raise FileNotFoundError unless the files of a release that a process needs are there with their sizes (bytes).
+
+    A process that runs a task needs its own definition and the environments.
+    """
+    names = parse_dag_id(dag_id or "", home_of(root).name)
+    own = f"pipelines/{names[0]}/{names[1]}.yaml" if names else ""
+    needed = [path for path in sizes if path == own or path.startswith("configs/")] if own in sizes else sizes
+    for path in needed:
+        if not (root / path).is_file() or (root / path).stat().st_size != sizes[path]:
+            raise FileNotFoundError(f"{path} is missing, or has not {sizes[path]} bytes")
+
+
+def problems_of_releases(root: Path, activation: Activation, reports: Sequence[str]) -> Iterator[Problem]:
+    """Yield why releases are not used that come before this one, and what beside the releases is not read."""
+    home, release = home_of(root), activation.get("release")
+    current = Location(display_path(home, home / "current"))
+    for report in reports:
+        hint = f"release {release} runs instead; deploy again, or go back: ./etl deploy ENV --rollback"
+        yield Problem(current, report, hint, "release")
+    beside = (
+        [name for name in ("configs", "orchestrator", "pipelines") if (home / name).exists()] if home != root else []
+    )
+    if beside:
+        message = f"release {release} is read, and not the folders beside it: {', '.join(beside)}"
+        hint = "./etl deploy makes a release, and deletes them; to run the folders, delete current"
+        yield Problem(current, message, hint, "release")
+
+
+def main(root: Path, arguments: List[str]) -> int:
+    """Print what Airflow would get from a folder; return the exit status: 1 if there are problems, 2 for wrong use."""
+    if len(arguments) != 1 or arguments[0].startswith("-"):
+        print("usage: python dags/etl/factory.py ENVIRONMENT\ne.g.:  python dags/etl/factory.py development")
+        return 2
+    (environment,) = arguments
     result = load(root, environment)
     dags, problems = build(result)
     print(f"environment {environment}\n")
@@ -64,11 +116,11 @@ def print_dags(root: Path, environment: str) -> int:
     return 1 if problems else 0
 
 
-def build(result: LoadResult) -> Tuple[Dict[str, DAG], List[Problem]]:
-    """Build the DAGs of definitions, by their ids, and return all problems."""
+def build(result: LoadResult, commits: Optional[Mapping[str, str]] = None) -> Tuple[Dict[str, DAG], List[Problem]]:
+    """Build the DAGs of definitions, by their ids, and return all problems; ``commits`` as in an activation."""
     dags: Dict[str, DAG] = {}
     problems = list(result.problems)
-    builder = Builder()
+    builder = Builder(commits)
     for definition in result.definitions:
         try:
             dags[definition.dag_id] = builder.build(definition)
@@ -87,7 +139,8 @@ class Builder:
     so has to live as long as this.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
+        self._commits = commits or {}
         self._operators: Dict[Tuple[int, str], Dict[str, PipelineEcsOperator]] = {}  # by the plan's id and the owner
         self._tables: Dict[int, str] = {}  # by the plan's id
         self._publisher: Optional[Publisher] = None
@@ -118,7 +171,7 @@ class Builder:
                 name: AirflowParam(deepcopy(param.default), param.description or "") for name, param in params.items()
             },
             user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
-            doc_md=doc_md(definition, self._table(definition.plan)),
+            doc_md=doc_md(definition, self._table(definition.plan), self._commit(definition)),
             **optional,
         )
         owner = settings.owner or SETTING_DEFAULTS["owner"]
@@ -171,6 +224,11 @@ class Builder:
                 operator.places = plan.tasks[task_id].places
         return self._operators[key]
 
+    def _commit(self, definition: Definition) -> str:
+        """Return the commit of a definition, shortened; "" where none is known."""
+        own = self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
+        return f"{own[:12]}{own[40:]}"
+
     def _table(self, plan: Plan) -> str:
         if id(plan) not in self._tables:
             self._tables[id(plan)] = task_table(plan)
@@ -198,24 +256,23 @@ def join(dag: Any, operator: BaseOperator) -> Any:
 # -------------------------------------------------------------------------------------------------- docs pages
 
 
-def doc_md(definition: Definition, table: str) -> str:
+def doc_md(definition: Definition, table: str, commit: str) -> str:
     """Return the page of a DAG: where it comes from and what its tasks run.
 
     Args:
         definition: The DAG's.
         table: What :func:`task_table` returns for its plan.
+        commit: What is deployed; "" where that is not known.
     """
     schedule = definition.schedule or "only when triggered"
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
     params = definition.settings.effective_params
-    commits = definition.context.commits
-    commit = commits.get(definition.path.split("/", 2)[-1], commits.get(""))
     paragraphs = [
         markdown(definition.description),
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
-        + (f" Commit **{commit}**." if commit else ""),
+        + (f" Commit **{markdown(commit)}**." if commit else ""),
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.

@@ -91,7 +91,6 @@ class Context(NamedTuple):
     document: Document  # the environment's
     environments: List[str]  # the names of all
     folder: str  # "etl", or the sandbox's
-    commits: Mapping[str, str]  # that are deployed: by the path of a file that was deployed alone, "" for all else
 
 
 class PlannedTask(NamedTuple):

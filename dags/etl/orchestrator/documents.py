@@ -308,9 +308,19 @@ def has_value(data: Any, path: KeyPath) -> bool:
 # ------------------------------------------------------------------------------------------------ file -> text
 
 
+RELEASE = re.compile("[0-9a-f]{16}")
+
+
+def home_of(root: Path) -> Path:
+    """Return the folder of the DAGs folder that a root is, or that it is a release of: ``<home>/releases/<id>``."""
+    return root.parents[1] if root.parent.name == "releases" and RELEASE.fullmatch(root.name) else root
+
+
 def display_path(root: Path, file: Path) -> str:
-    """Return the path by which people know a file: from the DAGs folder's name on."""
-    return os.fsencode(str(file.relative_to(root.parent.parent))).decode(errors="replace")
+    """Return the path by which people know a file: as in a checkout, from the DAGs folder's name on."""
+    home = home_of(root)
+    path = Path(home.parent.name, home.name) / file.relative_to(root)
+    return os.fsencode(str(path)).decode(errors="replace")
 
 
 def open_regular(path: str, flags: int) -> int:

@@ -1,24 +1,25 @@
 """A folder of files -> definitions and problems."""
 
 import os
-import re
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple, Type
+from typing import List, Optional, Tuple, Type
 
 from .definitions import Context, Definition, LoadResult, parse_dag_id
-from .documents import MAX_FILE_BYTES, display_path, open_regular, read_document
+from .documents import display_path, home_of, read_document
 from .planning import define, further_problems
 from .problems import Location, Problem, Rejected, in_order, internal_error
 from .reading import read_environment, read_pipeline
 from .rules import check_cluster
 from .values import FamilyName, FolderName, PipelineName, Text
 
+PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
+
 
 def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -> LoadResult:
     """Read all definitions of a folder for an environment, or only the one that a DAG id names.
 
     Args:
-        root: A folder such as ``dags/etl``, which holds ``configs`` and ``pipelines``.
+        root: A folder such as ``dags/etl``, which holds ``configs`` and ``pipelines``, or a release of it.
         environment: The name of a file in ``configs``.
         dag_id: Read nothing that another DAG is made of.
 
@@ -49,8 +50,9 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
     """
     names = sorted(file.stem for file in root.glob("configs/*.yaml"))
     configs = Location(display_path(root, root / "configs"))
-    if not FolderName.pattern.fullmatch(root.name):
-        message = f"{root.name!r} is not {FolderName.what()}"
+    folder = home_of(root).name
+    if not FolderName.pattern.fullmatch(folder):
+        message = f"{folder!r} is not {FolderName.what()}"
         raise Rejected(Problem(Location(display_path(root, root)), message, "rename the folder"))
     if not names:
         hint = "one is configs/<name>.yaml; configs is deployed with the folder"
@@ -66,22 +68,7 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
         problems += check_cluster(document, ("clusters", name), cluster)
     if problems:
         raise Rejected(*problems)
-    return Context(str(environment), model, document, names, root.name, read_commits(root))
-
-
-def read_commits(root: Path) -> Dict[str, str]:
-    """Read which commits ``./etl deploy`` says are here, by path below ``root`` or "" for all; shortened.
-
-    A line is ``<commit>[ with uncommitted changes][ <path>]``. They are only shown: whatever else the file holds, and
-    that there is none, is no problem.
-    """
-    try:
-        with open(str(root / "commit.txt"), encoding="ascii", errors="replace", opener=open_regular) as file:
-            text = file.read(MAX_FILE_BYTES)
-    except OSError:
-        return {}
-    line = r"^([0-9a-f]{12})[0-9a-f]{28}( with uncommitted changes)?(?: ([\w./-]+))?$"
-    return {path: commit + dirty for commit, dirty, path in re.findall(line, text, re.MULTILINE)}
+    return Context(str(environment), model, document, names, folder)
 
 
 def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
