@@ -63,6 +63,7 @@ def use_release(use: Callable[..., Any]) -> Any:
             if not (isinstance(error, FileNotFoundError) and is_copied(FOLDER / "current", root)):
                 reports.append(reasons[-1])
     text = "\n".join(["there is no release that works; deploy one with ./etl deploy", *reasons])
+    logging.getLogger(__name__).error(text)
     if is_copied(FOLDER):
         sys.exit(text)
     raise ImportError(text)
@@ -85,8 +86,8 @@ def sizes_of(root: Path) -> Dict[str, int]:
         raise ValueError(f"this factory.py does not know its protocol, {manifest['protocol']}")
     sizes = {path: size for path, (size, _) in manifest["files"].items()}
     for path in (path for path in sizes if path.startswith("orchestrator/")):
-        if not (root / path).is_file() or (root / path).stat().st_size != sizes[path]:
-            raise FileNotFoundError(f"{path} is missing, or has not {sizes[path]} bytes")
+        if os.path.getsize(f"{root}/{path}") != sizes[path]:
+            raise FileNotFoundError(f"{path} has not {sizes[path]} bytes yet")
     return sizes
 
 

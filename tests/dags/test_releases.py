@@ -1,6 +1,5 @@
 """factory.py picks a release: whatever of a deploy a container has, the DAGs are those of one release, whole."""
 
-import hashlib
 import importlib
 import json
 import pickle
@@ -13,10 +12,9 @@ from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import pytest
 
-from tests.trees import ETL, REPOSITORY, SMALL, dag_bag, import_error, python, tree
+from tests.releases import ABSENT, HALF, NEW, OLD, WHOLE, current, empty_home, put, real_files, with_manifest, write
+from tests.trees import ETL, REPOSITORY, SMALL, dag_bag, import_error, python
 
-OLD, NEW = "0" * 16, "1" * 16
-WHOLE, HALF, ABSENT = "whole", "half", "absent"
 FACTORY = compile((ETL / "factory.py").read_bytes(), "factory.py", "exec")
 # A package of a few lines: its "DAGs" are texts that name the release of each file that they are made of.
 STUB = {
@@ -44,42 +42,9 @@ def files_of(release: str, *names: str, **others: str) -> Dict[str, bytes]:
     return {**files, **{f"orchestrator/{name}.py": text.encode() for name, text in others.items()}}
 
 
-def with_manifest(files: Mapping[str, bytes], protocol: int = 1) -> Dict[str, bytes]:
-    """Return the objects of a release as the deploy writes them."""
-    listed = {path: [len(content), hashlib.sha256(content).hexdigest()] for path, content in files.items()}
-    manifest = {"protocol": protocol, "files": listed, "dags": {}}
-    return {**files, "manifest.json": json.dumps(manifest).encode()}
-
-
-def current(*releases: str) -> bytes:
-    """Return what a deploy writes when it activates the first of these releases."""
-    return json.dumps(
-        {"activations": [{"release": release, "commits": {"": "c" * 40}} for release in releases]}
-    ).encode()
-
-
-def put(home: Path, release: str, objects: Mapping[str, bytes]) -> None:
-    for path, content in objects.items():
-        write(home / "releases" / release / path, content)
-
-
-def write(path: Path, content: Optional[bytes], state: str = WHOLE) -> None:
-    """Make a file have a state."""
-    if state == ABSENT or content is None:
-        if path.exists():
-            path.unlink()
-    else:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content if state == WHOLE else content[: len(content) // 2])
-
-
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """Return a DAGs folder's ``etl`` with nothing in it but factory.py."""
-    home = tmp_path / "dags" / "etl"
-    home.mkdir(parents=True)
-    (home / "factory.py").write_bytes((ETL / "factory.py").read_bytes())
-    return home
+    return empty_home(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -213,10 +178,7 @@ def test_random_subsets_of_a_large_deploy(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Dict[str, bytes]:
-    """Return the files of a release of this checkout's package, with two definitions."""
-    root = tree(tmp_path_factory.mktemp("real"), {"cwr/big.yaml": SMALL, "vi/works.yaml": SMALL})
-    files = [path for pattern in ("orchestrator/*.py", "configs/*", "pipelines/*/*") for path in root.glob(pattern)]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+    return real_files(tmp_path_factory.mktemp("real"), {"cwr/big.yaml": SMALL, "vi/works.yaml": SMALL})
 
 
 DAGS = {"cwr-big_dag_un", "cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"}
@@ -246,7 +208,7 @@ def test_a_package_that_does_not_work_is_reported_and_the_release_before_runs(
     assert set(bag.dags) == DAGS
     error = import_error(bag)
     assert f"dags/etl/current:1:1: release {NEW}: {reason}" in error
-    assert f"release {OLD} runs instead; deploy again, or go back: ./etl deploy ENV --rollback" in error
+    assert f"release {OLD} runs instead; deploy again, or go back: ./etl deploy development --rollback" in error
     put(home, NEW, with_manifest(real))
     bag = dag_bag(home)
     assert (set(bag.dags), bag.import_errors) == (DAGS, {})
@@ -308,7 +270,7 @@ def test_a_release_that_stays_incomplete_is_reported_after_five_minutes(
     bag = dag_bag(home)
     assert set(bag.dags) == DAGS
     size = len(new["pipelines/vi/works.yaml"])
-    reason = f"release {NEW}: FileNotFoundError: pipelines/vi/works.yaml is missing, or has not {size} bytes"
+    reason = f"release {NEW}: FileNotFoundError: pipelines/vi/works.yaml has not {size} bytes yet"
     assert reason in import_error(bag)
     put(home, NEW, new)
     bag = dag_bag(home)
@@ -316,14 +278,16 @@ def test_a_release_that_stays_incomplete_is_reported_after_five_minutes(
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b'{"activations": 1}', b'{"activations": [{}]}', b"\xff", b"[" * 99_999]
+    "content",
+    [b"", b"{", b"[]", b'{"activations": 1}', b'{"activations": [{}]}', b"\xff", b"[" * 99_999],
+    ids=["empty", "cut", "a list", "a number", "no release", "not UTF-8", "deep"],
 )
 def test_a_malformed_current_changes_nothing_and_is_reported_after_five_minutes(
     content: bytes, home: Path, real: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(home, OLD, with_manifest(real))
     write(home / "current", content)
-    with pytest.raises(SystemExit, match="there is no release that works; (?s:.)*current: "):
+    with pytest.raises(SystemExit, match=r"there is no release that works; (?s:.)*current: "):
         dag_bag(home)
 
     pass_time(monkeypatch)
