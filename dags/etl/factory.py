@@ -1,9 +1,8 @@
 """Registers the DAGs of this folder with Airflow: picks a release, and has its package build them.
 
-Airflow runs this file in the scheduler every 30 seconds and once at the start of every task. MWAA copies S3 object by
-object, so the reader decides what is whole: ``current`` lists releases, and the first one that is complete and whose
-package works is used. Without ``current``, this folder is the release: a checkout, or a copy by hand. ``./etl deploy``
-writes the layout, which docs/operations.md describes.
+The scheduler runs this file every 30 seconds, a worker at the start of every task. MWAA copies S3 object by object, so
+the reader decides what is whole: ``current`` lists releases, and the first one that is complete and whose package works
+is used. Without ``current``, this folder is the release: a checkout, or a copy by hand. See docs/operations.md.
 """
 
 import importlib
@@ -16,8 +15,8 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Callable, Dict, Iterator, List
 
 FOLDER = Path(os.path.abspath(__file__)).parent
@@ -25,7 +24,7 @@ FOLDER = Path(os.path.abspath(__file__)).parent
 # make it a module of another one.
 NAME = f"orchestrator_{FOLDER.name.replace('.', ':')}"
 PROTOCOL = 1  # how a package is called: dags_of_folder(root, activation, sizes, reports)
-TRIED = 3  # releases
+TRIED = 3  # releases at most
 IMPORT_SECONDS = 8  # for one package: those that are tried fit into MWAA's core.dagbag_import_timeout, 30 s
 COPY_SECONDS = 300  # after which nothing more is expected to arrive: MWAA copies every 30 s
 
@@ -60,7 +59,7 @@ def use_release(use: Callable[..., Any]) -> Any:
                 raise
             reasons.append(f"release {name or 'beside factory.py'}: {type(error).__name__}: {error}")
             logging.getLogger(__name__).warning("passed over: %s", reasons[-1])
-            if not (isinstance(error, FileNotFoundError) and is_copied(FOLDER / "current", root)):
+            if not (isinstance(error, FileNotFoundError) and is_copied(root, FOLDER / "current")):
                 reports.append(reasons[-1])
     text = "\n".join(["there is no release that works; deploy one with ./etl deploy", *reasons])
     logging.getLogger(__name__).error(text)
@@ -69,11 +68,13 @@ def use_release(use: Callable[..., Any]) -> Any:
     raise ImportError(text)
 
 
-def is_copied(*paths: Path) -> bool:
-    """Return whether a file, or one below a folder, has arrived within five minutes, whatever time it was given."""
-    below = [os.path.join(top, name) for path in paths for top, _, names in os.walk(str(path)) for name in names]
-    changes = [os.stat(path).st_ctime for path in [*map(str, paths), *below] if os.path.isfile(path)]
-    return any(abs(time.time() - change) < COPY_SECONDS for change in changes)  # a clock may have been set back
+def is_copied(folder: Path, *files: Path) -> bool:
+    """Return whether a file has arrived within five minutes, by its status: a copy may keep the time of the content."""
+    below = (os.path.join(top, name) for top, _, names in os.walk(str(folder)) for name in names if name[-4:] != ".pyc")
+    try:  # the distance, since a clock may have been set back
+        return any(abs(time.time() - os.lstat(path).st_ctime) < COPY_SECONDS for path in chain(files, map(Path, below)))
+    except FileNotFoundError:  # it was deleted this moment
+        return True
 
 
 def sizes_of(root: Path) -> Dict[str, int]:
@@ -91,11 +92,10 @@ def sizes_of(root: Path) -> Dict[str, int]:
     return sizes
 
 
-def load_package(root: Path) -> ModuleType:
-    """Import ``orchestrator/`` of a release under NAME, and return its module ``dags``.
+def load_package(root: Path) -> Any:
+    """Import ``orchestrator/`` of a release under NAME, and return its module ``dags``; a failed import leaves nothing.
 
-    A process that parses again keeps the modules while their files stay the same, since what a task raises must stay
-    picklable. A failed import leaves nothing behind.
+    A process that parses again keeps the modules of files that stay the same, since what a task raises is pickled.
     """
     package = root / "orchestrator"
     # No link of an editor's that leads nowhere. The time of the status, since a copy may keep that of the content.

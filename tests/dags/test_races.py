@@ -14,7 +14,7 @@ from tests.trees import SMALL
 from tools.fuzzing.properties import Folder, stored
 from tools.local.processes import die_with_parent
 
-PARSES = 1000
+PARSES = 300
 TEXTS: List[bytes] = [
     SMALL.encode(),
     SMALL.encode()[:70],

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import pickle
 import random
 import sys
@@ -75,6 +76,14 @@ def run(home: Path) -> Dict[str, Any]:
 # ---------------------------------------------------------------------------------------- every subset of a deploy
 
 
+@pytest.fixture
+def _quiet() -> Iterator[None]:
+    """Log nothing: it takes as long as all the rest."""
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
 class Container:
     """A container of MWAA that has some of the objects of a deploy."""
 
@@ -124,6 +133,7 @@ CURRENTS = (None, current(OLD), current(NEW, OLD), current(NEW, OLD)[:70], b"")
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_quiet")
 def test_every_subset_of_a_small_deploy(home: Path) -> None:
     """Package, config and definitions change, and one definition goes: 2 ** 11 subsets, each with every ``current``.
 
@@ -152,6 +162,7 @@ def test_every_subset_of_a_small_deploy(home: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("_quiet")
 def test_random_subsets_of_a_large_deploy(home: Path) -> None:
     """10,000 containers, each with some objects more, less or cut than the one before."""
     chance = random.Random(10)
