@@ -20,7 +20,11 @@ def with_manifest(files: Mapping[str, bytes], protocol: int = 1) -> Dict[str, by
 
 def real_files(folder: Path, pipelines: Dict[str, str]) -> Dict[str, bytes]:
     """Return the files of a release of this checkout's package, with these definitions (text by "family/name.yaml")."""
-    root = tree(folder, pipelines)
+    return files_below(tree(folder, pipelines))
+
+
+def files_below(root: Path) -> Dict[str, bytes]:
+    """Return what a release of a folder's package, configs and definitions holds, by path."""
     files = [path for pattern in ("orchestrator/*.py", "configs/*", "pipelines/*/*") for path in root.glob(pattern)]
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 

@@ -9,7 +9,6 @@ The screenshots are in ``.local/screenshots/``. Two of them are in ``docs/images
 import asyncio
 import base64
 import json
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -24,7 +23,6 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.e2e.conftest import Etl
 from tests.trees import COMPANY, folder_tree
-from tools import ROOT
 from tools.local import engine
 from tools.local.servers import free_port
 from tools.setup.debian import ensure_program
@@ -150,7 +148,6 @@ def site() -> Iterator[Site]:
     """Run Airflow with realistic definitions and a pipeline that is triggered in every way."""
     with tempfile.TemporaryDirectory(prefix="etl-") as folder:
         dags = folder_tree(Path(folder), COMPANY).parent
-        shutil.copy(str(ROOT / ".airflowignore"), str(dags))
         (dags / "etl" / "pipelines" / "testing" / "typed.yaml").write_text(TYPED)
         arguments = ["--dags", str(dags), "--environment", ENVIRONMENT, "--port", str(free_port())]
         etl = Etl("run", *arguments, ECS_LOCAL_SECONDS="0.1")

@@ -6,6 +6,7 @@ from typing import Dict, List, Set
 from playwright.sync_api import Page, expect
 
 from tests.e2e.browser.conftest import PATIENCE, Site, fill_in, open_docs, rows_of, screenshot, until
+from tests.releases import NEW, OLD, current, files_below, put, with_manifest, write
 
 DAG = "cwr-big_dag_un"
 
@@ -98,3 +99,32 @@ def test_a_broken_definition_is_a_banner_beside_the_healthy_dags(site: Site, pag
 
     definition.write_text(sound)
     until(lambda: shows(0, healthy), "the banner's end")
+
+
+def test_a_release_that_does_not_work_is_a_banner_while_the_one_before_runs(site: Site, page: Page) -> None:
+    home = site.dags / "etl"
+    healthy = set(site.definitions())
+    files = files_below(home)
+    put(home, OLD, with_manifest(files))
+    put(home, NEW, with_manifest({**files, "orchestrator/rules.py": b"import not_installed"}))
+    error = page.locator(".dag-import-error", has_text="not_installed")
+
+    def shows(errors: int) -> bool:
+        page.goto("/home")
+        return error.count() == errors and set(rows_of(page)) == healthy
+
+    write(home / "current", current(NEW, OLD))
+    try:
+        until(lambda: shows(1), "the banner, beside all DAGs")
+        page.click("#alerts-accordion-toggle")
+        error.click()
+        reason = f"dags/etl/current:1:1: release {NEW}: ModuleNotFoundError: No module named 'not_installed'"
+        assert reason in error.inner_text()
+        assert f"release {OLD} runs instead" in error.inner_text()
+
+        write(home / "current", current("2" * 16, OLD))  # as the next deploy does
+        put(home, "2" * 16, with_manifest(files))
+
+        until(lambda: shows(0), "the banner's end")
+    finally:
+        (home / "current").unlink()
