@@ -24,7 +24,7 @@ from .definitions import (
     parse_dag_id,
 )
 from .documents import MAX_FILE_BYTES, Document, Loader, display_path, read_document
-from .loading import load, pipeline_files, read_context, read_file
+from .loading import PROTOCOL, load, pipeline_files, read_context, read_file
 from .models import (
     SETTING_DEFAULTS,
     Alerts,
@@ -73,6 +73,7 @@ __all__ = [
     "AIRFLOW_ARGUMENTS",
     "FARGATE_MEMORY",
     "MAX_FILE_BYTES",
+    "PROTOCOL",
     "SETTING_DEFAULTS",
     "TEMPLATE_NAMES",
     "WAIT_FOR",

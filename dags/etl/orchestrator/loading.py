@@ -13,6 +13,8 @@ from .reading import read_environment, read_pipeline
 from .rules import check_cluster
 from .values import FamilyName, FolderName, PipelineName, Text
 
+PROTOCOL = 1  # how factory.py calls this package; one that does not know it leaves the release alone
+
 
 def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -> LoadResult:
     """Read all definitions of a folder for an environment, or only the one that a DAG id names.
