@@ -42,9 +42,8 @@ def show(etl: Path, options: argparse.Namespace) -> int:
     """Print the table; return the exit status."""
     from rich.table import Table
 
-    from tools.deploying.releases import USABLE, Activation
+    from tools.deploying.releases import USABLE, Activation, missing, read_release, read_state, stored
     from tools.deploying.sources import open_folder
-    from tools.deploying.state import missing, read_release, read_state, stored
 
     folder = open_folder(etl, options)
     state = read_state(folder)

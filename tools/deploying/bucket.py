@@ -4,7 +4,7 @@ from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from hashlib import sha256
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, Mapping, NamedTuple, Tuple
 
 from tools.deploying.cloud import CloudError, explain_errors, in_parallel
 
@@ -25,91 +25,55 @@ class Refused(Exception):
     """It is not deployed; the text says why, and what to do."""
 
 
-class Target(NamedTuple):
-    """Where it goes."""
-
-    environment: str
-    folder: str
-    region: str
-
-    @property
-    def bucket(self) -> str:
-        """The bucket of the environment's MWAA."""
-        return BUCKET.format(self.environment)
-
-    @property
-    def prefix(self) -> str:
-        """What our keys begin with."""
-        return f"{DAGS}{self.folder}/"
-
-    @property
-    def is_sandbox(self) -> bool:
-        """Whether it is beside the real folder."""
-        return self.folder != "etl"
-
-    @property
-    def prefixes(self) -> List[str]:
-        """What is listed; a sandbox leaves what all folders share alone."""
-        return [self.prefix] + [SHARED_IGNORE[1:], REQUIREMENTS[1:]] * (not self.is_sandbox)
-
-    def key(self, path: str) -> str:
-        """Return the key of a path."""
-        return path[1:] if path.startswith("/") else self.prefix + path
-
-    def __str__(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}"
-
-
-class Entry(NamedTuple):
-    """An object, as a listing has it."""
-
-    size: int
-    written_at: datetime
-
-
 class Listing(NamedTuple):
-    """The objects of a target by path, at a time of S3's clock."""
+    """The objects of a folder by path, and what it is by S3's clock."""
 
-    objects: Dict[str, Entry]
-    odd: List[str]  # keys that are no path, such as etl/../x, which nobody should follow
+    objects: Dict[str, Any]  # as boto3 lists them
     now: datetime
 
 
 class Folder:
-    """The objects of a target; raises CloudError where AWS refuses."""
+    """The objects of a folder of an environment; its methods raise CloudError where AWS refuses."""
 
-    def __init__(self, s3: Any, target: Target) -> None:
-        self.s3, self.target = s3, target
+    def __init__(self, s3: Any, environment: str, name: str) -> None:
+        self.s3, self.environment, self.name = s3, environment, name
+        self.bucket, self.prefix, self.is_sandbox = BUCKET.format(environment), f"{DAGS}{name}/", name != "etl"
+        # A sandbox leaves what all folders share alone.
+        self.prefixes = [self.prefix] + [SHARED_IGNORE[1:], REQUIREMENTS[1:]] * (not self.is_sandbox)
         self.known: Files = {}  # contents by SHA-256, which need not be read
 
+    def __str__(self) -> str:
+        return f"s3://{self.bucket}/{self.prefix}"
+
+    def key(self, path: str) -> str:
+        return path[1:] if path.startswith("/") else self.prefix + path
+
+    def address(self, path: str) -> str:
+        """Return the address of an object for a person."""
+        return f"s3://{self.bucket}/{display_key(self.key(path))}"
+
     def know(self, contents: Iterable[bytes]) -> None:
-        """Remember contents."""
         self.known.update({sha256(content).hexdigest(): content for content in contents})
 
     def list(self) -> Listing:
-        """Return what is there."""
-        objects: Dict[str, Entry] = {}
-        odd = []
-        with explain_errors(f"{self.target} cannot be read"):
-            for prefix in self.target.prefixes:
-                for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.target.bucket, Prefix=prefix):
+        """Return what is there, without what marks folders; print the keys that are no path and left alone."""
+        objects: Dict[str, Any] = {}
+        with explain_errors(f"{self} cannot be read"):
+            for prefix in self.prefixes:
+                for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                     now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
-                    for entry in page.get("Contents", ()):
-                        key, is_below = entry["Key"], prefix == self.target.prefix
-                        if key.endswith("/") or not (is_below or key == prefix):
-                            continue  # it marks a folder, or is called almost like ours
-                        path = key[len(prefix) :] if is_below else f"/{key}"
-                        if is_below and {"", ".", ".."} & set(path.split("/")):
-                            odd.append(key)
-                        else:
-                            objects[path] = Entry(entry["Size"], entry["LastModified"])
-        return Listing(objects, odd, now)
+                    objects.update({entry["Key"]: entry for entry in page.get("Contents", ())})
+        below = {key[len(self.prefix) :]: key for key in objects if key.startswith(self.prefix) and key[-1] != "/"}
+        shared = {f"/{key}": key for key in self.prefixes[1:] if key in objects}  # and nothing that is almost called so
+        odd = {path for path in below if {"", ".", ".."} & set(path.split("/"))}  # which nobody should follow
+        for path in sorted(odd):
+            print(f"left alone, since it is no path: {display_key(self.prefix + path)}")
+        return Listing({path: objects[key] for path, key in {**below, **shared}.items() if path not in odd}, now)
 
     def call(self, verb: str, path: str, **arguments: Any) -> Any:
         """Return the answer of an operation on an object."""
-        with explain_errors(f"{self.name(path)} cannot be {VERBS[verb]}"):
-            operation = getattr(self.s3, f"{verb}_object")
-            answer = operation(Bucket=self.target.bucket, Key=self.target.key(path), **arguments)
+        with explain_errors(f"{self.address(path)} cannot be {VERBS[verb]}"):
+            answer = getattr(self.s3, f"{verb}_object")(Bucket=self.bucket, Key=self.key(path), **arguments)
             return {**answer, "Body": answer["Body"].read(MAX_BYTES)} if verb == "get" else answer
 
     def read(self, path: str) -> Tuple[bytes, str]:
@@ -118,7 +82,6 @@ class Folder:
         return answer["Body"], answer["ETag"]
 
     def read_all(self, paths: Iterable[str]) -> Files:
-        """Return the contents of objects by path."""
         paths = list(paths)
         answers = in_parallel([partial(self.read, path) for path in paths], CONNECTIONS, "reading")
         return {path: content for path, (content, _) in zip(paths, answers)}
@@ -127,17 +90,16 @@ class Folder:
         """Write objects, and copy others inside S3 from the paths that are given; return all versions by path."""
         calls = [partial(self.call, "put", path, Body=content) for path, content in contents.items()]
         for path, source in copies.items():  # without its tags, which would need a permission
-            where = {"Bucket": self.target.bucket, "Key": self.target.key(source)}
+            where = {"Bucket": self.bucket, "Key": self.key(source)}
             calls.append(partial(self.call, "copy", path, CopySource=where, TaggingDirective="REPLACE"))
         versions = [answer.get("VersionId", "") for answer in in_parallel(calls, CONNECTIONS, "writing")]
         return dict(zip([*contents, *copies], versions))
 
     def replace(self, path: str, content: bytes, etag: str) -> bool:
         """Write an object if it has this ETag, "" for none; return whether it had."""
-        condition: Dict[str, Any] = {"If-Match": etag} if etag else {"If-None-Match": "*"}
 
         def add_condition(params: Any, **_: Any) -> None:  # this botocore does not know it
-            params["headers"].update(condition)
+            params["headers"].update({"If-Match": etag} if etag else {"If-None-Match": "*"})
 
         self.s3.meta.events.register("before-call.s3.PutObject", add_condition)
         try:
@@ -151,12 +113,7 @@ class Folder:
         return True
 
     def delete(self, paths: Iterable[str]) -> None:
-        """Delete objects."""
         in_parallel([partial(self.call, "delete", path) for path in paths], CONNECTIONS, "deleting")
-
-    def name(self, path: str) -> str:
-        """Return the address of an object for a person."""
-        return f"s3://{self.target.bucket}/{display_key(self.target.key(path))}"
 
 
 def display_key(key: str) -> str:

@@ -5,15 +5,15 @@ import getpass
 import os
 import re
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Set
+from typing import Dict, Iterable, Mapping, Optional, Set
 
 from orchestrator import Rejected, read_context
 
 from tools.checkout import RevisionError, definition_files, git, real_path
 from tools.checks.definitions import check_definitions
-from tools.deploying.bucket import Folder, Refused, Target
+from tools.deploying.bucket import Folder, Refused
 from tools.deploying.cloud import client
-from tools.deploying.releases import CODE, DEFINITION
+from tools.deploying.releases import CODE, DEFINITION, Activation, State
 from tools.terminal import typed_path
 from tools.views.problems import print_report
 
@@ -28,7 +28,7 @@ def open_folder(etl: Path, options: argparse.Namespace) -> Folder:
         region = str(read_context(etl, options.environment).environment.region)
     except Rejected as rejected:
         raise Refused("\n\n".join(["the environment is broken:", *map(str, rejected.args)])) from None
-    return Folder(client("s3", region), Target(options.environment, options.sandbox or "etl", region))
+    return Folder(client("s3", region), options.environment, options.sandbox or "etl")
 
 
 def sources(etl: Path) -> Dict[str, Path]:
@@ -87,7 +87,7 @@ def refuse_hiding(patterns: str) -> None:
         raise Refused(f"{IGNORE} does not hide etl/{name}, in which Airflow would look for DAGs; add: /{name}$")
 
 
-def commit_of(etl: Path, target: Target, paths: Iterable[str], whole: bool) -> str:
+def commit_of(etl: Path, folder: Folder, paths: Iterable[str], whole: bool) -> str:
     """Return the commit of what is deployed; raise Refused where that is not what the commit has.
 
     Compared are contents, and not what git's index remembers of them: ignored files and those that a sparse checkout
@@ -108,7 +108,7 @@ def commit_of(etl: Path, target: Target, paths: Iterable[str], whole: bool) -> s
     hashes = git("hash-object", "--", *there, root=root).decode().split() if there else []
     now = dict(zip(there, hashes))
     changed = sorted(path for path in wanted if now.get(path) != committed.get(path))
-    if changed and not target.is_sandbox:
+    if changed and not folder.is_sandbox:
         listing = "".join(f"\n  {path}" for path in changed)
         raise Refused(
             f"this is not what commit {sha[:12]} has; commit it, or deploy a sandbox with --sandbox:{listing}"
@@ -116,10 +116,11 @@ def commit_of(etl: Path, target: Target, paths: Iterable[str], whole: bool) -> s
     return sha + DIRTY * bool(changed)
 
 
-def person(etl: Path) -> str:
-    """Return who deploys: a build, or the person of this clone."""
+def activation(etl: Path, state: State, release: str, commits: Mapping[str, str]) -> Activation:
+    """Return an activation by this build, or by the person of this clone, at the time of S3's clock."""
     try:
         email = git("config", "user.email", root=etl.parent.parent).decode().strip()
     except RevisionError:
         email = ""
-    return os.environ.get("CODEBUILD_BUILD_ID") or email or getpass.getuser()
+    by = os.environ.get("CODEBUILD_BUILD_ID") or email or getpass.getuser()
+    return Activation(release, commits, by, state.listing.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
