@@ -219,6 +219,7 @@ class Place:
         """Deploy as the version before did."""
         files = self.files("factory.py", "orchestrator/*.py", "configs/*.yaml", "pipelines/*/*.yaml")
         old = {f"{ETL}{path}": content for path, content in {**files, "commit.txt": b"1" * 40 + b"\n"}.items()}
+        old.update({f"{ETL}orchestrator/module_{number}.py": b"" for number in range(20)})
         old["airflow/dags/.airflowignore"] = b"/configs$\n"
         old[f"{ETL}factory.py"] = b"# the factory of the version before\n"
         self.put(old, commit="1" * 40)
@@ -687,7 +688,7 @@ def test_it_is_refused_with_nothing_written(place: Place) -> None:
         assert re.search(text, output), output
         (place.root / ".git" / "index").unlink()
         checkouts.git(place.root, "reset", "--quiet", "--hard", start)
-        (place.root / MORE).exists() and (place.root / MORE).unlink()
+        checkouts.git(place.root, "clean", "--quiet", "-fdx", "dags")
 
 
 def test_a_package_that_gives_less_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -829,7 +830,7 @@ def test_a_malformed_current_is_replaced(place: Place) -> None:
 def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
-        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # not pytest's
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 (not pytest's)
         with suppress(BaseException):
             os._exit(place.main(deploy.main))
         os._exit(99)

@@ -7,7 +7,7 @@ and running it again is always right: it writes what is missing, and nothing els
 
 import argparse
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Collection, Dict, List, Mapping, NamedTuple, Optional, Tuple
 
@@ -206,7 +206,8 @@ def differing(folder: Folder, wanted: Mapping[str, Digest], absent: Collection[s
 
 def is_recent(listing: Listing, name: str) -> bool:
     """Return whether anything of a release was written within the hour, by S3's clock."""
-    return listing.now - max(listing.objects[path]["LastModified"] for path in releases.stored(listing)[name]) < RECENT
+    times: List[datetime] = [listing.objects[path]["LastModified"] for path in releases.stored(listing)[name]]
+    return listing.now - max(times) < RECENT
 
 
 def leftovers(folder: Folder, listing: Listing, release: str, files: Collection[str]) -> List[str]:
