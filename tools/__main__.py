@@ -22,6 +22,7 @@ COMMANDS: Dict[str, Tuple[Environment, ...]] = {
     "new": (DEFINITIONS,),
     "generate": (DEFINITIONS,),
     "deploy": (DEFINITIONS,),
+    "releases": (DEFINITIONS,),
     "run": (AIRFLOW, AWS),
     "test": (AIRFLOW, AWS),
     "bench": (AIRFLOW, PEERS),

@@ -1,5 +1,6 @@
 """The commands of .aws/buildspec.yml, run phase by phase as CodeBuild does, and the contents of the buckets after."""
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -139,8 +140,9 @@ def deployed(emulated: Emulated) -> Dict[str, str]:
     commits = {}
     for environment in ENVIRONMENTS:
         if keys(emulated, environment):
-            key = {"Bucket": bucket(environment), "Key": "airflow/dags/etl/commit.txt"}
-            commits[environment] = emulated.client("s3").get_object(**key)["Body"].read().decode().split()[0]
+            key = {"Bucket": bucket(environment), "Key": "airflow/dags/etl/current"}
+            current = json.loads(emulated.client("s3").get_object(**key)["Body"].read())
+            commits[environment] = current["activations"][0]["commits"][""]
     return commits
 
 
@@ -155,9 +157,8 @@ def test_a_push_to_the_branch_of_an_environment_is_deployed_to_it(
 
     assert build.succeeded == PHASES, build.log
     assert deployed(emulated) == {branch: commit}
-    assert {"airflow/dags/.airflowignore", "airflow/dags/etl/factory.py", "airflow/requirements.txt"} <= keys(
-        emulated, branch
-    )
+    beside = {f"airflow/dags/etl/{name}" for name in (".airflowignore", "current", "factory.py")}
+    assert {*beside, "airflow/requirements.txt"} <= keys(emulated, branch)
     assert "no problems in" in build.log
     assert "1 passed" in build.log
     assert "Python 3.7." in build.log

@@ -1,5 +1,6 @@
-"""``./etl deploy`` against an emulated S3: what is in the bucket, and what a scheduler makes of it at every moment."""
+"""``./etl deploy`` and ``./etl releases`` against an emulated S3: what is in the bucket, and what counts when."""
 
+import io
 import json
 import os
 import pty
@@ -9,23 +10,29 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
+import time
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from datetime import timedelta
+from hashlib import sha256
 from pathlib import Path
-from typing import Any, Dict, Iterator, List, Mapping, Sequence, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Set
 
 import pytest
+from botocore.client import BaseClient
 
 from tests import checkouts
 from tests.e2e.emulated import REGION, Emulated
 from tools import checkout
-from tools.commands import deploy
+from tools.commands import deploy, releases
 from tools.deploying import bucket
 from tools.deploying import deploy as deploying
-from tools.setup.environments import DEFINITIONS
 
-ETL = "airflow/dags/etl/"
+BUCKET, ETL, REQUIREMENTS = "vm-data-provisioning-staging", "airflow/dags/etl/", "airflow/requirements.txt"
 BIG, MEDIUM, WORKS, MORE = (
     f"dags/etl/pipelines/{name}.yaml" for name in ("cwr/big", "cwr/medium", "vi/works", "vi/more")
 )
+LOADING = "dags/etl/orchestrator/loading.py"
 # What others have in the bucket, some of it with names that are much like ours.
 FOREIGN = {
     "airflow/dags/other_team/x.py": b"x = 1\n",
@@ -35,191 +42,206 @@ FOREIGN = {
     "airflow/plugins/plugins.zip": b"PK",
     "airflow/requirements.txt.bak": b"x",
 }
-MODELS, LOADING = (f"dags/etl/orchestrator/{name}.py" for name in ("models", "loading"))
-NICKNAME = ("    sla: Optional[Duration]", "    nickname: Optional[Text] = Field(None)\n    sla: Optional[Duration]")
-WRITES = re.compile(r"^  (upload|delete)  (\S+)", re.MULTILINE)
-Bag = Dict[str, Any]
-
-# Runs the command, and does something at the n-th object that it has written: kill -9, or another person's write.
-MEDDLING = """\
-import itertools, os, signal, sys
-from botocore.client import BaseClient
-from tools.commands import deploy
-number, what, *arguments = sys.argv[1:]
-call, written = BaseClient._make_api_call, itertools.count(1)
-def meddle(self, operation, parameters):
-    answer = call(self, operation, parameters)
-    if operation in ("PutObject", "DeleteObject") and next(written) == int(number):
-        if what == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        call(self, "PutObject", {**parameters, "Body": b"of somebody else"})
-    return answer
-BaseClient._make_api_call = meddle
-sys.exit(deploy.main(arguments))
-"""
+# Before these names begin: the kinds of writes of a deploy, in its order.
+KINDS = ("copy", "put releases", "put releases/[^/]*/manifest.json", "put factory.py", "put current", "delete releases")
+Objects = Dict[str, bytes]
 
 PARSE = """\
-import json, os, sys
+import json, sys
 from airflow.models.dagbag import DagBag
-for environment, folder in json.load(sys.stdin):
-    os.environ["AIRFLOW__ETL__ENVIRONMENT"] = environment
+for folder in json.load(sys.stdin):
     bag = DagBag(folder, include_examples=False)
     dags = {dag.dag_id: [dag.schedule_interval, dag.tags, dag.doc_md] for dag in bag.dags.values()}
     print("bag", json.dumps({"dags": dags, "errors": list(bag.import_errors.values())}))
 """
 
 
-class Place:
-    """A checkout, and the buckets that it is deployed to."""
+class Killed(BaseException):
+    """A kill -9, as far as S3 can see: no request comes after it."""
 
-    def __init__(self, emulated: Emulated, root: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        self.s3, self.root, self.folder, self.capsys = emulated.client("s3"), root, folder, capsys
-        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "PYTHONUNBUFFERED": "x"}
-        self.environ = {**os.environ, **keys, "AWS_ENDPOINT_URL": emulated.address, "ETL_FOLDER": str(root)}
-        self.python = str(root / ".local" / "definitions" / "bin" / "python")
-        self.trees = 0
+
+class Place:
+    """A checkout, and the bucket that it is deployed to."""
+
+    def __init__(self, emulated: Emulated, root: Path, folder: Path) -> None:
+        self.s3, self.root, self.folder = emulated.client("s3"), root, folder
+        keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+        self.environ = {**keys, "AWS_ENDPOINT_URL": emulated.address, "ETL_FOLDER": str(root)}
 
     # --------------------------------------------------------------------------------------------- the command
 
-    def run(self, *arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
-        """Run Python in the checkout."""
-        return subprocess.run(
-            [self.python, *arguments],
-            cwd=self.root,
-            env={**self.environ, **environ},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+    def deploy(self, *arguments: str, status: int = 0, main: Any = deploy.main, **environ: str) -> str:
+        """Run the command in this process, where only the checkout's files differ; return what it prints."""
+        output = io.StringIO()
+        with redirect_stdout(output), redirect_stderr(output):
+            ended = self.main(main, *arguments, **environ)
+        assert ended == status, output.getvalue()
+        return output.getvalue()
 
-    def deploy(self, *arguments: str, status: int = 0, **environ: str) -> str:
-        """Run the command; give what it prints."""
-        done = self.run("-m", "tools.commands.deploy", "--pause", "0", *arguments, **environ)
-        assert done.returncode == status, done.stdout
-        return done.stdout
-
-    def here(self, *arguments: str, status: int = 0) -> str:
-        """Run the command in this process, where only the checkout's definitions differ; give what it prints."""
-        self.capsys.readouterr()
+    def main(self, main: Any, *arguments: str, **environ: str) -> int:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(checkout, "ETL", self.root / "dags" / "etl")
-            for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL", "ETL_FOLDER"):
-                patch.setenv(name, self.environ[name])
-            ended = deploy.main(["--pause", "0", *arguments])
-        out, err = self.capsys.readouterr()
-        assert ended == status, out + err
-        return out + err
+            for name, value in {**self.environ, **environ}.items():
+                patch.setenv(name, value)
+            return int(main(["staging", *arguments] if "production" not in arguments else [*arguments]))
+
+    def writes(self, *arguments: str, status: int = 0, **environ: str) -> List[str]:
+        """Run the command; return what it writes, in order."""
+        written: List[str] = []
+        with self.meddling(written.append):
+            self.deploy(*arguments, status=status, **environ)
+        return written
 
     def refused(self, *arguments: str, status: int = 1) -> str:
-        """Run the command in this process, and see that it writes nothing."""
-        before = self.bucket()
-        output = self.here(*arguments, status=status)
-        assert self.bucket() == before
-        return output
+        """Run the command, and see that it writes nothing."""
+        with self.meddling(lambda write: pytest.fail(write)):
+            return self.deploy(*arguments, status=status)
+
+    @contextmanager
+    def meddling(self, meddle: Callable[[str], Any]) -> Iterator[None]:
+        """Call a function after each write of the command, such as "put factory.py"; its own do not count."""
+        call, meddles = BaseClient._make_api_call, threading.local()
+
+        def call_and_meddle(client: Any, operation: str, parameters: Any) -> Any:
+            answer = call(client, operation, parameters)
+            if operation in ("PutObject", "CopyObject", "DeleteObject") and not getattr(meddles, "now", False):
+                meddles.now = True
+                try:
+                    meddle(f"{operation[:-6].lower()} {parameters['Key'].replace(ETL, '')}")
+                finally:
+                    meddles.now = False
+            return answer
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(BaseClient, "_make_api_call", call_and_meddle)
+            yield
+
+    def killed(self, kind: str, *arguments: str) -> None:
+        """Run the command, and kill it at its first write of a kind."""
+        dead: List[str] = []
+
+        def kill(write: str) -> None:
+            if dead or re.match(kind, write):  # what is under way then may arrive
+                dead.append(write)
+                raise Killed
+
+        with self.meddling(kill), pytest.raises(Killed):
+            self.deploy(*arguments)
+
+    def during(self, kind: str, meddle: Callable[[], Any], *arguments: str, status: int) -> str:
+        """Run the command, and do something at its first write of a kind; return what the command prints."""
+        once = [meddle]
+        with self.meddling(lambda write: once.pop()() if once and re.match(kind, write) else None):
+            return self.deploy(*arguments, status=status)
 
     # -------------------------------------------------------------------------------------------- the checkout
 
-    def git(self, *arguments: str) -> str:
-        who = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
-        return subprocess.run(["git", *who, *arguments], cwd=self.root, check=True, stdout=-1, text=True).stdout.strip()
-
-    def edit(self, path: str, *replacements: Tuple[str, str]) -> None:
+    def edit(self, path: str, old: str, new: str) -> str:
+        """Replace text in a file, and commit that; return the commit."""
         text = (self.root / path).read_text()
-        for old, new in replacements:
-            assert old in text
-            text = text.replace(old, new)
-        (self.root / path).write_text(text)
+        assert old in text
+        (self.root / path).write_text(text.replace(old, new))
+        return self.commit()
+
+    def rename_task(self, number: int = 0) -> str:
+        """Change what the DAGs of one definition do, each time in another way."""
+        text = re.sub(r"cwr-fetch\w*", f"cwr-fetch{number or time.time_ns()}", (self.root / BIG).read_text())
+        (self.root / BIG).write_text(text)
+        return self.commit()
 
     def commit(self) -> str:
-        self.git("add", "--all")
-        self.git("commit", "--quiet", "--allow-empty", "--message=x")
-        return self.git("rev-parse", "HEAD")
+        checkouts.git(self.root, "add", "--all")
+        checkouts.git(self.root, "commit", "--quiet", "--allow-empty", "--message=x")
+        return self.head()
 
-    def files(self, folder: str = "etl") -> Dict[str, bytes]:
-        """What a deploy of the checkout puts into a bucket, without the commit."""
-        patterns = ("factory.py", "orchestrator/*.py", "configs/*.yaml", "pipelines/*/*.yaml")
+    def head(self) -> str:
+        return checkouts.git(self.root, "rev-parse", "HEAD").strip()
+
+    def files(self, *patterns: str) -> Objects:
         etl = self.root / "dags" / "etl"
         paths = [path for pattern in patterns for path in etl.glob(pattern)]
-        found = {f"airflow/dags/{folder}/{path.relative_to(etl)}": path.read_bytes() for path in paths}
-        if folder == "etl":
-            found["airflow/dags/.airflowignore"] = (self.root / ".airflowignore").read_bytes()
-            found["airflow/requirements.txt"] = (self.root / "requirements.txt").read_bytes()
-        return found
+        return {path.relative_to(etl).as_posix(): path.read_bytes() for path in paths}
 
     # ---------------------------------------------------------------------------------------------- the bucket
 
-    def put(self, objects: Mapping[str, bytes], environment: str = "staging", **metadata: str) -> None:
+    def put(self, objects: Mapping[str, bytes], **metadata: str) -> None:
         for key, content in objects.items():
-            bucket = f"vm-data-provisioning-{environment}"
-            self.s3.put_object(Bucket=bucket, Key=key, Body=content, Metadata=metadata)
-
-    def bucket(self, environment: str = "staging") -> Dict[str, bytes]:
-        """All that a bucket holds."""
-        name = f"vm-data-provisioning-{environment}"
-        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=name)
-        keys = [entry["Key"] for page in pages for entry in page.get("Contents", ())]
-        return {key: self.s3.get_object(Bucket=name, Key=key)["Body"].read() for key in keys}
-
-    def versions(self, environment: str = "staging") -> int:
-        """How often anything was written or deleted in a bucket."""
-        pages = self.s3.get_paginator("list_object_versions").paginate(Bucket=f"vm-data-provisioning-{environment}")
-        return sum(len(page.get("Versions", ())) + len(page.get("DeleteMarkers", ())) for page in pages)
-
-    def deployed(self, environment: str = "staging", folder: str = "etl") -> Dict[str, bytes]:
-        """Deploy without the command, as somebody did long ago."""
-        files = {
-            **self.files(folder),
-            f"airflow/dags/{folder}/commit.txt": self.git("rev-parse", "HEAD").encode() + b"\n",
-        }
-        self.put(files, environment, commit="x")
-        return files
+            self.s3.put_object(Bucket=BUCKET, Key=key, Body=content, Metadata=metadata)
 
     def empty(self) -> None:
-        for environment in ("development", "staging"):
-            name = f"vm-data-provisioning-{environment}"
-            for key in self.bucket(environment):
-                self.s3.delete_object(Bucket=name, Key=key)
+        """Delete everything, in one request."""
+        while self.keys():
+            objects = [{"Key": key} for key in self.keys()]
+            self.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": objects})
+
+    def delete(self, *keys: str) -> None:
+        for key in keys:
+            self.s3.delete_object(Bucket=BUCKET, Key=key)
+
+    def keys(self, prefix: str = "") -> List[str]:
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=prefix)
+        return [entry["Key"] for page in pages for entry in page.get("Contents", ())]
+
+    def get(self, key: str) -> bytes:
+        body: bytes = self.s3.get_object(Bucket=BUCKET, Key=key)["Body"].read()
+        return body
+
+    def bucket(self, prefix: str = "") -> Objects:
+        """All that the bucket holds."""
+        return {key: self.get(key) for key in self.keys(prefix)}
+
+    def etags(self) -> Dict[str, str]:
+        """What tells whether anything in the bucket is another one."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
+        return {entry["Key"]: entry["ETag"] for page in pages for entry in page.get("Contents", ())}
+
+    def activations(self, folder: str = "etl") -> List[Any]:
+        return list(json.loads(self.get(f"airflow/dags/{folder}/current"))["activations"])
+
+    def ids(self) -> Set[str]:
+        above = f"{ETL}releases/"
+        return {key[len(above) :].split("/")[0] for key in self.keys(above)}
+
+    def counts(self, folder: str = "etl") -> Objects:
+        """The files of the release that counts, which is whole."""
+        release = self.activations(folder)[0]["release"]
+        above = f"airflow/dags/{folder}/releases/{release}/"
+        files = {key[len(above) :]: content for key, content in self.bucket(above).items()}
+        manifest = json.loads(files.pop("manifest.json"))
+        shas = {path: sha256(content).hexdigest() for path, content in files.items()}
+        assert manifest["files"] == {path: [len(files[path]), shas[path]] for path in files}
+        assert list(manifest["files"]) == sorted(files)
+        lines = "".join(f"{shas[path]}  {path}\n" for path in sorted(files))
+        assert release == sha256(lines.encode()).hexdigest()[:16]
+        return files
+
+    def old_layout(self) -> Objects:
+        """Deploy as the version before did."""
+        files = self.files("factory.py", "orchestrator/*.py", "configs/*.yaml", "pipelines/*/*.yaml")
+        old = {f"{ETL}{path}": content for path, content in {**files, "commit.txt": b"1" * 40 + b"\n"}.items()}
+        old.update({f"{ETL}orchestrator/module_{number}.py": b"" for number in range(20)})
+        old["airflow/dags/.airflowignore"] = b"/configs$\n"
+        old[f"{ETL}factory.py"] = b"# the factory of the version before\n"
+        self.put(old, commit="1" * 40)
+        return old
 
     # ------------------------------------------------------------------------------------------------- Airflow
 
-    def synced(self, objects: Mapping[str, bytes]) -> Path:
-        """Make a DAGs folder of a bucket's objects, as MWAA does."""
-        self.trees += 1
-        dags = self.folder / str(self.trees) / "dags"
-        dags.mkdir(parents=True)
-        for key, content in objects.items():
+    def synced(self) -> Path:
+        """Make a DAGs folder of the bucket, as MWAA does."""
+        for key, content in self.bucket().items():
             if key.startswith("airflow/dags/"):
-                path = dags / key[len("airflow/dags/") :]
+                path = self.folder / key
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
-        return dags
-
-    def parsed(self, *folders: Path, environments: Sequence[str] = ("staging",)) -> List[Bag]:
-        """What Airflow finds in DAGs folders, in each of the environments."""
-        asked = json.dumps([[environment, str(folder)] for environment in environments for folder in folders])
-        command = [sys.executable, "-W", "ignore", "-c", PARSE]
-        done = subprocess.run(command, input=asked, stdout=subprocess.PIPE, check=True, text=True)
-        return [json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("bag ")]
-
-    def moments(self, before: Mapping[str, bytes], output: str) -> List[Dict[str, bytes]]:
-        """What the bucket has held of ours after each of the writes that a deploy says it has made."""
-        states, now = [dict(before)], self.bucket()
-        for verb, key in WRITES.findall(output):
-            states.append({**states[-1], key: now.get(key, b"")})
-            if verb == "delete":
-                del states[-1][key]
-        assert states[-1] == {key: content for key, content in now.items() if key not in FOREIGN}
-        return states[1:]
+        return self.folder / "airflow" / "dags"
 
 
 @pytest.fixture(scope="module")
 def emulated() -> Iterator[Emulated]:
-    emulated = Emulated(MOTO_S3_DEFAULT_MAX_KEYS="6")  # so that every listing has pages
-    emulated.seed(
-        {"region": REGION, "buckets": [f"vm-data-provisioning-{name}" for name in ("development", "staging")]}
-    )
-    versioned = {"Bucket": "vm-data-provisioning-staging", "VersioningConfiguration": {"Status": "Enabled"}}
+    emulated = Emulated(MOTO_S3_DEFAULT_MAX_KEYS="12")  # so that every listing has pages
+    emulated.seed({"region": REGION, "buckets": [BUCKET]})
+    versioned = {"Bucket": BUCKET, "VersioningConfiguration": {"Status": "Enabled"}}
     emulated.client("s3").put_bucket_versioning(**versioned)
     yield emulated
     emulated.end()
@@ -227,221 +249,399 @@ def emulated() -> Iterator[Emulated]:
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout with three pipelines, which are faster to parse than all."""
-    copy = checkouts.checkout(tmp_path_factory.mktemp("deploy"), DEFINITIONS)
+    """A checkout with three pipelines, whose last commit has hardly any package: it is not what reads them here."""
+    copy = checkouts.checkout(tmp_path_factory.mktemp("deploy"))
     for family in ("3rd_party", "ddex", "testing"):
         shutil.rmtree(str(copy / "dags" / "etl" / "pipelines" / family))
-    author = ("-c", "user.name=Test", "-c", "user.email=test@example.invalid")
-    subprocess.run(["git", *author, "commit", "--quiet", "--all", "--amend", "--no-edit"], cwd=copy, check=True)
+    checkouts.git(copy, "config", "user.email", "anna@example.com")
+    checkouts.commit(copy)
+    for module in (copy / "dags" / "etl" / "orchestrator").glob("*.py"):
+        if module.name not in ("__init__.py", "loading.py"):
+            module.unlink()
+    checkouts.commit(copy)
     return copy
 
 
 @pytest.fixture
-def place(emulated: Emulated, copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Place]:
-    place = Place(emulated, copy, tmp_path, capsys)
-    start = place.git("rev-parse", "HEAD")
+def place(emulated: Emulated, copy: Path, tmp_path: Path) -> Iterator[Place]:
+    place = Place(emulated, copy, tmp_path)
+    start = place.head()
     place.put(FOREIGN)
     yield place
-    held = place.bucket()
-    assert {key: held.get(key) for key in FOREIGN} == FOREIGN  # whatever was done
+    assert {key: place.get(key) for key in FOREIGN} == FOREIGN  # whatever was done
     (copy / ".git" / "index").unlink()
-    place.git("reset", "--quiet", "--hard", start)
-    place.git("clean", "--quiet", "-fd", "dags", "configs")
+    checkouts.git(copy, "reset", "--quiet", "--hard", start)
+    checkouts.git(copy, "clean", "--quiet", "-fd", "dags", "configs")
     place.empty()
 
 
 # ------------------------------------------------------------------------------------------------ the real folder
 
 
-def test_the_bucket_gives_the_dags_of_the_checkout(place: Place) -> None:
-    commit = place.git("rev-parse", "HEAD")
-    outputs = {environment: place.deploy(environment) for environment in ("development", "staging")}
+def test_the_bucket_has_the_release_of_the_checkout(place: Place) -> None:
+    output = place.deploy()
 
-    for environment, output in outputs.items():
-        held = place.bucket(environment)
-        expected = {**place.files(), f"{ETL}commit.txt": f"{commit}\n".encode()}
-        assert {key: content for key, content in held.items() if key not in FOREIGN} == expected
-        assert f"It is at commit {commit}" in output
-    assert "requirements.txt changed, but the bucket is not versioned" in outputs["development"]
-    folders = place.root / "dags", place.synced(held)
-    bags = place.parsed(*folders, environments=("development", "staging"))
-    assert not [bag["errors"] for bag in bags if bag["errors"]]
-    for mine, deployed in (bags[:2], bags[2:]):
-        for dag_id, (schedule, tags, _) in mine["dags"].items():
-            assert deployed["dags"][dag_id][:2] == [schedule, tags]
-            assert f"Commit **{commit[:12]}**" in deployed["dags"][dag_id][2]
-        assert set(mine["dags"]) == set(deployed["dags"])
-    assert "cwr-big_dag_un" in bags[0]["dags"]
-
-
-def test_a_second_deploy_writes_nothing(place: Place) -> None:
-    place.deployed()
-    versions = place.versions()
-
-    assert "nothing to deploy" in place.refused("staging", status=0)
-    assert place.versions() == versions
-
-
-def test_a_dry_run_writes_nothing(place: Place) -> None:
-    output = place.refused("staging", "--dry-run", status=0)
-
-    assert "+ cwr-big_dag_un" in output
-    assert f"upload  {ETL}factory.py" in output
-
-
-def test_what_mwaa_has_to_do_about_new_requirements_is_told(place: Place) -> None:
-    place.deployed()
-    place.edit("requirements.txt", ("# What MWAA", "# All that MWAA"))
-    place.edit("dags/etl/orchestrator/__init__.py", ("The DAG factory:", "The factory of DAGs:"))
-    place.commit()
-
-    output = place.deploy("staging")
-
-    version = place.s3.head_object(Bucket="vm-data-provisioning-staging", Key="airflow/requirements.txt")["VersionId"]
-    command = (
-        "aws mwaa update-environment --name <your MWAA environment> --requirements-s3-path airflow/requirements.txt"
-    )
+    files = place.files("orchestrator/*.py", "configs/*.yaml", "pipelines/*/*.yaml")
+    held = place.counts()
+    compiled = {path for path in held if path.endswith(".cpython-37.pyc")}
+    assert {path: content for path, content in held.items() if path not in compiled} == {
+        **files,
+        "requirements.txt": (place.root / "requirements.txt").read_bytes(),
+    }
+    modules = [path for path in files if path.endswith(".py")]
+    assert compiled == {re.sub(r"/(\w+).py", r"/__pycache__/\1.cpython-37.pyc", path) for path in modules}
+    (activation,) = place.activations()
+    assert activation["commits"] == {"": place.head()}
+    assert activation["by"] == "anna@example.com"
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", activation["at"])
+    beside = {key[len(ETL) :] for key in place.keys(ETL) if not key.startswith(f"{ETL}releases/")}
+    assert beside == {"current", "factory.py", ".airflowignore"}
+    assert place.get(f"{ETL}factory.py") == (place.root / "dags/etl/factory.py").read_bytes()
+    for key in (f"{ETL}.airflowignore", REQUIREMENTS):
+        assert place.get(key) == (place.root / key.split("/")[-1]).read_bytes()
+    version = place.s3.head_object(Bucket=BUCKET, Key=REQUIREMENTS)["VersionId"]
+    command = f"aws mwaa update-environment --name <your MWAA environment> --requirements-s3-path {REQUIREMENTS}"
     assert f"{command} --requirements-s3-object-version {version}" in output
-    assert "deploy --only requirements.txt, let MWAA install it" in output
+    assert f"It is at commit {place.head()}" in output
 
 
-# -------------------------------------------------------------------------------------------- at every moment of it
+def test_airflow_finds_the_dags_of_the_checkout_in_the_bucket(place: Place) -> None:
+    checkouts.git(place.root, "reset", "--quiet", "--hard", "HEAD~1")  # with the whole package
+    place.deploy()
+    place.deploy("--sandbox", "test_merge")
+    commit = place.rename_task()
+    place.deploy("--only", BIG)
+
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", PARSE],
+        input=json.dumps([str(place.root / "dags"), str(place.synced())]),
+        env={**os.environ, "AIRFLOW__ETL__ENVIRONMENT": "staging"},
+        stdout=subprocess.PIPE,
+        check=True,
+        text=True,
+    )
+
+    mine, deployed = (json.loads(line[4:]) for line in done.stdout.splitlines() if line.startswith("bag "))
+    assert not mine["errors"] + deployed["errors"]
+    sandbox = {dag_id for dag_id in deployed["dags"] if dag_id.startswith("test_merge.")}
+    assert set(mine["dags"]) == set(deployed["dags"]) - sandbox
+    assert sandbox == {f"test_merge.{dag_id}" for dag_id in mine["dags"]}
+    for dag_id, (schedule, tags, _) in mine["dags"].items():
+        assert deployed["dags"][dag_id][:2] == [schedule, tags]
+        assert deployed["dags"][f"test_merge.{dag_id}"][0] is None
+    assert f"Commit **{commit[:12]}**" in deployed["dags"]["cwr-big_dag_un"][2]
 
 
-def new_language(place: Place) -> None:
-    """A factory that reads more, and definitions that make use of it; one that goes, and an environment's change."""
-    place.edit(MODELS, NICKNAME)
-    place.edit(BIG, ("    task_definition: cwr-fetch", "    nickname: x\n    task_definition: cwr-fetch"))
-    place.edit("configs/staging.yaml", ("variables:", "variables:\n  other: x"))
-    (place.root / MORE).write_text((place.root / BIG).read_text())
+def test_a_second_deploy_writes_nothing_and_another_commit_only_current(place: Place) -> None:
+    place.deploy()
+
+    assert "nothing to deploy" in place.refused(status=0)
+    commit = place.commit()
+    assert place.writes(CODEBUILD_BUILD_ID="etl-deploy:1") == ["put current"]
+    assert [place.activations()[0][key] for key in ("commits", "by")] == [{"": commit}, "etl-deploy:1"]
+    assert len(place.activations()) == 1
+
+
+def test_a_change_is_copied_inside_s3_and_a_dry_run_writes_nothing(place: Place) -> None:
+    place.deploy()
+    place.rename_task()
+    size = len(place.counts())
+
+    output = place.refused("--dry-run", status=0)
+    assert "~ cwr-big_dag_un" in output
+    assert re.search(rf"release [0-9a-f]{{16}}: 1 file new, {size - 1} copied inside S3\n", output)
+
+    written = [re.sub("[0-9a-f]{16}", "ID", write) for write in place.writes()]
+    assert sorted(written[:size])[-1] == "put releases/ID/pipelines/cwr/big.yaml"
+    assert sum(write.startswith("copy releases/ID/") for write in written[:size]) == size - 1
+    assert written[size:] == ["put releases/ID/manifest.json", "put current"]
+    assert place.counts()["pipelines/cwr/big.yaml"] == (place.root / BIG).read_bytes()
+
+
+def test_requests_are_made_ten_at_a_time_and_a_few_for_each_file(place: Place) -> None:
+    call, under_way, requests = BaseClient._make_api_call, set(), []  # type: Any, Set[object], List[int]
+
+    def count(client: Any, operation: str, parameters: Any) -> Any:
+        own = object()
+        under_way.add(own)
+        requests.append(len(under_way))
+        time.sleep(0.01)
+        try:
+            return call(client, operation, parameters)
+        finally:
+            under_way.remove(own)
+
+    place.deploy()
+    place.rename_task()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BaseClient, "_make_api_call", count)
+        place.deploy()
+
+    assert max(requests) == 10
+    one_by_one = sum(number == 1 for number in requests)
+    assert len(requests) <= 2 * len(place.counts()) + one_by_one
+    assert one_by_one < 30  # the listings' pages, and what goes alone
+
+
+# ------------------------------------------------------------------------------------- interrupted, and at once
+
+
+def a_fourth_release(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deploy three releases, and make a fourth deploy of many kinds of writes, by which the first is outdated."""
+    for number in (1, 2, 3):
+        place.rename_task(number)
+        place.deploy()
+    later(monkeypatch)
+    place.edit("dags/etl/factory.py", '"""Registers', '"""Now registers')
+    place.rename_task(4)
+
+
+def later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let S3's clock say that it is two hours later."""
+    parse = bucket.parsedate_to_datetime
+    monkeypatch.setattr(bucket, "parsedate_to_datetime", lambda text: parse(text) + timedelta(hours=2))
+
+
+def test_a_deploy_that_is_killed_changes_nothing_by_halves_and_is_finished_by_the_next(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_fourth_release(place, monkeypatch)
+    first, last = place.activations()[-1]["release"], place.keys()
+
+    for number, kind in enumerate(KINDS):
+        place.killed(kind)
+        is_active = number >= KINDS.index("put current")
+        assert (b"cwr-fetch4" in place.counts()["pipelines/cwr/big.yaml"]) == is_active
+        if kind == "put factory.py":
+            assert place.get(f"{ETL}factory.py").startswith(b'"""Now')
+    assert f"{ETL}releases/{first}/manifest.json" not in {*place.keys()}
+    assert len(place.ids()) == 4
+    place.deploy()
+
+    assert len(place.ids()) == 3
+    assert first not in place.ids()
+    assert len(place.activations()) == 3
+    assert place.refused(status=0).count("nothing to deploy") == 1
+    assert {path for path in last if first not in path} < {*place.keys()}
+
+
+def test_of_two_deploys_at_once_one_is_refused(place: Place) -> None:
+    place.deploy()
+    place.rename_task(1)
+    before, other = place.head(), place.rename_task(2)
+
+    def deploy_the_other() -> None:
+        checkouts.git(place.root, "checkout", "--quiet", other)
+        place.deploy()
+
+    checkouts.git(place.root, "checkout", "--quiet", before)
+    output = place.during("copy", deploy_the_other, status=1)
+
+    winner = place.activations()[0]
+    assert f"anna@example.com has activated release {winner['release']} at {winner['at']} meanwhile; nothing" in output
+    assert winner["commits"] == {"": other}
+    assert b"cwr-fetch2" in place.counts()["pipelines/cwr/big.yaml"]
+    assert len(place.ids()) == 3  # the loser's is new enough to be one that goes on
+
+
+def test_a_rollback_during_a_deploy_wins(place: Place) -> None:
+    place.deploy()
+    place.rename_task(1)
+    place.deploy()
+    before = place.activations()
+    place.rename_task(2)
+
+    output = place.during("put releases", lambda: place.deploy("--rollback"), status=1)
+
+    assert "has activated release" in output
+    assert [a["release"] for a in place.activations()] == [before[1]["release"], before[0]["release"]]
+    place.counts()
+
+
+def test_what_is_deleted_meanwhile_or_written_over_is_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    a_fourth_release(place, monkeypatch)
+
+    def delete() -> None:
+        newest = place.activations()[0]["release"]
+        place.delete(f"{ETL}releases/{newest}/configs/staging.yaml")
+
+    output = place.during("put current", delete, status=1)
+    assert re.search(r"releases/[0-9a-f]{16}/configs/staging.yaml was deleted or changed; run it again", output)
+    assert len(place.ids()) == 4
+    place.deploy()
+    place.counts()
+
+    place.rename_task(5)
+    current = place.get(f"{ETL}current")
+    output = place.during("put current", lambda: place.put({f"{ETL}current": current}), status=0)
+    assert "somebody else deploys, too: nothing is deleted" in output
+
+
+def test_a_write_of_current_whose_answer_is_lost_has_arrived(place: Place) -> None:
+    """Botocore repeats it, and S3 then refuses what it has just written."""
+    send = bucket.Folder.call
+
+    def call_twice(folder: Any, verb: str, path: str, **arguments: Any) -> Any:
+        answer = send(folder, verb, path, **arguments)
+        return send(folder, verb, path, **arguments) if (verb, path) == ("put", "current") else answer
+
+    for _ in range(2):  # the first time there is none
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(bucket.Folder, "call", call_twice)
+            assert "and counts" in place.deploy()
+        place.rename_task()
+    place.counts()
+
+
+def test_a_release_that_was_changed_by_hand_is_found_and_repaired(place: Place) -> None:
+    place.deploy()
+    good, release = place.counts(), place.activations()[0]["release"]
+    file = f"{ETL}releases/{release}/pipelines/cwr/big.yaml"
+    place.put({file: good["pipelines/cwr/big.yaml"].replace(b"cwr-fetch", b"cwr-hctef")})
+    place.put({f"{ETL}releases/{release}/pipelines/cwr/other.yaml": b"x"})
+
+    assert "1 file new" in place.deploy()
+    assert place.counts() == good
+
+    place.put({file: b"x" * len(good["pipelines/cwr/big.yaml"])})  # what is copied is read back, too
+    place.edit(MEDIUM, "@hourly", "@daily")
+    place.deploy("--only", MEDIUM)
+    assert place.counts()["pipelines/cwr/big.yaml"] == good["pipelines/cwr/big.yaml"]
+
+    for path in ("configs/staging.yaml", "manifest.json"):
+        place.delete(f"{ETL}releases/{place.activations()[0]['release']}/{path}")
+    assert "is not whole in the bucket, and passed over" in place.deploy()
+    place.counts()
+
+
+# ------------------------------------------------------------------------------------------------- rolling back
+
+
+def test_rolling_back_writes_current_alone(place: Place) -> None:
+    commits, ids = [], []
+    for number in (1, 2, 3):
+        commits.append(place.rename_task(number))
+        place.deploy()
+        ids.append(place.activations()[0]["release"])
+
+    assert "~ cwr-big_dag_un" in place.refused("--rollback", "--dry-run", status=0)
+    assert place.writes("--rollback") == ["put current"]
+    assert [a["release"] for a in place.activations()] == [ids[1], ids[2], ids[0]]
+    assert place.activations()[0]["commits"] == {"": commits[1]}
+    assert place.writes("--to", ids[0][:6]) == ["put current"]
+    assert b"cwr-fetch1" in place.counts()["pipelines/cwr/big.yaml"]
+    assert f"release {ids[0]} counts already" in place.refused("--to", ids[0], status=0)
+    assert "'nothing' begins 0 of the releases" in place.refused("--to", "nothing")
+
+    table = [line.split() for line in place.deploy(main=releases.main).splitlines()]
+    assert [(row[0], row[2], row[3], row[-1]) for row in table[1:]] == [
+        (ids[0], "anna@example.com", commits[0], "counts"),
+        (ids[1], "anna@example.com", commits[1], "fallback"),
+        (ids[2], "anna@example.com", commits[2], "fallback"),
+    ]
+    place.delete(f"{ETL}releases/{ids[1]}/requirements.txt")
+    assert re.search(rf"{ids[1]} .*incomplete", place.deploy(main=releases.main))
+    assert f"release {ids[1]} is not whole: releases/{ids[1]}/requirements.txt" in place.refused("--rollback")
+
+
+def test_without_a_release_before_there_is_nothing_to_go_back_to(place: Place) -> None:
+    place.deploy()
+
+    assert "there is no release to go back to; deploy the commit" in place.refused("--rollback")
+
+
+def test_what_goes_back_is_told(place: Place) -> None:
+    place.deploy()
+    place.edit("requirements.txt", "# What MWAA", "# All that MWAA")
+    place.deploy("--only", "requirements.txt")
+    first = place.activations()[1]["release"]
+
+    output = place.deploy("--rollback")
+
+    assert f"aws s3 cp s3://{BUCKET}/{ETL}releases/{first}/requirements.txt s3://{BUCKET}/{REQUIREMENTS}\n" in output
+
+
+def test_three_releases_stay_and_what_was_touched_within_the_hour(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2, 3, 4):
+        place.rename_task(number)
+        place.deploy()
+    ids = [activation["release"] for activation in place.activations()]
+    assert place.ids() == {*ids}
+    later(monkeypatch)
+
+    deleted = place.writes()
+
+    assert [write for write in deleted if not write.startswith(f"delete releases/{ids[3]}/")] == []
+    assert deleted[0] == f"delete releases/{ids[3]}/manifest.json"
+    assert place.ids() == {*ids[:3]}
+
+
+# ---------------------------------------------------------------------------------------- the version before
+
+
+def test_a_bucket_of_the_version_before_is_moved_over(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = place.old_layout()
+    waits: List[float] = []
+    monkeypatch.setattr(deploying, "WAIT", 0.25)
+    monkeypatch.setattr(time, "sleep", waits.append)
+    assert "deploy everything, without --only" in place.refused("--only", BIG)
+    order = place.writes("--dry-run")
+    assert order == []
+
+    place.killed("put factory.py")  # which comes after current
+    assert [a["release"] for a in place.activations()][1:] == [""]
+    assert {*old} < {*place.keys()}
+    place.killed("delete")
+    assert waits == [0.25]
+    output = place.deploy()
+
+    assert waits == [0.25, 0.25]
+    assert "files of the version before" in output
+    place.counts()
+    assert {key[len(ETL) :].split("/")[0] for key in place.keys(ETL)} == {
+        "releases",
+        "current",
+        "factory.py",
+        ".airflowignore",
+    }
+    assert "airflow/dags/.airflowignore" not in {*place.keys()}
+    assert "nothing to deploy" in place.refused(status=0)
+    assert "there is no release to go back to" in place.refused("--rollback")
+    place.commit()
+    place.deploy()
+    assert len(place.activations()) == 1
+    assert len(waits) == 2
+
+
+def test_somebody_elses_patterns_stay(place: Place) -> None:
+    place.put({"airflow/dags/.airflowignore": b"theirs"})
+
+    place.deploy()
+
+    assert place.get("airflow/dags/.airflowignore") == b"theirs"
+    place.delete("airflow/dags/.airflowignore")
+
+
+def test_dags_that_only_the_old_folder_has_go_as_they_are_told(place: Place) -> None:
+    place.old_layout()
     (place.root / WORKS).unlink()
     place.commit()
 
-
-def test_at_no_moment_of_a_deploy_or_of_its_rollback_is_a_dag_away(place: Place) -> None:
-    start = place.git("rev-parse", "HEAD")
-    states = [place.deployed()]
-    new_language(place)
-    states += place.moments(states[-1], place.deploy("staging"))
-    there = len(states)
-    place.git("reset", "--quiet", "--hard", start)
-    rollback = place.deploy("staging")
-    states += place.moments(states[-1], rollback)
-
-    # Both times in an order of its own, and as it was said.
-    changes = [sorted(set(old.items()) ^ set(new.items())) for old, new in zip(states, states[1:])]
-    assert [changed[0][0][len(ETL) :] for changed in changes] == [
-        *("orchestrator/models.py", "configs/staging.yaml", "pipelines/cwr/big.yaml", "pipelines/vi/more.yaml"),
-        *("pipelines/vi/works.yaml", "commit.txt"),
-        *("pipelines/cwr/big.yaml", "pipelines/vi/works.yaml", "pipelines/vi/more.yaml", "configs/staging.yaml"),
-        *("orchestrator/models.py", "commit.txt"),
-    ]
-    # Today's factory does not read what goes; it is told nevertheless.
-    assert "- vi-more_dag_un  (dags/etl/pipelines/vi/more.yaml)" in rollback
-    bags = place.parsed(*map(place.synced, states))
-    for part in (bags[:there], bags[there - 1 :]):
-        stay = set(part[0]["dags"]) & set(part[-1]["dags"])
-        assert "cwr-big_dag_un" in stay
-        assert not [bag["errors"] for bag in part if bag["errors"]]
-        assert not [stay - set(bag["dags"]) for bag in part if stay - set(bag["dags"])]
-    assert ("vi-works_dag_prs" in bags[0]["dags"], "vi-works_dag_prs" in bags[there - 1]["dags"]) == (True, False)
-
-
-def test_mwaa_has_time_to_copy_where_the_order_matters(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It copies in an order of its own."""
-    before = place.deployed()
-    for name in ("development", "staging"):
-        place.edit(f"configs/{name}.yaml", ("variables:", "variables:\n  other: x"))
-    place.edit(BIG, ("command: [", 'command: ["{{ env.other }}", '))
-    place.commit()
-    waited: List[Tuple[int, Dict[str, bytes]]] = []
-
-    def interrupted(seconds: int) -> None:
-        waited.append((seconds, place.bucket()))
-        if len(waited) == 2:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(bucket.time, "sleep", interrupted)
-    outputs = [place.here("staging", "--pause", "10000", status=status) for status in (130, 0)]
-
-    configs = {key: content for key, content in place.files().items() if "/configs/" in key}
-    half = {**FOREIGN, **before, **configs}
-    # What is there was itself written just now; and what the interrupted one has written needs its time, too.
-    assert [held for _, held in waited] == [{**FOREIGN, **before}, half, half]
-    assert [9000 < seconds <= 10000 for seconds, _ in waited] == [True] * 3
-    assert waited[1][0] == 10000
-    for output, file in zip(outputs, ["configs/development.yaml", "pipelines/cwr/big.yaml"]):
-        assert re.search(rf"  wait \d+ s for MWAA to copy what is there, before\n  upload  {ETL}{file}", output)
-    assert "\nwaiting 10000 s for MWAA to copy what is there\n" in outputs[0]
-
-
-def test_what_is_of_one_kind_needs_no_time(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Definitions do not depend on one another; and the others have been there for a day."""
-    place.deployed()
-    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
-    place.commit()
-    read = bucket.read
-
-    def aged(s3: Any, target: bucket.Target) -> bucket.Deployed:
-        deployed = read(s3, target)
-        ages = {key: age + 86400 * ("pipelines" not in key) for key, age in deployed.ages.items()}
-        return deployed._replace(ages=ages)
-
-    monkeypatch.setattr(deploying, "read", aged)
-
-    assert "wait" not in place.here("staging", "--dry-run", "--pause", "10000")
-
-
-def test_an_interrupted_deploy_has_done_no_harm_and_is_finished_by_the_next(place: Place) -> None:
-    killed = place.run("-c", MEDDLING, "6", "kill", "staging")
-
-    assert killed.returncode == -signal.SIGKILL
-    planned = [key for _, key in WRITES.findall(killed.stdout)]
-    held = place.bucket()
-    assert set(held) == {*FOREIGN, *planned[:6]}
-    assert f"{ETL}factory.py" not in held  # without which there is nothing to parse
-    output = place.deploy("staging")
-    assert [key for _, key in WRITES.findall(output)] == planned[6:]
-    held = place.bucket()
-    assert held.pop(f"{ETL}commit.txt")
-    assert held == {**FOREIGN, **place.files()}
-
-
-def test_what_somebody_else_writes_meanwhile_is_found(place: Place) -> None:
-    place.deployed()
-    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
-    place.edit("requirements.txt", ("# What MWAA", "# All that MWAA"))
-    place.commit()
-
-    done = place.run("-c", MEDDLING, "1", "write", "staging", "--pause", "0")
-
-    assert done.returncode == 1, done.stdout
-    assert (
-        f"somebody else has written there meanwhile; find out who, then run it again. Different:\n  {ETL}"
-        in done.stdout
-    )
-    assert "cwr/big.yaml" in done.stdout.splitlines()[-1]
-    assert "requirements.txt changed" in done.stdout  # which no other run would tell
+    assert "- vi-works_dag_prs" in place.refused("--dry-run", status=0)
 
 
 # ------------------------------------------------------------------------------------------------------- refusals
 
 
 def mistake(place: Place) -> None:
-    place.edit(BIG, ("retries", "retrys"))
-    place.commit()
+    place.edit(BIG, "retries", "retrys")
 
 
 def no_definitions(place: Place) -> None:
-    place.deployed()
-    place.git("rm", "-rq", "dags/etl/pipelines")
+    checkouts.git(place.root, "rm", "-rq", "dags/etl/pipelines")
     (place.root / "dags/etl/pipelines").mkdir(exist_ok=True)
-    place.commit()
-
-
-def unreadable_definitions(place: Place) -> None:
-    place.deployed()
-    place.git("rm", "-rq", "dags/etl/pipelines")
     place.commit()
 
 
@@ -449,88 +649,66 @@ def not_committed(place: Place) -> None:
     """One file is changed, one is ignored by git, one is left out by a sparse checkout."""
     (place.root / "dags/etl/pipelines/.gitignore").write_text("more.yaml\n")
     place.commit()
-    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
+    (place.root / BIG).write_text((place.root / BIG).read_text().replace("cwr-fetch", "cwr-fetcher"))
     (place.root / MORE).write_text((place.root / BIG).read_text())
-    place.git("update-index", "--skip-worktree", WORKS)
+    checkouts.git(place.root, "update-index", "--skip-worktree", WORKS)
     (place.root / WORKS).unlink()
 
 
 def no_requirements(place: Place) -> None:
-    place.git("rm", "-q", "requirements.txt")
-    place.commit()
-
-
-def no_ignored(place: Place) -> None:
-    """What dags/.airflowignore leads to is away."""
-    place.git("rm", "-q", ".airflowignore")
-    place.commit()
+    (place.root / "requirements.txt").unlink()
 
 
 def hiding(place: Place) -> None:
-    place.edit(".airflowignore", ("/configs$", "/etl$"))
-    place.commit()
+    place.edit(".airflowignore", "/configs$", "/factory")
+
+
+def showing(place: Place) -> None:
+    place.edit(".airflowignore", "/releases$\n", "")
 
 
 REFUSED = {
     mistake: r"unknown key 'retrys'(?s:.*)nothing is deployed while there are problems",
     no_definitions: r"there is no definition in dags/etl/pipelines, and all that are deployed would go",
-    unreadable_definitions: r"cannot be read: No such file",
     no_requirements: r"there is no requirements\.txt in this checkout, which MWAA needs; ",
-    no_ignored: r"there is no \.airflowignore in this checkout, which MWAA needs; ",
-    hiding: r"\.airflowignore: '.*/etl\$.*' hides etl/factory\.py from Airflow, and with it every DAG",
+    hiding: r"\.airflowignore: '/factory' hides etl/factory\.py from Airflow, and with it every DAG",
+    showing: r"\.airflowignore does not hide etl/releases, in which Airflow would look for DAGs; add: /releases\$",
     not_committed: rf"this is not what commit [0-9a-f]{{12}} has; .*:\n  {BIG}\n  {MORE}\n  {WORKS}\n$",
 }
 
 
-@pytest.mark.parametrize("prepare", REFUSED, ids=lambda prepare: str(prepare.__name__))
-def test_it_is_refused_with_nothing_written(prepare: Any, place: Place) -> None:
-    prepare(place)
+def test_it_is_refused_with_nothing_written(place: Place) -> None:
+    place.deploy()
+    start = place.head()
+    for prepare, text in REFUSED.items():
+        prepare(place)
 
-    output = place.refused("staging")
+        output = place.refused()
 
-    assert re.search(REFUSED[prepare], output), output
-
-
-def test_a_change_for_which_no_order_is_harmless_is_refused(place: Place) -> None:
-    """A field gets another name: the old factory reads the old name only, and the new one the new."""
-    place.edit(BIG, ("\ntasks:", "\nretired_tasks: [old]\ntasks:"))
-    place.commit()
-    before = place.deployed()
-    place.edit(MODELS, ("retired_tasks", "former_tasks"))
-    place.edit(BIG, ("retired_tasks", "former_tasks"))
-    place.commit()
-
-    output = place.deploy("staging", status=1)
-
-    assert "there is no harmless order of uploading this" in output
-    assert "after orchestrator,\n  away would be: cwr-big_dag_un, cwr-big_dag_wcm\n" in output
-    assert "unknown key 'retired_tasks'" in output
-    assert "after pipelines,\n  away would be: cwr-big_dag_un, cwr-big_dag_wcm\n" in output
-    assert "Deploy it in two steps" in output
-    assert place.bucket() == {**FOREIGN, **before}
+        assert re.search(text, output), output
+        (place.root / ".git" / "index").unlink()
+        checkouts.git(place.root, "reset", "--quiet", "--hard", start)
+        checkouts.git(place.root, "clean", "--quiet", "-fdx", "dags")
 
 
-def test_a_factory_that_gives_less_is_refused(place: Place) -> None:
-    before = place.deployed()
-    place.edit(LOADING, ("definitions += result.definitions\n", "definitions += result.definitions[1:]\n"))
-    place.commit()
+def test_a_package_that_gives_less_is_refused(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.deploy()
+    load = deploying.releases.load_staged
 
-    output = place.deploy("staging", status=1)
+    def load_less(*arguments: Any) -> Any:
+        found = load(*arguments)
+        return found._replace(definitions=found.definitions[1:])
 
-    dags = "cwr-big_dag_un, cwr-medium_dag_un, vi-works_dag_sacem"
-    assert f"the new factory.py would no longer give {dags}, though the definition stays" in output
-    assert place.bucket() == {**FOREIGN, **before}
+    monkeypatch.setattr(deploying.releases, "load_staged", load_less)
+    place.rename_task()
+    place.edit(MEDIUM, "@hourly", "@daily")
+    (place.root / BIG).write_text((place.root / BIG).read_text())
+    checkouts.git(place.root, "revert", "--no-edit", "HEAD~1")
+
+    assert re.search("the new package would no longer give cwr-big_dag_un, though the definition", place.refused())
 
 
 def test_trouble_with_aws_is_one_line(place: Place) -> None:
-    home = {
-        "HOME": str(place.folder),
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_ACCESS_KEY_ID": "",
-        "AWS_SECRET_ACCESS_KEY": "",
-    }
-    without = place.deploy("staging", status=1, **home)
-    assert without.splitlines()[-1].endswith("airflow/dags/etl/ cannot be read: Unable to locate credentials")
     (place.root / "configs" / "production.yaml").write_text((place.root / "configs" / "staging.yaml").read_text())
 
     no_bucket = place.refused("production")
@@ -544,83 +722,67 @@ def test_trouble_with_aws_is_one_line(place: Place) -> None:
 
 
 def test_one_file_goes_alone(place: Place) -> None:
-    before, first = place.deployed(), place.git("rev-parse", "HEAD")
-    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
-    place.edit(MEDIUM, ("@hourly", "@daily"))
+    place.deploy()
+    first = place.head()
+    before = place.counts()
     (place.root / WORKS).unlink()
-    commit = place.commit()
+    place.edit(MEDIUM, "@hourly", "@daily")
+    commit = place.rename_task()
 
-    place.deploy("staging", "--only", "big.yaml", ETL_FOLDER=str((place.root / BIG).parent))
-    gone = place.deploy("staging", "--only", WORKS)
+    place.deploy("--only", "big.yaml", ETL_FOLDER=str((place.root / BIG).parent))
+    gone = place.deploy("--only", WORKS)
 
     assert f"{WORKS} is gone, as in commit {commit}." in gone
-    held = place.bucket()
-    assert held[f"{ETL}commit.txt"].decode().splitlines() == [first, f"{commit} pipelines/cwr/big.yaml"]
-    expected = {**before, f"{ETL}pipelines/cwr/big.yaml": (place.root / BIG).read_bytes(), **FOREIGN}
-    del expected[f"{ETL}pipelines/vi/works.yaml"]
-    del expected[f"{ETL}commit.txt"], held[f"{ETL}commit.txt"]
-    assert held == expected
-    (bag,) = place.parsed(place.synced(place.bucket()))
-    assert f"Commit **{commit[:12]}**" in bag["dags"]["cwr-big_dag_un"][2]
-    assert f"Commit **{first[:12]}**" in bag["dags"]["cwr-medium_dag_wcm"][2]
+    assert place.activations()[0]["commits"] == {"": first, "pipelines/cwr/big.yaml": commit}
+    expected = {**before, "pipelines/cwr/big.yaml": (place.root / BIG).read_bytes()}
+    del expected["pipelines/vi/works.yaml"]
+    assert place.counts() == expected
     for path in ("README.md", WORKS):
-        output = place.refused("staging", "--only", path, status=2)
+        output = place.refused("--only", path, status=2)
         assert f"{path} is neither a file that is deployed nor one that is at s3://" in output
+    for path in (LOADING, ".airflowignore", "dags/etl/factory.py"):
+        assert f"{path} goes with all the rest" in place.refused("--only", path, status=2)
 
-
-def test_one_file_that_does_not_go_with_what_is_deployed_is_refused(place: Place) -> None:
-    place.deployed()
-    new_language(place)
-    before = place.bucket()
-
-    output = place.deploy("staging", "--only", BIG, status=1)
-
-    assert re.search(r"would have problems:\n\ndags/etl/pipelines/cwr/big.yaml:\d+:\d+: unknown key 'nickname'", output)
-    assert place.bucket() == before
+    place.edit("requirements.txt", "# What MWAA", "# All that MWAA")
+    place.edit(LOADING, '"""A folder', '"""One folder')
+    assert "has another orchestrator/ than this checkout" in place.refused("--only", MEDIUM)
+    assert f"start from its commit, {first}, or deploy everything" in place.refused("--only", MEDIUM)
+    place.deploy("--only", "requirements.txt")
+    assert place.counts() == {**expected, "requirements.txt": place.get(REQUIREMENTS)}
+    assert place.get(REQUIREMENTS).startswith(b"# All")
+    place.deploy()
+    assert place.activations()[0]["commits"] == {"": place.head()}
 
 
 # ------------------------------------------------------------------------------------------------------- sandboxes
 
 
 def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -> None:
-    place.deployed()
-    before = place.bucket()
-    place.edit(BIG, ("cwr-fetch", "cwr-fetcher"))
-    place.edit(".airflowignore", ("/configs$", "configs$"))
+    place.deploy()
+    before = place.etags()
+    (place.root / BIG).write_text((place.root / BIG).read_text().replace("cwr-fetch", "cwr-fetcher"))
+    sandbox = ("--sandbox", "test_merge")
 
-    place.deploy("staging", "--sandbox", "test_merge")
+    place.deploy(*sandbox)
 
-    commit = place.git("rev-parse", "HEAD") + " with uncommitted changes"
-    added = {**place.files("test_merge"), "airflow/dags/test_merge/commit.txt": f"{commit}\n".encode()}
-    assert place.bucket() == {**before, **added}
-    there = place.synced(place.bucket())
+    assert place.counts("test_merge")["pipelines/cwr/big.yaml"] == (place.root / BIG).read_bytes()
+    assert place.activations("test_merge")[0]["commits"] == {"": place.head() + " with uncommitted changes"}
+    assert {key: etag for key, etag in place.etags().items() if "/test_merge/" not in key} == before
 
-    killed = place.run("-c", MEDDLING, "4", "kill", "staging", "--sandbox", "test_merge", "--remove")
-
-    assert killed.returncode == -signal.SIGKILL
-    left = {key[len("airflow/dags/test_merge/") :] for key in set(place.bucket()) - set(before)}
-    modules = {f"orchestrator/{path.name}" for path in (place.root / "dags/etl/orchestrator").glob("*.py")}
-    # A factory alone would report that it has no environment.
-    assert left == {"configs/development.yaml", "configs/staging.yaml", "commit.txt", *modules}
-    bag, going = place.parsed(there, place.synced(place.bucket()))
-    real = {dag_id for dag_id in bag["dags"] if not dag_id.startswith("test_merge.")}
-    assert set(bag["dags"]) == real | {f"test_merge.{dag_id}" for dag_id in real}
-    assert bag["dags"]["cwr-big_dag_un"][0] is not None
-    schedule, tags, docs = bag["dags"]["test_merge.cwr-big_dag_un"]
-    assert schedule is None
-    assert "test_merge" in tags
-    assert f"Commit **{commit[:12]} with uncommitted changes**" in docs
-
-    assert (set(going["dags"]), going["errors"]) == (real, [])
-    assert "removed" in place.deploy("staging", "--sandbox", "test_merge", "--remove")
-    assert place.bucket() == before
+    assert "test_merge.cwr-big_dag_un" in place.refused(*sandbox, "--remove", "--dry-run", status=0)
+    place.killed("delete airflow/dags/test_merge/releases", *sandbox, "--remove")
+    left = {key.split("/")[3] for key in place.keys("airflow/dags/test_merge/")}
+    assert left == {".airflowignore", "current", "releases"} or left == {"current", "releases"}
+    assert "removed" in place.deploy(*sandbox, "--remove")
+    assert place.etags() == before
+    assert "there is nothing at" in place.deploy(*sandbox, "--remove")
 
 
-@pytest.mark.parametrize("option", [[], ["--remove"]], ids=["deployed over", "removed"])
+@pytest.mark.parametrize("option", [[], ["--remove"], ["--rollback"]], ids=["deployed over", "removed", "rolled back"])
 def test_somebody_elses_folder_is_not(option: List[str], place: Place) -> None:
-    output = place.refused("staging", "--sandbox", "other_team", *option)
+    output = place.refused("--sandbox", "other_team", *option)
 
-    address = "s3://vm-data-provisioning-staging/airflow/dags/other_team/"
+    address = f"s3://{BUCKET}/airflow/dags/other_team/"
     assert f"{address} was not written by ./etl deploy" in output
     assert f"\n  aws s3 rm --recursive {address}\n" in output
 
@@ -632,35 +794,31 @@ def test_keys_that_lead_elsewhere_are_left_alone_and_other_leftovers_deleted(pla
     leftovers = [
         "pipelines/cwr",
         "pipelines/cwr/big.yaml/below",
-        "pipelines/cwr/red\x1b[31m.yaml",
+        "releases/red\x1b[31m.yaml",
         "factory.py/below",
-        "configs/\u2028.yaml",
-        "pipelines/cwr/" + "x" * 300 + ".yaml",
+        "\u2028.yaml",
+        "releases/x",
         "tests/x.py",
     ]
-    odd = ["../x", "../../../../tmp/x", "/tmp/x", "pipelines/./x.yaml", "pipelines/../../x.yaml"]
-    real = place.deployed()
-    place.put({f"{ETL}{name}": b"x" for name in [*leftovers, *odd]})
-    place.put({ETL: b"", f"{ETL}pipelines/": b""})  # as the web console marks folders
+    odd = ["../x", "../../../../tmp/x", "/tmp/x", "releases/./x.yaml", "releases/../../x.yaml"]
+    place.deploy()
+    real = place.keys()
+    kept = {**{f"{ETL}{name}": b"x" for name in odd}, ETL: b"", f"{ETL}pipelines/": b""}  # a console marks folders
+    place.put({**{f"{ETL}{name}": b"x" for name in leftovers}, **kept})
 
-    output = place.deploy("staging")
+    output = place.deploy()
 
-    kept = {f"{ETL}{name}": b"x" for name in odd}
-    assert place.bucket() == {**FOREIGN, **real, **kept, ETL: b"", f"{ETL}pipelines/": b""}
-    assert output.count("left alone, since it is no path: ") == len(odd)
+    assert {*place.keys()} == {*real, *kept}
+    assert output.count("left alone, since it is no path: ") >= len(odd)
     assert r"red\x1b[31m.yaml" in output
 
 
-def test_a_deployed_factory_that_does_not_start_is_replaced(place: Place) -> None:
-    files = place.deployed()
-    code = b"import os\nraise SystemExit(f\"not here, with {[name for name in os.environ if 'AWS' in name]}\")"
-    place.put({f"{ETL}factory.py": code})
+def test_a_malformed_current_is_replaced(place: Place) -> None:
+    place.deploy()
+    place.put({f"{ETL}current": b"{"})
 
-    output = place.deploy("staging")
-
-    why = "factory.py does not start here: not here, with []"  # it is code of a bucket: no credentials for it
-    assert f"cannot be read with their own factory: {why}" in output
-    assert place.bucket() == {**FOREIGN, **files}
+    assert place.writes()[-1] == "put current"
+    place.counts()
 
 
 # --------------------------------------------------------------------------------------------------- at a terminal
@@ -672,12 +830,14 @@ def test_a_deployed_factory_that_does_not_start_is_replaced(place: Place) -> Non
 def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -> None:
     pid, terminal = pty.fork()
     if pid == 0:
-        os.chdir(str(place.root))
-        os.execve(place.python, [place.python, "-m", "tools.commands.deploy", "staging"], place.environ)
+        sys.stdin, sys.stdout, sys.stderr = open(0), open(1, "w"), open(2, "w")  # noqa: SIM115 (not pytest's)
+        with suppress(BaseException):
+            os._exit(place.main(deploy.main))
+        os._exit(99)
     output = b""
     while b"[y/N]" not in output:
         output += os.read(terminal, 4096)
-    try:
+    with suppress(OSError):  # it has ended
         for _ in range(12):
             if said.encode() not in output:  # a second Ctrl-C would end it in the middle of its own end
                 os.write(terminal, typed)
@@ -685,11 +845,9 @@ def test_a_person_is_asked(typed: bytes, status: int, said: str, place: Place) -
             while select.select([terminal], [], [], 5)[0]:
                 output += os.read(terminal, 4096)
         os.kill(pid, signal.SIGKILL)
-    except OSError:  # it has ended
-        pass
     _, ended = os.waitpid(pid, 0)
 
     assert os.WIFEXITED(ended), output.decode()
     assert os.WEXITSTATUS(ended) == status
     assert said in output.decode().splitlines()[-1]
-    assert place.bucket() == FOREIGN
+    assert {*place.keys()} == {*FOREIGN}

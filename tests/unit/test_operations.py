@@ -103,14 +103,27 @@ def test_the_policy_of_mwaa_covers_every_resource_of_staging(etl: Path) -> None:
             assert is_allowed(MWAA, "s3:GetObject", f"{BUCKET}/{key}")
 
 
-@pytest.mark.parametrize("action", ["s3:GetObject", "s3:PutObject"])
-def test_the_policy_of_codebuild_covers_the_deployed_keys_only(action: str, etl: Path) -> None:
-    target = bucket.Target("staging", "etl", "eu-west-1")
-    for key in sources.sources(etl, target):
-        assert is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
-    for key in ("airflow/dags/other_team/x.py", "airflow/dags/etl_2/x", "airflow/plugins/plugins.zip", "ddex/1.xml"):
-        assert not is_allowed(CODEBUILD, action, f"{BUCKET}/{key}"), key
+def test_the_policy_of_codebuild_allows_what_a_deploy_does_and_no_more(etl: Path) -> None:
+    folder = bucket.Folder(None, "staging", "etl")
+    conditions = [s["Condition"]["StringEquals"] for s in statements(CODEBUILD) if s["Action"] == "s3:ListBucket"]
+    assert conditions == [{"s3:prefix": folder.prefixes}]
+    assert is_allowed(CODEBUILD, "s3:ListBucket", BUCKET)
+    release = [f"releases/0123456789abcdef/{path}" for path in [*sources.sources(etl), "manifest.json"]]
+    beside = [sources.IGNORE, sources.FACTORY, "current"]
+    written = {*release, *beside, bucket.REQUIREMENTS}  # copied, too: which is reading and writing
+    deleted = {*release, "commit.txt", "pipelines/cwr/big.yaml", bucket.SHARED_IGNORE}
+    for action, paths in (
+        ("s3:GetObject", written | {bucket.SHARED_IGNORE}),  # whose metadata say whether we wrote it
+        ("s3:PutObject", written),
+        ("s3:DeleteObject", deleted),
+    ):
+        for path in paths:
+            assert is_allowed(CODEBUILD, action, f"{BUCKET}/{folder.key(path)}"), (action, path)
+        for key in ("dags/other_team/x.py", "dags/etl_2/x", "dags/.airflowignore.bak", "plugins/plugins.zip"):
+            assert not is_allowed(CODEBUILD, action, f"{BUCKET}/airflow/{key}"), (action, key)
     assert not is_allowed(CODEBUILD, "s3:DeleteObject", f"{BUCKET}/airflow/requirements.txt")
+    assert not is_allowed(CODEBUILD, "s3:PutObject", f"{BUCKET}/airflow/dags/.airflowignore")
+    assert not [action for action in actions(CODEBUILD) if "Tagging" in action]
 
 
 def test_the_policy_of_the_preflight_equals_its_permissions() -> None:

@@ -1,54 +1,65 @@
 """What this checkout has to deploy, and whether it may be."""
 
+import argparse
+import getpass
 import os
 import re
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Set
+from typing import Dict, Iterable, Mapping, Optional, Set
 
 from orchestrator import Rejected, read_context
 
 from tools.checkout import RevisionError, definition_files, git, real_path
 from tools.checks.definitions import check_definitions
-from tools.deploying.bucket import DIRTY, IGNORE, OURS, REQUIREMENTS, Target
-from tools.deploying.upload_order import Refused, code_files
+from tools.deploying.bucket import Folder, Refused
+from tools.deploying.cloud import client
+from tools.deploying.releases import CODE, DEFINITION, Activation, State
 from tools.terminal import typed_path
 from tools.views.problems import print_report
 
+IGNORE, FACTORY, PACKAGES = ".airflowignore", "factory.py", "requirements.txt"
+OF_THE_ROOT = (IGNORE, PACKAGES)  # of the repository; all else is in dags/etl
+DIRTY = " with uncommitted changes"
 
-def region(etl: Path, environment: str) -> str:
-    """Return the AWS region of an environment; raise Refused where its file is broken."""
+
+def open_folder(etl: Path, options: argparse.Namespace) -> Folder:
+    """Return where a command's options lead; raise Refused where the environment's file is broken."""
     try:
-        return str(read_context(etl, environment).environment.region)
+        region = str(read_context(etl, options.environment).environment.region)
     except Rejected as rejected:
         raise Refused("\n\n".join(["the environment is broken:", *map(str, rejected.args)])) from None
+    return Folder(client("s3", region), options.environment, options.sandbox or "etl")
 
 
-def sources(etl: Path, target: Target) -> Dict[str, Path]:
-    """Return the files of this checkout that are deployed, by key; raise Refused where one is missing."""
-    code = [etl / name for name in code_files(etl)]
-    files = {file.relative_to(etl).as_posix(): file for file in code + definition_files(etl)}
-    files_by_key = {target.prefix + name: file for name, file in files.items() if OURS.fullmatch(name)}
-    if not target.is_sandbox:  # a sandbox leaves what all folders share alone
-        files_by_key.update({key: source(etl, target, key) for key in (IGNORE, REQUIREMENTS)})
-    for file in files_by_key.values():
+def sources(etl: Path) -> Dict[str, Path]:
+    """Return the files of this checkout that are deployed, by path; raise Refused where one is missing."""
+    modules = [file for file in etl.glob("orchestrator/*.py") if file.is_file()]  # no lock of an editor
+    files = {file.relative_to(etl).as_posix(): file for file in [*modules, *definition_files(etl)]}
+    found = {path: file for path, file in files.items() if is_ours(path)}
+    found.update({path: source(etl, path) for path in (IGNORE, FACTORY, PACKAGES)})
+    for file in found.values():
         if not file.is_file():
             raise Refused(f"there is no {file.name} in this checkout, which MWAA needs; restore it from git's history")
-    return files_by_key
+    return found
 
 
-def source(etl: Path, target: Target, key: str) -> Path:
-    """Return where a key's file stands in a checkout that has it."""
-    shared = {IGNORE: etl.parent / ".airflowignore", REQUIREMENTS: etl.parent.parent / "requirements.txt"}
-    return shared.get(key) or etl / key[len(target.prefix) :]
+def is_ours(path: str) -> bool:
+    """Return whether a path below the folder is called like a file that is deployed."""
+    return path in (IGNORE, FACTORY, PACKAGES) or bool(CODE.fullmatch(path) or DEFINITION.fullmatch(path))
 
 
-def choose_key(path: str, etl: Path, target: Target, keys: Iterable[str]) -> str:
-    """Return the one of these keys whose file a person means; "" if none is."""
-    typed = real_path(typed_path(path))
-    for key in keys:
-        file = source(etl, target, key)
-        if typed in (real_path(file), Path(os.path.realpath(str(file)))):
-            return key
+def source(etl: Path, path: str) -> Path:
+    """Return where a path's file stands in a checkout that has it."""
+    return (etl.parent.parent if path in OF_THE_ROOT else etl) / path
+
+
+def choose_path(typed: str, etl: Path, paths: Iterable[str]) -> str:
+    """Return the one of these paths whose file a person means; "" if none is."""
+    place = real_path(typed_path(typed))
+    for path in paths:
+        file = source(etl, path)
+        if place in (real_path(file), Path(os.path.realpath(str(file)))):
+            return path
     return ""
 
 
@@ -61,18 +72,22 @@ def refuse_problems(etl: Path, selected: Optional[Set[Path]]) -> None:
 
 
 def refuse_hiding(patterns: str) -> None:
-    """Refuse an .airflowignore by which Airflow would not find our DAGs, or none of anybody's."""
+    """Refuse an .airflowignore by which Airflow would not find our DAGs, or would look for some in the releases."""
+    hidden = set()
     for pattern in filter(None, (re.sub(r"\s*#.*", "", line) for line in patterns.split("\n"))):
         try:
-            hides = re.search(pattern, "./etl") or re.search(pattern, "./etl/factory.py")
+            hides = [name for name in (FACTORY, "orchestrator", "releases") if re.search(pattern, f"./etl/{name}")]
         except re.error as error:
-            text = f".airflowignore: {pattern!r} is no regular expression ({error}), and with it Airflow finds no DAG"
+            text = f"{IGNORE}: {pattern!r} is no regular expression ({error}), and with it Airflow finds no DAG"
             raise Refused(text) from None
-        if hides:
-            raise Refused(f".airflowignore: {pattern!r} hides etl/factory.py from Airflow, and with it every DAG")
+        if FACTORY in hides:
+            raise Refused(f"{IGNORE}: {pattern!r} hides etl/factory.py from Airflow, and with it every DAG")
+        hidden.update(hides)
+    for name in sorted({"orchestrator", "releases"} - hidden):
+        raise Refused(f"{IGNORE} does not hide etl/{name}, in which Airflow would look for DAGs; add: /{name}$")
 
 
-def commit_of(etl: Path, target: Target, keys: Iterable[str], whole: bool) -> str:
+def commit_of(etl: Path, folder: Folder, paths: Iterable[str], whole: bool) -> str:
     """Return the commit of what is deployed; raise Refused where that is not what the commit has.
 
     Compared are contents, and not what git's index remembers of them: ignored files and those that a sparse checkout
@@ -83,19 +98,29 @@ def commit_of(etl: Path, target: Target, keys: Iterable[str], whole: bool) -> st
         sha = git("rev-parse", "--verify", "HEAD", root=root).decode().strip()
     except RevisionError as error:
         raise Refused(f"a deploy records its commit, and there is none here; deploy from a clone. {error}") from None
-    listed = git("ls-tree", "-r", "-z", sha, "--", "dags", "configs", ".airflowignore", "requirements.txt", root=root)
+    listed = git("ls-tree", "-r", "-z", sha, "--", "dags", "configs", *OF_THE_ROOT, root=root)
     rows = (row.split("\t", 1) for row in os.fsdecode(listed).split("\0") if row)
     committed = {path: row.split()[2] for row, path in rows}
-    wanted = {os.path.relpath(os.path.realpath(str(source(etl, target, key))), str(root)) for key in keys}
+    wanted = {os.path.relpath(os.path.realpath(str(source(etl, path))), str(root)) for path in paths}
     if whole:
-        wanted |= {path for path in committed if OURS.fullmatch(re.sub("^dags/etl/", "", path))}
+        wanted |= {path for path in committed if is_ours(re.sub("^dags/etl/(?=[^.])", "", path))}
     there = sorted(path for path in wanted if (root / path).is_file())
     hashes = git("hash-object", "--", *there, root=root).decode().split() if there else []
     now = dict(zip(there, hashes))
     changed = sorted(path for path in wanted if now.get(path) != committed.get(path))
-    if changed and not target.is_sandbox:
+    if changed and not folder.is_sandbox:
         listing = "".join(f"\n  {path}" for path in changed)
         raise Refused(
             f"this is not what commit {sha[:12]} has; commit it, or deploy a sandbox with --sandbox:{listing}"
         )
     return sha + DIRTY * bool(changed)
+
+
+def activation(etl: Path, state: State, release: str, commits: Mapping[str, str]) -> Activation:
+    """Return an activation by this build, or by the person of this clone, at the time of S3's clock."""
+    try:
+        email = git("config", "user.email", root=etl.parent.parent).decode().strip()
+    except RevisionError:
+        email = ""
+    by = os.environ.get("CODEBUILD_BUILD_ID") or email or getpass.getuser()
+    return Activation(release, commits, by, state.listing.now.strftime("%Y-%m-%dT%H:%M:%SZ"))
