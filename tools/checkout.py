@@ -82,7 +82,8 @@ def etl_of_commit(revision: str, root: Path = ROOT) -> Iterator[Path]:
         commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", name, root=root).decode().split()[-1]
     except RevisionError as error:
         raise RevisionError(str(error) or f"there is no commit '{revision}'") from None
-    paths = [path for path in ("configs", "dags") if git("ls-tree", "--name-only", commit, "--", path, root=root)]
+    names = ("configs", "dags", ".airflowignore", "requirements.txt")
+    paths = [path for path in names if git("ls-tree", "--name-only", commit, "--", path, root=root)]
     with tempfile.TemporaryDirectory(prefix="etl-") as folder:
         if paths:
             with tarfile.open(fileobj=BytesIO(git("archive", commit, "--", *paths, root=root))) as archive:

@@ -3,17 +3,16 @@
 import time
 from functools import partial
 from pathlib import Path
-from typing import Any, Iterator, List, Mapping
+from typing import Any, Iterator, List
 
 import boto3
 import pytest
 
-from tests.trees import ETL, REPOSITORY
+from tests.trees import ETL
 from tools.commands import deploy, releases
 from tools.deploying import bucket, cloud, sources
-from tools.deploying.releases import commits_after, compile_package, parse_current
+from tools.deploying.releases import compile_package, parse_current
 
-ONE, OTHER, THIRD = "1" * 40, "2" * 40, "3" * 40
 SANDBOX = bucket.Folder(None, "staging", "test_merge")
 
 
@@ -78,24 +77,6 @@ def test_invalid_settings_of_aws_are_reported_in_one_line(
     assert capsys.readouterr().err == f"etl deploy: there is no way to AWS: {message}\n"
 
 
-@pytest.mark.parametrize(
-    ("before", "commit", "path", "is_there", "after"),
-    [
-        ({}, ONE, "", False, {"": ONE}),
-        ({"": ONE, "a": ONE}, OTHER, "", False, {"": OTHER}),
-        ({"": ONE}, OTHER, "b", True, {"": ONE, "b": OTHER}),
-        ({"": ONE, "b": THIRD}, OTHER, "b", True, {"": ONE, "b": OTHER}),
-        ({"": ONE, "a": OTHER}, ONE, "a", True, {"": ONE}),
-        ({"": ONE, "a": OTHER}, OTHER, "a", False, {"": ONE}),
-        ({}, ONE, "a", True, {"a": ONE}),
-    ],
-)
-def test_the_commit_of_the_release_and_of_each_file_deployed_alone(
-    before: Mapping[str, str], commit: str, path: str, is_there: bool, after: Mapping[str, str]
-) -> None:
-    assert commits_after(before, commit, path, is_there) == after
-
-
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"activations": [1]}', '{"activations": [{"release": "../x"}]}'])
 def test_a_malformed_current_names_no_release(content: str) -> None:
     assert parse_current(content.encode()) == []
@@ -113,23 +94,13 @@ def test_the_same_source_has_the_same_bytecode_wherever_it_is_compiled() -> None
         assert b"etl-" not in content
 
 
-@pytest.mark.parametrize("pattern", ["configs$|fact.ry", "etl/", "*.yml", "x\n.*  # all"])
-def test_a_pattern_that_hides_every_dag_is_refused(pattern: str) -> None:
-    with pytest.raises(bucket.Refused, match=r"\.airflowignore: "):
-        sources.refuse_hiding(pattern)
-
-
-def test_this_repositorys_airflowignore_hides_no_dag_and_each_release() -> None:
-    sources.refuse_hiding((REPOSITORY / ".airflowignore").read_text())
-
-
 def test_control_characters_of_a_key_are_escaped() -> None:
     assert bucket.display_key("airflow/dags/etl/a\nb\x1b[31m\u2028é") == r"airflow/dags/etl/a\x0ab\x1b[31m\x2028é"
 
 
 def test_a_folder_outside_git_is_refused(tmp_path: Path) -> None:
     with pytest.raises(bucket.Refused, match=r"deploy from a clone\. fatal: not a git repository"):
-        sources.commit_of(tmp_path / "dags" / "etl", SANDBOX, [], whole=True)
+        sources.commit_of(tmp_path / "dags" / "etl", SANDBOX, {}, "")
 
 
 def test_a_failed_call_ends_the_progress_and_cancels_the_remaining_calls(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -106,7 +106,7 @@ def test_the_policy_of_mwaa_covers_every_resource_of_staging(etl: Path) -> None:
 def test_the_policy_of_codebuild_allows_what_a_deploy_does_and_no_more(etl: Path) -> None:
     folder = bucket.Folder(None, "staging", "etl")
     conditions = [s["Condition"]["StringEquals"] for s in statements(CODEBUILD) if s["Action"] == "s3:ListBucket"]
-    assert conditions == [{"s3:prefix": folder.prefixes}]
+    assert conditions == [{"s3:prefix": [folder.prefix, *map(folder.key, (bucket.SHARED_IGNORE, bucket.REQUIREMENTS))]}]
     assert is_allowed(CODEBUILD, "s3:ListBucket", BUCKET)
     release = [f"releases/0123456789abcdef/{path}" for path in [*sources.sources(etl), "manifest.json"]]
     beside = [sources.IGNORE, sources.FACTORY, "current"]

@@ -116,8 +116,8 @@ def run(
 
 def change(etl: Path, options: argparse.Namespace) -> int:
     """Deploy, go back or remove; return the exit status."""
-    from tools.deploying.back import remove, roll_back
-    from tools.deploying.deploy import deploy
+    from tools.deploying.deploy import deploy, remove
+    from tools.deploying.rollback import roll_back
     from tools.deploying.sources import open_folder
 
     folder = open_folder(etl, options)

@@ -47,23 +47,15 @@ def show(etl: Path, options: argparse.Namespace) -> int:
 
     folder = open_folder(etl, options)
     state = read_state(folder)
-    names = stored(state.listing)
+    names = [name for name in stored(state.listing) if name]
     rows = [activation for activation in state.activations if activation.release in names]
-    rows += [Activation(name, {}, "", "") for name in sorted({*names} - {row.release for row in rows})]
-    fallbacks = [activation.release for activation in state.activations[:USABLE]]
-    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for heading in ("RELEASE", "ACTIVATED", "BY", "COMMIT", "DAGS", ""):
-        table.add_column(heading, overflow="fold", justify="right" if heading == "DAGS" else "left")
-    for row in rows:
+    marks = dict(zip([row.release for row in rows], ["counts"] + ["fallback"] * (USABLE - 1)))
+    table = Table("RELEASE", "ACTIVATED", "BY", "COMMIT", "DAGS", "", box=None, pad_edge=False, header_style="bold")
+    for row in [*rows, *(Activation(name) for name in sorted({*names} - {*marks, *(row.release for row in rows)}))]:
         release = read_release(folder, state.listing, row.release)
-        whole = release is not None and not missing(state.listing, release, row.release)
-        mark = "fallback" if row.release in fallbacks else ""
-        mark = "counts" if row.release == state.counting and mark else mark
-        dags = str(len(release.dags)) if release else ""
-        commits = [f"{commit} {path}".strip() for path, commit in row.commits.items()]
-        table.add_row(
-            row.release or "(before)", row.at, row.by, "\n".join(commits), dags, mark if whole else "incomplete"
-        )
+        mark = "incomplete" if release is None or missing(state.listing, release) else marks.get(row.release, "")
+        commits = "\n".join(f"{commit} {path}".strip() for path, commit in row.commits.items())
+        table.add_row(row.release, row.at, row.by, commits, str(len(release.dags)) if release else "", mark)
     console().print(table)
     return 0
 

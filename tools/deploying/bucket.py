@@ -1,10 +1,10 @@
-"""Where a deploy goes: the objects of a folder of the DAGs folder, listed, read, written, copied and deleted."""
+"""Where a deploy goes: the objects of a folder of the DAGs folder, listed, read, written and deleted."""
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from hashlib import sha256
-from typing import Any, Dict, Iterable, Mapping, NamedTuple, Tuple
+from typing import Any, Dict, Iterable, Mapping, NamedTuple
 
 from tools.deploying.cloud import CloudError, explain_errors, in_parallel
 
@@ -26,9 +26,9 @@ class Refused(Exception):
 
 
 class Listing(NamedTuple):
-    """The objects of a folder by path, and what it is by S3's clock."""
+    """The objects of a folder by path, as boto3 lists them, and what time it is by S3's clock."""
 
-    objects: Dict[str, Any]  # as boto3 lists them
+    objects: Dict[str, Any]
     now: datetime
 
 
@@ -38,37 +38,35 @@ class Folder:
     def __init__(self, s3: Any, environment: str, name: str) -> None:
         self.s3, self.environment, self.name = s3, environment, name
         self.bucket, self.prefix, self.is_sandbox = BUCKET.format(environment), f"{DAGS}{name}/", name != "etl"
-        # A sandbox leaves what all folders share alone.
-        self.prefixes = [self.prefix] + [SHARED_IGNORE[1:], REQUIREMENTS[1:]] * (not self.is_sandbox)
-        self.known: Files = {}  # contents by SHA-256, which need not be read
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.prefix}"
 
     def key(self, path: str) -> str:
+        """Return the key of a path."""
         return path[1:] if path.startswith("/") else self.prefix + path
 
     def address(self, path: str) -> str:
         """Return the address of an object for a person."""
         return f"s3://{self.bucket}/{display_key(self.key(path))}"
 
-    def know(self, contents: Iterable[bytes]) -> None:
-        self.known.update({sha256(content).hexdigest(): content for content in contents})
-
     def list(self) -> Listing:
         """Return what is there, without what marks folders; print the keys that are no path and left alone."""
         objects: Dict[str, Any] = {}
+        shared = [] if self.is_sandbox else [SHARED_IGNORE, REQUIREMENTS]  # which a sandbox leaves alone
         with explain_errors(f"{self} cannot be read"):
-            for prefix in self.prefixes:
-                for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+            for path in ["", *shared]:
+                for page in self.s3.get_paginator("list_objects_v2").paginate(
+                    Bucket=self.bucket, Prefix=self.key(path)
+                ):
                     now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
-                    objects.update({entry["Key"]: entry for entry in page.get("Contents", ())})
-        below = {key[len(self.prefix) :]: key for key in objects if key.startswith(self.prefix) and key[-1] != "/"}
-        shared = {f"/{key}": key for key in self.prefixes[1:] if key in objects}  # and nothing that is almost called so
-        odd = {path for path in below if {"", ".", ".."} & set(path.split("/"))}  # which nobody should follow
-        for path in sorted(odd):
+                    found = {entry["Key"]: entry for entry in page.get("Contents", ())}
+                    ours = {path: self.key(path)} if path else {key[len(self.prefix) :]: key for key in found}
+                    objects.update({name: found[key] for name, key in ours.items() if key in found})
+        odd = [path for path in objects if path not in shared and {"", ".", ".."} & {*path.rstrip("/").split("/")}]
+        for path in filter(None, sorted(odd)):  # which nobody should follow
             print(f"left alone, since it is no path: {display_key(self.prefix + path)}")
-        return Listing({path: objects[key] for path, key in {**below, **shared}.items() if path not in odd}, now)
+        return Listing({path: e for path, e in objects.items() if path not in odd and path[-1] != "/"}, now)
 
     def call(self, verb: str, path: str, **arguments: Any) -> Any:
         """Return the answer of an operation on an object."""
@@ -76,24 +74,36 @@ class Folder:
             answer = getattr(self.s3, f"{verb}_object")(Bucket=self.bucket, Key=self.key(path), **arguments)
             return {**answer, "Body": answer["Body"].read(MAX_BYTES)} if verb == "get" else answer
 
-    def read(self, path: str) -> Tuple[bytes, str]:
-        """Return the content of an object, and its ETag."""
-        answer = self.call("get", path)
-        return answer["Body"], answer["ETag"]
-
-    def read_all(self, paths: Iterable[str]) -> Files:
+    def read(self, paths: Iterable[str]) -> Files:
+        """Return the contents of objects."""
         paths = list(paths)
-        answers = in_parallel([partial(self.read, path) for path in paths], CONNECTIONS, "reading")
-        return {path: content for path, (content, _) in zip(paths, answers)}
+        answers = in_parallel([partial(self.call, "get", path) for path in paths], CONNECTIONS, "reading")
+        return {path: answer["Body"] for path, answer in zip(paths, answers)}
 
-    def write_all(self, contents: Files, copies: Mapping[str, str]) -> Dict[str, str]:
-        """Write objects, and copy others inside S3 from the paths that are given; return all versions by path."""
-        calls = [partial(self.call, "put", path, Body=content) for path, content in contents.items()]
-        for path, source in copies.items():  # without its tags, which would need a permission
-            where = {"Bucket": self.bucket, "Key": self.key(source)}
-            calls.append(partial(self.call, "copy", path, CopySource=where, TaggingDirective="REPLACE"))
-        versions = [answer.get("VersionId", "") for answer in in_parallel(calls, CONNECTIONS, "writing")]
-        return dict(zip([*contents, *copies], versions))
+    def store(self, shas: Mapping[str, str], contents: Files, copies: Mapping[str, str]) -> Dict[str, str]:
+        """Write objects, read them back, and return their versions by path.
+
+        Args:
+            shas: What they should be, by path: the SHA-256.
+            contents: What is at hand, by SHA-256.
+            copies: Where the bucket has a content already, by SHA-256: it is copied inside S3.
+
+        Raises:
+            Refused: One is not what it should be.
+        """
+
+        def store_one(path: str, sha: str) -> str:
+            where = {"Bucket": self.bucket, "Key": self.key(copies.get(sha, ""))}
+            # A copy without its tags, which would need a permission. It may be of what was changed by hand.
+            ways = [partial(self.call, "copy", path, CopySource=where, TaggingDirective="REPLACE")] * (sha in copies)
+            for write in [*ways, *(partial(self.call, "put", path, Body=contents[sha]) for _ in {sha} & {*contents})]:
+                version = write().get("VersionId", "")
+                if sha256(self.call("get", path)["Body"]).hexdigest() == sha:
+                    return str(version)
+            raise Refused(f"{self.address(path)} is not what it should be: somebody else writes there; find out who")
+
+        calls = [partial(store_one, path, sha) for path, sha in shas.items()]
+        return dict(zip(shas, in_parallel(calls, CONNECTIONS, "writing")))
 
     def replace(self, path: str, content: bytes, etag: str) -> bool:
         """Write an object if it has this ETag, "" for none; return whether it had."""
@@ -113,6 +123,7 @@ class Folder:
         return True
 
     def delete(self, paths: Iterable[str]) -> None:
+        """Delete objects."""
         in_parallel([partial(self.call, "delete", path) for path in paths], CONNECTIONS, "deleting")
 
 

@@ -1,7 +1,7 @@
 """AWS as a person's or CodeBuild's credentials see it."""
 
 import os
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, List, Sequence, TypeVar
 
@@ -40,10 +40,9 @@ def explain_errors(what: str) -> Iterator[None]:
 
 def in_parallel(calls: Sequence[Callable[[], T]], number: int, doing: str) -> List[T]:
     """Return the results of calls, made that many at a time; when one fails, those not begun are not made."""
-    futures: List[Future[T]] = []
     with ThreadPoolExecutor(number) as pool:
+        futures = [pool.submit(call) for call in calls]
         try:
-            futures.extend(pool.submit(call) for call in calls)
             answers = []
             for future in with_progress(futures, doing):  # a comprehension would leave the bar beside an error's text
                 answers.append(future.result())

@@ -20,7 +20,7 @@ from tools.deploying.bucket import Files, Folder, Listing, Refused
 from tools.deploying.cloud import CloudError
 
 CURRENT, MANIFEST = "current", "manifest.json"
-USABLE = 3  # of the activations: the one that counts, and those that a factory falls back to
+USABLE = 3  # of the activations: the one that counts, and those that factory.py falls back to
 NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}"
 DEFINITION = re.compile(rf"configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml")
 CODE = re.compile(rf"orchestrator/{NAME}\.py")
@@ -37,7 +37,7 @@ class Release(NamedTuple):
 
     files: Mapping[str, Digest]
     dags: Mapping[str, str]
-    protocol: int  # how factory.py has to call the package
+    protocol: int = PROTOCOL  # how factory.py has to call the package
 
     @property
     def id(self) -> str:
@@ -47,12 +47,9 @@ class Release(NamedTuple):
 
     @property
     def manifest(self) -> bytes:
+        """What factory.py reads."""
         files, dags = dict(sorted(self.files.items())), dict(sorted(self.dags.items()))
         return json.dumps({"protocol": self.protocol, "files": files, "dags": dags}).encode() + b"\n"
-
-    @property
-    def code(self) -> Dict[str, Digest]:
-        return {path: digest for path, digest in self.files.items() if CODE.fullmatch(path)}
 
 
 class Activation(NamedTuple):
@@ -71,8 +68,8 @@ class State(NamedTuple):
     current: bytes
     etag: str  # of current; "" if there is none
     activations: List[Activation]  # the first one counts
-    counting: str  # the release that a factory takes; "" for none, or the folder itself
-    release: Release  # what that holds
+    release: Release  # what that holds, as far as that is known
+    definitions: Files  # of it
 
 
 def digests(files: Files) -> Dict[str, Digest]:
@@ -80,17 +77,9 @@ def digests(files: Files) -> Dict[str, Digest]:
     return {path: (len(content), sha256(content).hexdigest()) for path, content in files.items()}
 
 
-def folder_of(release: str) -> str:
-    """Return what the paths of a release begin with."""
-    return f"releases/{release}/" if release else ""
-
-
-def commits_after(before: Mapping[str, str], commit: str, path: str, is_there: bool) -> Dict[str, str]:
-    """Return the commits of a release of which one path was deployed alone, or all for ""."""
-    if not path:
-        return {"": commit}
-    others = {other: sha for other, sha in before.items() if other != path}
-    return {**others, path: commit} if is_there and commit != before.get("") else others
+def place_of(release: str, path: str) -> str:
+    """Return where a path of a release is in the folder."""
+    return f"releases/{release}/{path}" if release else path
 
 
 # -------------------------------------------------------------------------------------------------- in a bucket
@@ -104,14 +93,16 @@ def read_state(folder: Folder) -> State:
             f"{folder} was not written by ./etl deploy; name another --sandbox, or if it is yours, empty it:"
             f"\n  aws s3 rm --recursive {folder}"
         )
-    current, etag = folder.read(CURRENT) if CURRENT in listing.objects else (b"", "")
-    activations = parse_current(current) if etag else [Activation()] * ("" in stored(listing))
-    for activation in activations[:USABLE]:
-        release = read_release(folder, listing, activation.release)
-        if release and not missing(listing, release, activation.release):
-            return State(listing, current, etag, activations, activation.release, release)
-        print(f"release {activation.release} is not whole in the bucket, and passed over")
-    return State(listing, current, etag, activations or [Activation()], "", Release({}, {}, PROTOCOL))
+    answer = folder.call("get", CURRENT) if CURRENT in listing.objects else {"Body": b"", "ETag": ""}
+    activations = parse_current(answer["Body"]) or [Activation()]
+    name = activations[0].release
+    if name:
+        release = read_release(folder, listing, name) or Release({}, {})
+        definitions = read_definitions(folder, listing, release)
+    else:
+        definitions = folder.read(filter(DEFINITION.fullmatch, listing.objects))
+        release = Release(digests(definitions), dags_of(load_staged(folder, definitions)))
+    return State(listing, answer["Body"], answer["ETag"], activations, release, definitions)
 
 
 def parse_current(content: bytes) -> List[Activation]:
@@ -124,7 +115,7 @@ def parse_current(content: bytes) -> List[Activation]:
 
 
 def stored(listing: Listing) -> Dict[str, List[str]]:
-    """Return the paths of all objects of each release, whole or not."""
+    """Return the paths of all objects of each release, whole or not; "" is the folder itself."""
     found: Dict[str, List[str]] = {}
     for path in listing.objects:
         match = STORED.fullmatch(path)
@@ -134,14 +125,10 @@ def stored(listing: Listing) -> Dict[str, List[str]]:
 
 
 def read_release(folder: Folder, listing: Listing, name: str) -> Optional[Release]:
-    """Return what a release of the bucket holds, None if that is not known; of the folder itself, definitions only."""
-    if not name:
-        contents = folder.read_all(filter(DEFINITION.fullmatch, listing.objects))
-        folder.know(contents.values())
-        return Release(digests(contents), dags_of(load_staged(folder, contents)), PROTOCOL)
-    path = folder_of(name) + MANIFEST
+    """Return what a release of the bucket holds; None if its manifest is missing or malformed."""
+    path = place_of(name, MANIFEST)
     try:
-        data = json.loads(folder.read(path)[0] if path in listing.objects else b"")
+        data = json.loads(folder.read([path])[path] if path in listing.objects else b"")
         files = {path: (int(size), str(sha)) for path, (size, sha) in data["files"].items()}
         found = Release(files, dict(data["dags"]), int(data["protocol"]))
     except MALFORMED:
@@ -149,26 +136,24 @@ def read_release(folder: Folder, listing: Listing, name: str) -> Optional[Releas
     return found if found.id == name else None
 
 
-def missing(listing: Listing, release: Release, name: str) -> List[str]:
-    """Return the paths at which the bucket has not what a release has, by the sizes."""
+def read_definitions(folder: Folder, listing: Listing, release: Release) -> Files:
+    """Return the environments and pipelines of a release that the bucket has."""
+    places = {place_of(release.id, path): path for path in filter(DEFINITION.fullmatch, release.files)}
+    return {places[place]: content for place, content in folder.read({*places} & {*listing.objects}).items()}
+
+
+def missing(listing: Listing, release: Release) -> List[str]:
+    """Return the places at which the bucket has not what a release has, by the sizes."""
+    sizes = {place_of(release.id, path): size for path, (size, _) in release.files.items()}
     there = {path: entry["Size"] for path, entry in listing.objects.items()}
-    away = [MANIFEST] if name and folder_of(name) + MANIFEST not in there else []
-    away += [path for path, (size, _) in release.files.items() if there.get(folder_of(name) + path) != size]
-    return [folder_of(name) + path for path in away]
+    away = [path for path, size in sizes.items() if there.get(path) != size]
+    return away + [path for path in [place_of(release.id, MANIFEST)] if path not in there]
 
 
 def refuse_incomplete(listing: Listing, release: Release) -> None:
     """Refuse a release of which something is away."""
-    for path in missing(listing, release, release.id):
+    for path in missing(listing, release):
         raise Refused(f"release {release.id} is not whole: {path} was deleted or changed; run it again, or deploy")
-
-
-def read_definitions(folder: Folder, name: str, release: Release) -> Files:
-    """Return the environments and pipelines of a release; those whose content is known are not read."""
-    shas = {path: sha for path, (_, sha) in release.files.items() if DEFINITION.fullmatch(path)}
-    read = folder.read_all(folder_of(name) + path for path, sha in shas.items() if sha not in folder.known)
-    folder.know(read.values())
-    return {path: read.get(folder_of(name) + path, folder.known.get(sha, b"")) for path, sha in shas.items()}
 
 
 def activate(folder: Folder, state: State, activations: List[Activation]) -> bytes:
@@ -177,7 +162,7 @@ def activate(folder: Folder, state: State, activations: List[Activation]) -> byt
     if folder.replace(CURRENT, content, state.etag):
         return content
     try:
-        now = folder.read(CURRENT)[0]
+        now = folder.read([CURRENT])[CURRENT]
     except CloudError:  # it is gone
         now = b""
     if now != content:  # or else it is our own write that has arrived, and only its answer was lost

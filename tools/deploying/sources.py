@@ -3,22 +3,20 @@
 import argparse
 import getpass
 import os
-import re
 from pathlib import Path
-from typing import Dict, Iterable, Mapping, Optional, Set
+from typing import Dict, Iterable, Optional, Set
 
 from orchestrator import Rejected, read_context
 
-from tools.checkout import RevisionError, definition_files, git, real_path
+from tools.checkout import RevisionError, definition_files, etl_of_commit, git, real_path
 from tools.checks.definitions import check_definitions
-from tools.deploying.bucket import Folder, Refused
+from tools.deploying.bucket import Files, Folder, Refused
 from tools.deploying.cloud import client
 from tools.deploying.releases import CODE, DEFINITION, Activation, State
 from tools.terminal import typed_path
 from tools.views.problems import print_report
 
 IGNORE, FACTORY, PACKAGES = ".airflowignore", "factory.py", "requirements.txt"
-OF_THE_ROOT = (IGNORE, PACKAGES)  # of the repository; all else is in dags/etl
 DIRTY = " with uncommitted changes"
 
 
@@ -35,7 +33,7 @@ def sources(etl: Path) -> Dict[str, Path]:
     """Return the files of this checkout that are deployed, by path; raise Refused where one is missing."""
     modules = [file for file in etl.glob("orchestrator/*.py") if file.is_file()]  # no lock of an editor
     files = {file.relative_to(etl).as_posix(): file for file in [*modules, *definition_files(etl)]}
-    found = {path: file for path, file in files.items() if is_ours(path)}
+    found = {path: file for path, file in files.items() if CODE.fullmatch(path) or DEFINITION.fullmatch(path)}
     found.update({path: source(etl, path) for path in (IGNORE, FACTORY, PACKAGES)})
     for file in found.values():
         if not file.is_file():
@@ -43,14 +41,9 @@ def sources(etl: Path) -> Dict[str, Path]:
     return found
 
 
-def is_ours(path: str) -> bool:
-    """Return whether a path below the folder is called like a file that is deployed."""
-    return path in (IGNORE, FACTORY, PACKAGES) or bool(CODE.fullmatch(path) or DEFINITION.fullmatch(path))
-
-
 def source(etl: Path, path: str) -> Path:
     """Return where a path's file stands in a checkout that has it."""
-    return (etl.parent.parent if path in OF_THE_ROOT else etl) / path
+    return (etl.parent.parent if path in (IGNORE, PACKAGES) else etl) / path
 
 
 def choose_path(typed: str, etl: Path, paths: Iterable[str]) -> str:
@@ -71,43 +64,21 @@ def refuse_problems(etl: Path, selected: Optional[Set[Path]]) -> None:
         raise Refused("nothing is deployed while there are problems")
 
 
-def refuse_hiding(patterns: str) -> None:
-    """Refuse an .airflowignore by which Airflow would not find our DAGs, or would look for some in the releases."""
-    hidden = set()
-    for pattern in filter(None, (re.sub(r"\s*#.*", "", line) for line in patterns.split("\n"))):
-        try:
-            hides = [name for name in (FACTORY, "orchestrator", "releases") if re.search(pattern, f"./etl/{name}")]
-        except re.error as error:
-            text = f"{IGNORE}: {pattern!r} is no regular expression ({error}), and with it Airflow finds no DAG"
-            raise Refused(text) from None
-        if FACTORY in hides:
-            raise Refused(f"{IGNORE}: {pattern!r} hides etl/factory.py from Airflow, and with it every DAG")
-        hidden.update(hides)
-    for name in sorted({"orchestrator", "releases"} - hidden):
-        raise Refused(f"{IGNORE} does not hide etl/{name}, in which Airflow would look for DAGs; add: /{name}$")
-
-
-def commit_of(etl: Path, folder: Folder, paths: Iterable[str], whole: bool) -> str:
+def commit_of(etl: Path, folder: Folder, contents: Files, only: str) -> str:
     """Return the commit of what is deployed; raise Refused where that is not what the commit has.
 
     Compared are contents, and not what git's index remembers of them: ignored files and those that a sparse checkout
-    leaves out count too. ``whole``: what the commit has besides must not be missing.
+    leaves out count too.
     """
     root = Path(os.path.realpath(str(etl.parent.parent)))
     try:
         sha = git("rev-parse", "--verify", "HEAD", root=root).decode().strip()
     except RevisionError as error:
         raise Refused(f"a deploy records its commit, and there is none here; deploy from a clone. {error}") from None
-    listed = git("ls-tree", "-r", "-z", sha, "--", "dags", "configs", *OF_THE_ROOT, root=root)
-    rows = (row.split("\t", 1) for row in os.fsdecode(listed).split("\0") if row)
-    committed = {path: row.split()[2] for row, path in rows}
-    wanted = {os.path.relpath(os.path.realpath(str(source(etl, path))), str(root)) for path in paths}
-    if whole:
-        wanted |= {path for path in committed if is_ours(re.sub("^dags/etl/(?=[^.])", "", path))}
-    there = sorted(path for path in wanted if (root / path).is_file())
-    hashes = git("hash-object", "--", *there, root=root).decode().split() if there else []
-    now = dict(zip(there, hashes))
-    changed = sorted(path for path in wanted if now.get(path) != committed.get(path))
+    with etl_of_commit(sha, root) as committed:
+        theirs = {path: file.read_bytes() for path, file in sources(committed).items()}
+    differing = [path for path in ({only} if only else {*contents, *theirs}) if contents.get(path) != theirs.get(path)]
+    changed = sorted(os.path.relpath(os.path.realpath(str(source(etl, path))), str(root)) for path in differing)
     if changed and not folder.is_sandbox:
         listing = "".join(f"\n  {path}" for path in changed)
         raise Refused(
@@ -116,8 +87,14 @@ def commit_of(etl: Path, folder: Folder, paths: Iterable[str], whole: bool) -> s
     return sha + DIRTY * bool(changed)
 
 
-def activation(etl: Path, state: State, release: str, commits: Mapping[str, str]) -> Activation:
-    """Return an activation by this build, or by the person of this clone, at the time of S3's clock."""
+def activation(etl: Path, state: State, release: str, commit: str, only: str) -> Activation:
+    """Return an activation by this build, or by the person of this clone, at the time of S3's clock.
+
+    The commit is that of all of the release, or that of the one path ``only``; of one that is gone there is none.
+    """
+    commits = {path: sha for path, sha in state.activations[0].commits.items() if only and path != only}
+    if not only or (source(etl, only).is_file() and commit != commits.get("")):
+        commits[only] = commit
     try:
         email = git("config", "user.email", root=etl.parent.parent).decode().strip()
     except RevisionError:

@@ -1,4 +1,4 @@
-"""Going back to a release that the bucket has, and removing a sandbox."""
+"""Going back to a release that the bucket has: ``current`` is all that is written."""
 
 import argparse
 from pathlib import Path
@@ -6,18 +6,15 @@ from typing import Optional
 
 from orchestrator import PROTOCOL
 
-from tools.checkout import definition_files
 from tools.deploying import releases, sources
 from tools.deploying.bucket import REQUIREMENTS, Folder, Refused
 from tools.deploying.deploy import ask, print_dags
-from tools.deploying.releases import CURRENT, Activation, Release, State, digests, folder_of
-from tools.deploying.sources import FACTORY, PACKAGES
-from tools.terminal import count
+from tools.deploying.releases import Activation, Release, State, digests, place_of
+from tools.deploying.sources import PACKAGES
 
 
 def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
     """Make a release count that the bucket has; return the exit status."""
-    folder.know(file.read_bytes() for file in definition_files(etl))
     state = releases.read_state(folder)
     name = choose_release(state, options.to)
     if name == state.activations[0].release:
@@ -28,10 +25,8 @@ def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
         why = "is not whole: it has no manifest of its own" if release is None else "needs a newer factory.py"
         raise Refused(f"release {name} {why}; ./etl releases {folder.environment} lists the others")
     releases.refuse_incomplete(state.listing, release)
-    sides = [
-        (of, releases.read_definitions(folder, at, of)) for at, of in ((state.counting, state.release), (name, release))
-    ]
-    problems = print_dags(folder, *sides)
+    definitions = releases.read_definitions(folder, state.listing, release)
+    problems = print_dags(folder, (state.release, state.definitions), (release, definitions))
     if problems:
         note = "\nThe package of this checkout, unlike its own perhaps, has problems with it:"
         print("\n\n".join([note, *map(str, problems)]))
@@ -41,7 +36,8 @@ def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
         return status
     own, *_ = [*(a for a in state.activations if a.release == name), Activation()]
     others = [activation for activation in state.activations if activation.release != name]
-    releases.activate(folder, state, [sources.activation(etl, state, name, own.commits), *others])
+    again = sources.activation(etl, state, name, "", "")._replace(commits=own.commits)
+    releases.activate(folder, state, [again, *others])
     releases.refuse_incomplete(folder.list(), release)
     print(f"\nrelease {name} counts. MWAA copies that within about 30 s; do not trigger a DAG for a minute.")
     return 0
@@ -50,7 +46,7 @@ def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
 def choose_release(state: State, beginning: Optional[str]) -> str:
     """Return the release to go back to: the one before, or the one whose id begins so."""
     if beginning is not None:
-        names = [name for name in releases.stored(state.listing) if name.startswith(beginning)]
+        names = [name for name in releases.stored(state.listing) if name and name.startswith(beginning)]
         if len(names) != 1:
             raise Refused(f"{beginning!r} begins {len(names)} of the releases that ./etl releases lists")
         return names[0]
@@ -65,29 +61,8 @@ def choose_release(state: State, beginning: Optional[str]) -> str:
 
 def warn_of_requirements(folder: Folder, state: State, release: Release) -> None:
     """Warn where MWAA was told to install other packages than a release was made for."""
-    there = digests(folder.read_all({REQUIREMENTS} & {*state.listing.objects}))
+    there = digests(folder.read({REQUIREMENTS} & {*state.listing.objects}))
     if not folder.is_sandbox and there.get(REQUIREMENTS) != release.files.get(PACKAGES):
-        source, goal = folder.address(folder_of(release.id) + PACKAGES), folder.address(REQUIREMENTS)
+        source, goal = folder.address(place_of(release.id, PACKAGES)), folder.address(REQUIREMENTS)
         print("\nIts requirements.txt is not the one that MWAA has. If its package needs that, first:")
         print(f"  aws s3 cp {source} {goal}\nand update the environment with its version, see docs/operations.md")
-
-
-def remove(folder: Folder, options: argparse.Namespace) -> int:
-    """Remove a sandbox; return the exit status."""
-    state = releases.read_state(folder)
-    paths, dags = list(state.listing.objects), sorted(state.release.dags)
-    if not paths:
-        print(f"there is nothing at {folder}")
-        return 0
-    print("\n".join([f"{folder}: {count(len(paths), 'object')}, {count(len(dags), 'DAG')}", *dags]))
-    status = ask("Remove it all?", options)
-    if status is not None:
-        return status
-    # Without factory.py nothing is parsed; as long as one of the last is there, the folder is known to be ours.
-    last = [path for path in paths if path in (CURRENT, "commit.txt")]
-    for step in ({FACTORY} & {*paths}, [path for path in paths if path not in (FACTORY, *last)], last):
-        folder.delete(step)
-    if folder.list().objects:
-        raise Refused(f"somebody else has written to {folder} meanwhile; run it again")
-    print(f"\nremoved {count(len(paths), 'object')}. Airflow lists its DAGs as inactive; delete them there.")
-    return 0
