@@ -1,10 +1,10 @@
-"""./etl deploy ENV: copy the definitions and the factory of this checkout to where an environment's MWAA reads them."""
+"""./etl deploy ENV: make a release of this checkout count in an environment's MWAA, or one from before."""
 
 import argparse
 import re
 import sys
 from pathlib import Path
-from typing import Callable, List, Optional
+from typing import Any, Callable, Dict, List, Mapping
 
 from tools.terminal import help_texts, print_status
 
@@ -24,93 +24,85 @@ FOLDER is etl, or the name of the sandbox. What counts changes all at once, at t
 again finishes it.
 
 exit status: 0, also if there is nothing to do; 1 if it is refused or fails; 2 wrong use"""
-NO_SANDBOX = "etl|configs|orchestrator|pipelines|releases"
-SANDBOX = re.compile(rf"(?!(?:{NO_SANDBOX})$)[A-Za-z0-9][A-Za-z0-9_-]{{0,63}}")
-ROLE = re.compile(r"arn:[a-z-]+:iam::[0-9]{12}:role/.+")
+SANDBOX = r"(?!(etl|configs|orchestrator|pipelines|releases)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+ROLE = r"arn:[a-z-]+:iam::[0-9]{12}:role/.+"
 
 
-def new_parser() -> argparse.ArgumentParser:
-    """Return the parser."""
-    description = "Write a release of this checkout to where the MWAA of an environment reads it, and make it count."
-    parser = argparse.ArgumentParser(prog="./etl deploy", **help_texts(description, EXAMPLES, NOTES))
+def matching(pattern: str, what: str) -> Callable[[str], str]:
+    """Return a type of argparse; it refuses "", too, of a script's variable that is not set."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise argparse.ArgumentTypeError(f"{text!r} is no {what}")
+        return text
+
+    return check
+
+
+def new_parser(name: str, description: str, examples: Mapping[str, str], notes: str) -> argparse.ArgumentParser:
+    """Return a parser of what a folder of an environment takes."""
+    parser = argparse.ArgumentParser(prog=f"./etl {name}", **help_texts(description, examples, notes))
     parser.add_argument("environment", metavar="ENV", help="one that has a file in configs/")
-    parser.add_argument("--sandbox", metavar="NAME", help="a folder of its own beside the real one, etl")
-    parser.add_argument("--only", metavar="PATH", help="deploy this file alone, or its deletion")
-    parser.add_argument("--dry-run", action="store_true", help="show what would be done, and write nothing")
-    parser.add_argument("--yes", action="store_true", help="do not ask (without a terminal, nobody is asked)")
-    parser.add_argument("--rollback", action="store_true", help="make the release before count again")
-    parser.add_argument("--to", metavar="RELEASE", help="make this release count, which the bucket has")
-    parser.add_argument("--remove", action="store_true", help="remove a sandbox")
-    parser.add_argument("--preflight", action="store_true", help="ask AWS whether it has what the definitions name")
-    parser.add_argument(
-        "--role", metavar="ARN", help="with --preflight: MWAA's execution role, whose permissions are checked"
-    )
+    sandbox = matching(SANDBOX, "name for a sandbox; one is test_merge (letters, digits, _, -)")
+    parser.add_argument("--sandbox", metavar="NAME", type=sandbox, help="a folder of its own beside the real one, etl")
     return parser
 
 
 def parse(arguments: List[str]) -> argparse.Namespace:
     """Return the parsed command line; exit with status 2 if it makes no sense."""
-    parser = new_parser()
+    description = "Write a release of this checkout to where the MWAA of an environment reads it, and make it count."
+    parser = new_parser("deploy", description, EXAMPLES, NOTES)
+    add = parser.add_argument
+    flag: Dict[str, Any] = {"action": "store_true"}
+    add("--only", metavar="PATH", type=matching(".+", "file"), help="deploy this file alone, or its deletion")
+    add("--dry-run", **flag, help="show what would be done, and write nothing")
+    add("--yes", **flag, help="do not ask (without a terminal, nobody is asked)")
+    add("--rollback", **flag, help="make the release before count again")
+    add("--to", metavar="RELEASE", type=matching(".+", "release"), help="make this one count, which the bucket has")
+    add("--remove", **flag, help="remove a sandbox")
+    add("--preflight", **flag, help="ask AWS whether it has what the definitions name")
+    role = matching(ROLE, "ARN of a role, such as arn:aws:iam::000000000000:role/mwaa")
+    add("--role", metavar="ARN", type=role, help="with --preflight: MWAA's execution role, to see what it may do")
     options = parser.parse_args(arguments)
-    for name in ("only", "to"):  # a variable of a script that is not set must not deploy everything
-        if getattr(options, name) == "":
-            parser.error(f"--{name} '' names nothing")
-    check_sandbox(parser, options.sandbox)
+    options.rollback |= options.to is not None
     if options.remove and (options.sandbox is None or options.only is not None):
         parser.error("--remove takes a whole sandbox; name one, such as: --sandbox test_merge --remove")
-    back = options.rollback or options.to is not None
-    if back and (options.remove or options.only is not None):
+    if options.rollback and (options.remove or options.only is not None):
         parser.error("--rollback and --to take a whole release, without --only and --remove")
-    others = (options.remove, options.only is not None, options.dry_run, options.sandbox is not None, back)
+    others = (options.remove, options.only, options.dry_run, options.sandbox, options.rollback)
     if options.preflight and any(others):
         parser.error("--preflight only asks; of the other options it takes --role")
     if options.role is not None and not options.preflight:
         parser.error("--role goes with --preflight")
-    if options.role is not None and not ROLE.fullmatch(options.role):  # "" too, of a script's variable that is not set
-        parser.error(f"--role {options.role!r} is no ARN of a role, such as arn:aws:iam::000000000000:role/mwaa")
     return options
-
-
-def check_sandbox(parser: argparse.ArgumentParser, name: Optional[str]) -> None:
-    """Exit with status 2 if this is no name for a sandbox."""
-    if name is not None and not SANDBOX.fullmatch(name):
-        parser.error(f"--sandbox {name!r} is no name for a sandbox; one is test_merge (letters, digits, _, -)")
 
 
 def main(arguments: List[str]) -> int:
     """Deploy; return the exit status."""
     options = parse(arguments)
-    return run(options, new_parser(), check_account if options.preflight else change)
+    return run("deploy", check_account if options.preflight else change, options)
 
 
-def run(
-    options: argparse.Namespace,
-    parser: argparse.ArgumentParser,
-    act: Callable[[Path, argparse.Namespace], int],
-) -> int:
+def run(name: str, act: Callable[[Path, argparse.Namespace], int], options: argparse.Namespace) -> int:
     """Do something with what an environment has; report what is in the way, and return the exit status."""
     from tools import checkout
     from tools.checks.definitions import UsageError
     from tools.deploying.bucket import Refused
     from tools.deploying.cloud import CloudError
 
-    etl = checkout.ETL
-    names = checkout.environments(etl)
-    if options.environment not in names:
-        from orchestrator import did_you_mean
-
-        parser.error(f"there is no configs/{options.environment}.yaml; {did_you_mean(options.environment, names)}")
-    program = parser.prog[2:]
     try:
-        return act(etl, options)
-    except UsageError as error:
-        print_status(str(error), program)
-        return 2
-    except (Refused, CloudError, checkout.RevisionError) as error:
-        print_status(str(error), program)
-        return 1
+        names = checkout.environments(checkout.ETL)
+        if options.environment not in names:
+            from orchestrator import did_you_mean
+
+            hint = did_you_mean(options.environment, names)
+            raise UsageError(f"there is no configs/{options.environment}.yaml; {hint}")
+        return act(checkout.ETL, options)
+    except (UsageError, Refused, CloudError, checkout.RevisionError) as error:
+        print_status(str(error), f"etl {name}")
+        return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        print_status("interrupted; what is there does no harm, and running it again finishes", program)
+        print_status("interrupted; what is there does no harm, and running it again finishes", f"etl {name}")
         return 130
 
 
@@ -121,9 +113,8 @@ def change(etl: Path, options: argparse.Namespace) -> int:
     from tools.deploying.sources import open_folder
 
     folder = open_folder(etl, options)
-    if options.remove:
-        return remove(folder, options)
-    return (roll_back if options.rollback or options.to is not None else deploy)(folder, etl, options)
+    act = roll_back if options.rollback else remove if options.remove else deploy
+    return act(folder, etl, options)
 
 
 def check_account(etl: Path, options: argparse.Namespace) -> int:

@@ -5,8 +5,8 @@ import sys
 from pathlib import Path
 from typing import List
 
-from tools.commands.deploy import check_sandbox, run
-from tools.terminal import console, help_texts
+from tools.commands.deploy import new_parser, run
+from tools.terminal import console
 
 SUMMARY = "list the releases in an environment's bucket, and which of them counts"
 EXAMPLES = {
@@ -16,26 +16,14 @@ EXAMPLES = {
 NOTES = "./etl deploy ENV --to RELEASE makes another one count."
 
 
-def new_parser() -> argparse.ArgumentParser:
-    """Return the parser."""
-    description = "List the releases that the bucket of an environment has."
-    parser = argparse.ArgumentParser(prog="./etl releases", **help_texts(description, EXAMPLES, NOTES))
-    parser.add_argument("environment", metavar="ENV", help="one that has a file in configs/")
-    parser.add_argument("--sandbox", metavar="NAME", help="those of this folder, not of the real one")
-    return parser
-
-
 def parse(arguments: List[str]) -> argparse.Namespace:
     """Return the parsed command line; exit with status 2 if it makes no sense."""
-    parser = new_parser()
-    options = parser.parse_args(arguments)
-    check_sandbox(parser, options.sandbox)
-    return options
+    return new_parser("releases", "List the releases that a bucket has.", EXAMPLES, NOTES).parse_args(arguments)
 
 
 def main(arguments: List[str]) -> int:
     """List the releases; return the exit status."""
-    return run(parse(arguments), new_parser(), show)
+    return run("releases", show, parse(arguments))
 
 
 def show(etl: Path, options: argparse.Namespace) -> int:

@@ -257,7 +257,7 @@ def tidy(folder: Folder, release: Release, current: bytes, extra: List[str]) -> 
         folder.delete(step)
 
 
-def remove(folder: Folder, options: argparse.Namespace) -> int:
+def remove(folder: Folder, _: Path, options: argparse.Namespace) -> int:
     """Remove a sandbox; return the exit status."""
     state = releases.read_state(folder)
     paths, dags = {*state.listing.objects}, sorted(state.release.dags)

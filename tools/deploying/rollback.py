@@ -9,7 +9,7 @@ from orchestrator import PROTOCOL
 from tools.deploying import releases, sources
 from tools.deploying.bucket import REQUIREMENTS, Folder, Refused
 from tools.deploying.deploy import ask, print_dags
-from tools.deploying.releases import Activation, Release, State, digests, place_of
+from tools.deploying.releases import Activation, State, digests, place_of
 from tools.deploying.sources import PACKAGES
 
 
@@ -30,7 +30,11 @@ def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
     if problems:
         note = "\nThe package of this checkout, unlike its own perhaps, has problems with it:"
         print("\n\n".join([note, *map(str, problems)]))
-    warn_of_requirements(folder, state, release)
+    there = digests(folder.read({REQUIREMENTS} & {*state.listing.objects}))
+    if not folder.is_sandbox and there.get(REQUIREMENTS) != release.files.get(PACKAGES):
+        print("\nIts requirements.txt is not the one that MWAA has. If its package needs that, first:")
+        print(f"  aws s3 cp {folder.address(place_of(name, PACKAGES))} {folder.address(REQUIREMENTS)}")
+        print("and update the environment with its new version, see docs/operations.md")
     status = ask(f"Make release {name} count at {folder}?", options)
     if status is not None:
         return status
@@ -57,12 +61,3 @@ def choose_release(state: State, beginning: Optional[str]) -> str:
             "\n  git switch --detach <commit>\n  ./etl deploy <environment>"
         )
     return before[0]
-
-
-def warn_of_requirements(folder: Folder, state: State, release: Release) -> None:
-    """Warn where MWAA was told to install other packages than a release was made for."""
-    there = digests(folder.read({REQUIREMENTS} & {*state.listing.objects}))
-    if not folder.is_sandbox and there.get(REQUIREMENTS) != release.files.get(PACKAGES):
-        source, goal = folder.address(place_of(release.id, PACKAGES)), folder.address(REQUIREMENTS)
-        print("\nIts requirements.txt is not the one that MWAA has. If its package needs that, first:")
-        print(f"  aws s3 cp {source} {goal}\nand update the environment with its version, see docs/operations.md")
