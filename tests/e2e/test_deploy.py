@@ -316,11 +316,9 @@ def test_a_second_deploy_writes_nothing_and_another_commit_only_current(place: P
     assert "nothing to deploy" in place.refused(status=0)
     assert "there is no release to go back to; deploy the commit" in place.refused("--rollback")
     commit = place.commit()
-    written = place.writes(CODEBUILD_BUILD_ID="etl-deploy:1")
-    assert [re.sub("[0-9a-f]{16}", "ID", write) for write in written] == [
-        "put releases/ID/manifest.json",
-        "put current",
-    ]
+    manifest, written = place.writes(CODEBUILD_BUILD_ID="etl-deploy:1")
+    assert manifest.endswith("/manifest.json")  # so that the release is one that was touched
+    assert written == "put current"
     assert [place.activations()[0][key] for key in ("commits", "by")] == [{"": commit}, "etl-deploy:1"]
     assert len(place.activations()) == 1
 
@@ -391,8 +389,8 @@ def test_a_killed_deploy_changes_nothing_by_halves(place: Place, monkeypatch: py
     assert len(place.ids()) == 4
     place.deploy()
 
-    assert place.ids() == {a["release"] for a in place.activations()}
-    assert len(place.ids() - {first}) == 3
+    assert first not in place.ids()
+    assert len(place.ids()) == 3
     assert place.refused(status=0).count("nothing to deploy") == 1
     assert {path for path in last if first not in path} < {*place.keys()}
 
@@ -698,7 +696,7 @@ def test_a_malformed_current_is_replaced_and_somebody_elses_patterns_stay(place:
     patterns = "airflow/dags/.airflowignore"
     place.put({f"{ETL}current": b"{", patterns: b"theirs"})
 
-    assert place.writes()[-1] == "put current"
+    assert place.writes()[-2:] == ["put current", "put factory.py"]
     place.counts()
     assert place.get(patterns) == b"theirs"
 
