@@ -30,11 +30,12 @@ def show(etl: Path, options: argparse.Namespace) -> int:
     """Print the table; return the exit status."""
     from rich.table import Table
 
-    from tools.deploying.releases import USABLE, Activation, missing, read_release, read_state, stored
+    from tools.checkout import definition_files
+    from tools.deploying.releases import USABLE, Activation, by_sha, missing, read_release, read_state, stored
     from tools.deploying.sources import open_folder
 
     folder = open_folder(etl, options)
-    state = read_state(folder)
+    state = read_state(folder, by_sha(file.read_bytes() for file in definition_files(etl)))
     names = [name for name in stored(state.listing) if name]
     rows = [activation for activation in state.activations if activation.release in names]
     marks = dict(zip([row.release for row in rows], ["counts"] + ["fallback"] * (USABLE - 1)))

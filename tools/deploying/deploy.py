@@ -51,7 +51,7 @@ def deploy(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
     # A definition that goes alone answers for itself; so does the deletion of one.
     alone = {files[only]} if only else set()
     sources.refuse_problems(etl, None if options.only is None or alone - {*definition_files(etl)} else alone)
-    state = releases.read_state(folder)
+    state = releases.read_state(folder, releases.by_sha(contents.values()))
     if options.only is not None and not only:
         only = sources.choose_path(options.only, etl, state.definitions)
         if not only:
@@ -142,9 +142,6 @@ def changed_release(state: State, contents: Files, only: str) -> Release:
             f"the release that counts has another orchestrator/ than this checkout, and may read {only} in another way;"
             f"\nstart from its commit, {state.activations[0].commits.get('')}, or deploy everything, without --only"
         )
-    for path, digest in digests(state.definitions).items():
-        if digest != theirs[path]:
-            raise Refused(f"release {state.release.id} was changed by hand: {path}; deploy everything, without --only")
     files = {path: digest for path, digest in theirs.items() if path != only}
     return state.release._replace(files={**files, only: mine[only]} if only in mine else files)
 
@@ -160,7 +157,10 @@ def print_dags(folder: Folder, before: Tuple[Release, Files], after: Tuple[Relea
     A side is a release with its definitions. Both are read with today's package; what only the package of one side
     reads comes or goes, too.
     """
-    with releases.stage(folder, before[1]) as old, releases.stage(folder, after[1]) as new:
+    configs = [{path: files[path] for path in files if not is_pipeline(path)} for _, files in (before, after)]
+    same = {*before[1].items()} & {*after[1].items()} if configs[0] == configs[1] else set()  # which need no reading
+    sides = [{**of, **dict({*files.items()} - same)} for of, (_, files) in zip(configs, (before, after))]
+    with releases.stage(folder, sides[0]) as old, releases.stage(folder, sides[1]) as new:
         comparison = compare(str(folder), old, new)
     dags = comparison.environments.get(folder.environment, [])
     for kind, one, other in (("removed", before[0], after[0]), ("added", after[0], before[0])):
@@ -220,7 +220,7 @@ def write(
     folder: Folder, state: State, release: Release, contents: Files, differing: Shas, activations: List[Activation]
 ) -> bytes:
     """Write the release, read it back and make it count; return what ``current`` is then."""
-    at_hand = {sha256(content).hexdigest(): content for content in [*contents.values(), release.manifest]}
+    at_hand = releases.by_sha([*contents.values(), release.manifest])
     first = {path: sha for path, sha in differing.items() if path != FACTORY}
     versions = folder.store(first, at_hand, copies_of(state, differing))
     # Always, so that the release was touched, and no other deploy takes it for an old one.
@@ -259,7 +259,7 @@ def tidy(folder: Folder, release: Release, current: bytes, extra: List[str]) -> 
 
 def remove(folder: Folder, _: Path, options: argparse.Namespace) -> int:
     """Remove a sandbox; return the exit status."""
-    state = releases.read_state(folder)
+    state = releases.read_state(folder, {})
     paths, dags = {*state.listing.objects}, sorted(state.release.dags)
     print("\n".join([f"{folder}: {count(len(paths), 'object')}, {count(len(dags), 'DAG')}", *dags]))
     status = ask("Remove it all?", options) if paths else 0

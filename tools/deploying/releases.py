@@ -12,7 +12,7 @@ import tempfile
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Dict, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from orchestrator import PROTOCOL, LoadResult, load
 
@@ -77,6 +77,11 @@ def digests(files: Files) -> Dict[str, Digest]:
     return {path: (len(content), sha256(content).hexdigest()) for path, content in files.items()}
 
 
+def by_sha(contents: Iterable[bytes]) -> Dict[str, bytes]:
+    """Return contents by their SHA-256."""
+    return {sha256(content).hexdigest(): content for content in contents}
+
+
 def place_of(release: str, path: str) -> str:
     """Return where a path of a release is in the folder."""
     return f"releases/{release}/{path}" if release else path
@@ -85,8 +90,12 @@ def place_of(release: str, path: str) -> str:
 # -------------------------------------------------------------------------------------------------- in a bucket
 
 
-def read_state(folder: Folder) -> State:
-    """Read what counts; raise Refused where a sandbox's folder is somebody else's, who would lose what is there."""
+def read_state(folder: Folder, at_hand: Mapping[str, bytes]) -> State:
+    """Read what counts; what is at hand, by SHA-256, need not be read.
+
+    Raises:
+        Refused: A sandbox's folder is somebody else's, who would lose what is there.
+    """
     listing = folder.list()
     if folder.is_sandbox and listing.objects and not {CURRENT, "commit.txt"} & {*listing.objects} | {*stored(listing)}:
         raise Refused(
@@ -98,7 +107,7 @@ def read_state(folder: Folder) -> State:
     name = activations[0].release
     if name:
         release = read_release(folder, listing, name) or Release({}, {})
-        definitions = read_definitions(folder, listing, release)
+        definitions = read_definitions(folder, listing, release, at_hand)
     else:
         definitions = folder.read(filter(DEFINITION.fullmatch, listing.objects))
         release = Release(digests(definitions), dags_of(load_staged(folder, definitions)))
@@ -136,10 +145,12 @@ def read_release(folder: Folder, listing: Listing, name: str) -> Optional[Releas
     return found if found.id == name else None
 
 
-def read_definitions(folder: Folder, listing: Listing, release: Release) -> Files:
-    """Return the environments and pipelines of a release that the bucket has."""
-    places = {place_of(release.id, path): path for path in filter(DEFINITION.fullmatch, release.files)}
-    return {places[place]: content for place, content in folder.read({*places} & {*listing.objects}).items()}
+def read_definitions(folder: Folder, listing: Listing, release: Release, at_hand: Mapping[str, bytes]) -> Files:
+    """Return the environments and pipelines of a release that the bucket has; see :func:`read_state`."""
+    shas = {path: release.files[path][1] for path in filter(DEFINITION.fullmatch, release.files)}
+    places = {place_of(release.id, path): path for path, sha in shas.items() if sha not in at_hand}
+    read = {places[place]: content for place, content in folder.read({*places} & {*listing.objects}).items()}
+    return {path: read.get(path, at_hand.get(sha, b"")) for path, sha in shas.items() if path in read or sha in at_hand}
 
 
 def missing(listing: Listing, release: Release) -> List[str]:

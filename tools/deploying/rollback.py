@@ -6,6 +6,7 @@ from typing import Optional
 
 from orchestrator import PROTOCOL
 
+from tools.checkout import definition_files
 from tools.deploying import releases, sources
 from tools.deploying.bucket import REQUIREMENTS, Folder, Refused
 from tools.deploying.deploy import ask, print_dags
@@ -15,7 +16,8 @@ from tools.deploying.sources import PACKAGES
 
 def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
     """Make a release count that the bucket has; return the exit status."""
-    state = releases.read_state(folder)
+    at_hand = releases.by_sha(file.read_bytes() for file in definition_files(etl))
+    state = releases.read_state(folder, at_hand)
     name = choose_release(state, options.to)
     if name == state.activations[0].release:
         print(f"release {name} counts already")
@@ -25,7 +27,8 @@ def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
         why = "is not whole: it has no manifest of its own" if release is None else "needs a newer factory.py"
         raise Refused(f"release {name} {why}; ./etl releases {folder.environment} lists the others")
     releases.refuse_incomplete(state.listing, release)
-    definitions = releases.read_definitions(folder, state.listing, release)
+    at_hand.update(releases.by_sha(state.definitions.values()))
+    definitions = releases.read_definitions(folder, state.listing, release, at_hand)
     problems = print_dags(folder, (state.release, state.definitions), (release, definitions))
     if problems:
         note = "\nThe package of this checkout, unlike its own perhaps, has problems with it:"
