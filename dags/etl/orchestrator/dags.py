@@ -30,9 +30,8 @@ from .problems import Location, Problem, internal_error
 # ------------------------------------------------------------------------------------------ what factory.py calls
 
 
-Activation = Mapping[
-    str, Any
-]  # one of ``current``; what is read of it: {"release": id, "commits": {path or "": commit}}
+# What ``current`` says of a release: {"release": id, "commits": {path of a file, or "" for all others: commit}, ...}
+Activation = Mapping[str, Any]
 
 
 def dags_of_folder(
@@ -57,7 +56,7 @@ def dags_of_folder(
     """
     environment, dag_id = conf.get("etl", "environment", fallback=None), running_dag_id()
     check_files(root, sizes or {}, dag_id)
-    commits = (activation or {}).get("commits", {})
+    commits = dict((activation or {}).get("commits", {}))
     dags, problems = build(load(root, environment, dag_id), commits)
     if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
         dags, problems = build(load(root, environment), commits)
@@ -227,7 +226,7 @@ class Builder:
 
     def _commit(self, definition: Definition) -> str:
         """Return the commit of a definition, shortened; "" where none is known."""
-        own = self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
+        own = str(self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", "")))
         return f"{own[:12]}{own[40:]}"
 
     def _table(self, plan: Plan) -> str:
