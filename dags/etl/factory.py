@@ -10,10 +10,12 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import signal
 import sys
 import threading
 import time
+import traceback
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
@@ -29,10 +31,6 @@ IMPORT_SECONDS = 8  # for one package: those that are tried fit into MWAA's core
 COPY_SECONDS = 300  # after which nothing more is expected to arrive: MWAA copies every 30 s
 
 
-class TooSlow(BaseException):
-    """An import takes too long; no Exception, which a module on the way might handle."""
-
-
 def use_release(use: Callable[..., Any]) -> Any:
     """Return what ``use`` returns for the first release that works: its package, folder, and what PROTOCOL names.
 
@@ -44,7 +42,7 @@ def use_release(use: Callable[..., Any]) -> Any:
     is_timed = signal.getitimer(signal.ITIMER_REAL)[0] > 0  # by Airflow, whose alarm rings only once
     try:
         listed = json.loads((FOLDER / "current").read_bytes())["activations"][:TRIED]
-        releases = {str(activation["release"]): activation for activation in listed}
+        releases = {each["release"]: each for each in listed if re.fullmatch("([0-9a-f]{16})?", each["release"])}
     except FileNotFoundError:
         releases = {"": {}}
     except Exception as error:
@@ -57,7 +55,8 @@ def use_release(use: Callable[..., Any]) -> Any:
         except BaseException as error:  # a package can also exit
             if isinstance(error, KeyboardInterrupt) or (is_timed and not signal.getitimer(signal.ITIMER_REAL)[0]):
                 raise
-            reasons.append(f"release {name or 'beside factory.py'}: {type(error).__name__}: {error}")
+            text = "".join(traceback.format_exception_only(type(error), error))  # whatever its own __str__ does
+            reasons.append(f"release {name or 'beside factory.py'}: {text.strip():.1000}")
             logging.getLogger(__name__).warning("passed over: %s", reasons[-1])
             if not (isinstance(error, FileNotFoundError) and is_copied(root, FOLDER / "current")):
                 reports.append(reasons[-1])
@@ -125,14 +124,14 @@ def purge() -> None:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TooSlow in the main thread after so many seconds; Airflow's own alarm keeps its time."""
+    """Exit in the main thread after so many seconds; Airflow's own alarm keeps its time."""
     left = signal.getitimer(signal.ITIMER_REAL)[0]
     if 0 < left <= seconds or threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def ring(*_: Any) -> None:
-        raise TooSlow(f"the import takes more than {seconds} s")
+        sys.exit(f"the import takes more than {seconds} s")  # no Exception, which a module on the way may handle
 
     started, before = time.monotonic(), signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # and each second after, if a module handles it

@@ -56,7 +56,7 @@ def dags_of_folder(
     """
     environment, dag_id = conf.get("etl", "environment", fallback=None), running_dag_id()
     check_files(root, sizes or {}, dag_id)
-    commits = dict((activation or {}).get("commits", {}))
+    commits = {str(path): str(commit) for path, commit in dict((activation or {}).get("commits", {})).items()}
     dags, problems = build(load(root, environment, dag_id), commits)
     if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
         dags, problems = build(load(root, environment), commits)
@@ -86,7 +86,8 @@ def problems_of_releases(
     for report in reports:
         hint = f"release {release} runs instead; deploy again, or go back: ./etl deploy {environment} --rollback"
         yield Problem(current, report, hint, "release")
-    beside = [name for name in ("configs", "orchestrator", "pipelines") if (home / name).exists()]
+    patterns = ("configs/*.yaml", "orchestrator/*.py", "pipelines/*/*.yaml")  # a copy may leave empty folders
+    beside = [pattern.split("/")[0] for pattern in patterns if any(home.glob(pattern))]
     if beside and home != root:
         message = f"release {release} is read, and not the folders beside it: {', '.join(beside)}"
         hint = "./etl deploy makes a release, and deletes them; to run the folders, delete current"
@@ -120,6 +121,8 @@ def build(result: LoadResult, commits: Optional[Mapping[str, str]] = None) -> Tu
     """Build the DAGs of definitions, by their ids, and return all problems; ``commits`` as in an activation."""
     dags: Dict[str, DAG] = {}
     problems = list(result.problems)
+    if any(definition.settings.wait_for for definition in result.definitions):
+        from . import sensors  # noqa: F401 (a package that cannot be imported is no mistake of a definition)
     builder = Builder(commits)
     for definition in result.definitions:
         try:
@@ -226,7 +229,7 @@ class Builder:
 
     def _commit(self, definition: Definition) -> str:
         """Return the commit of a definition, shortened; "" where none is known."""
-        own = str(self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", "")))
+        own = self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
         return f"{own[:12]}{own[40:]}"
 
     def _table(self, plan: Plan) -> str:
