@@ -1,4 +1,4 @@
-"""./etl releases ENV: the releases that a bucket has, and which of them counts."""
+"""./etl releases ENV: list the releases in an environment's bucket, and which of them counts."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ EXAMPLES = {
     "./etl releases staging": "when each was activated, by whom and with which commit",
     "./etl releases development --sandbox test_merge": "those of a sandbox",
 }
-NOTES = "./etl deploy ENV --to RELEASE makes another one count."
+NOTES = "./etl deploy ENV --to RELEASE activates another one."
 
 
 def parse(arguments: List[str]) -> argparse.Namespace:
