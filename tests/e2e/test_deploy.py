@@ -701,6 +701,9 @@ def test_a_malformed_current_is_replaced_and_somebody_elses_patterns_stay(place:
 
     assert place.writes()[-2:] == ["put current", "put factory.py"]
     place.counts()
+    place.put({f"{ETL}current": b"[" * 99_999})
+    place.deploy()
+    place.counts()
     assert place.get(patterns) == b"theirs"
 
 

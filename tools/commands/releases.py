@@ -36,11 +36,12 @@ def show(etl: Path, options: argparse.Namespace) -> int:
 
     folder = open_folder(etl, options)
     state = read_state(folder, by_sha(file.read_bytes() for file in definition_files(etl)))
-    names = [name for name in stored(state.listing) if name]
+    names = {*stored(state.listing)} - {""}
     rows = [activation for activation in state.activations if activation.release in names]
     marks = dict(zip([row.release for row in rows], ["counts"] + ["fallback"] * (USABLE - 1)))
+    rows += [Activation(name) for name in sorted(names - {row.release for row in rows})]
     table = Table("RELEASE", "ACTIVATED", "BY", "COMMIT", "DAGS", "", box=None, pad_edge=False, header_style="bold")
-    for row in [*rows, *(Activation(name) for name in sorted({*names} - {*marks, *(row.release for row in rows)}))]:
+    for row in rows:
         release = read_release(folder, state.listing, row.release)
         mark = "incomplete" if release is None or missing(state.listing, release) else marks.get(row.release, "")
         commits = "\n".join(f"{commit} {path}".strip() for path, commit in row.commits.items())

@@ -25,7 +25,6 @@ from tools.views.plan import print_text
 
 WAIT = 60  # seconds in which MWAA copies a release, before the files of the version before are deleted
 RECENT = timedelta(hours=1)
-Shas = Dict[str, str]  # SHA-256 by path
 
 
 def deploy(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
@@ -112,7 +111,7 @@ def plan(folder: Folder, state: State, contents: Files, only: str) -> Release:
 def changed_release(state: State, contents: Files, only: str) -> Release:
     """Return the release that counts with one file changed; raise Refused if its package is not this checkout's."""
     mine, theirs = digests(contents), state.release.files
-    if not state.activations[0].release or not theirs:
+    if not theirs or not state.activations[0].release:
         raise Refused("there is no release yet in which one file could change; deploy everything, without --only")
     differing = [path for path, _ in mine.items() ^ theirs.items() if CODE.fullmatch(path)]
     if differing and only != PACKAGES:
@@ -151,8 +150,8 @@ def print_dags(folder: Folder, before: Tuple[Release, Files], after: Tuple[Relea
 # -------------------------------------------------------------------------------------- what is written and deleted
 
 
-def differences(folder: Folder, state: State, release: Release, contents: Files, only: str) -> Shas:
-    """Return what has to be written, in the release and beside it: the bucket lacks it or has something else."""
+def differences(folder: Folder, state: State, release: Release, contents: Files, only: str) -> Dict[str, str]:
+    """Return the SHA-256, by path, of what the bucket lacks or has otherwise: in the release, and beside it."""
     wanted = {place_of(release.id, path): digest for path, digest in release.files.items()}
     beside = {} if only else {path: contents[path] for path in (IGNORE, FACTORY)}
     if only in ("", PACKAGES) and not folder.is_sandbox:
@@ -173,7 +172,7 @@ def leftovers(folder: Folder, listing: Listing, release: Release) -> List[str]:
     return sorted({*listing.objects} - ours)
 
 
-def print_work(state: State, release: Release, differing: Shas, extra: List[str], waits: bool) -> None:
+def print_work(state: State, release: Release, differing: Dict[str, str], extra: List[str], waits: bool) -> None:
     """Print what is written and deleted; for the files of the release, print only their number."""
     shas = [sha for path, sha in differing.items() if path.startswith("releases/")]
     copied = sum(sha in copies_of(state, differing) for sha in shas)
@@ -187,13 +186,13 @@ def print_work(state: State, release: Release, differing: Shas, extra: List[str]
     print("\n  " + "\n  ".join(lines))
 
 
-def copies_of(state: State, differing: Shas) -> Dict[str, str]:
+def copies_of(state: State, differing: Dict[str, str]) -> Dict[str, str]:
     """Return the paths of the release that counts by SHA-256, without those that have to be written again."""
     places = {place_of(state.activations[0].release, path): sha for path, (_, sha) in state.release.files.items()}
     return {sha: path for path, sha in places.items() if path in state.listing.objects and path not in differing}
 
 
-def write_release(folder: Folder, state: State, release: Release, at_hand: Files, differing: Shas) -> None:
+def write_release(folder: Folder, state: State, release: Release, at_hand: Files, differing: Dict[str, str]) -> None:
     """Write the release and the files beside it, except factory.py, and read them back."""
     first = {path: sha for path, sha in differing.items() if path != FACTORY}
     folder.store(first, at_hand, copies_of(state, differing))
@@ -273,13 +272,12 @@ def choose_release(state: State, beginning: Optional[str]) -> str:
         if len(names) != 1:
             raise Refused(f"{len(names)} releases begin with {beginning!r}; ./etl releases lists them all")
         return names[0]
-    before = [activation.release for activation in state.activations[1:2]]
-    if not any(before):
+    if len(state.activations) < 2 or not state.activations[1].release:
         raise Refused(
             "there is no release to go back to; deploy the commit that you want instead:"
             "\n  git switch --detach <commit>\n  ./etl deploy <environment>"
         )
-    return before[0]
+    return state.activations[1].release
 
 
 def remove(folder: Folder, _: Path, options: argparse.Namespace) -> int:

@@ -26,7 +26,7 @@ DEFINITION = re.compile(rf"configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml")
 CODE = re.compile(rf"orchestrator/{NAME}\.py")
 STORED = re.compile(r"releases/([0-9a-f]{16})/.*", re.DOTALL)
 OLD = re.compile(r"(?:configs|orchestrator|pipelines)/.*|commit\.txt", re.DOTALL)  # of the version without releases
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError)  # of JSON that is not what it should be
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # for JSON of another shape
 COMPILE = ("-m", "compileall", "--invalidation-mode", "unchecked-hash", "-q", "-d", "orchestrator", "orchestrator")
 
 Digest = Tuple[int, str]  # the size of a file, and its SHA-256 in hexadecimal
@@ -48,8 +48,7 @@ class Release(NamedTuple):
     @property
     def manifest(self) -> bytes:
         """The content of manifest.json, which factory.py reads."""
-        files, dags = dict(sorted(self.files.items())), dict(sorted(self.dags.items()))
-        return json.dumps({"protocol": self.protocol, "files": files, "dags": dags}).encode() + b"\n"
+        return json.dumps(self._asdict(), sort_keys=True).encode() + b"\n"
 
 
 class Activation(NamedTuple):
