@@ -72,7 +72,6 @@ def test_a_bad_file_disables_only_that_file(name: str, root: Path) -> None:
 def test_a_folder_or_pipe_leaves_no_descriptor_open(root: Path) -> None:
     (root / "pipelines" / "cwr" / "folder.yaml").mkdir()
     os.mkfifo(str(root / "pipelines" / "cwr" / "pipe.yaml"))
-    (root / "commit.txt").mkdir()
     before = os.listdir("/proc/self/fd")
 
     result = load(root, "development")
