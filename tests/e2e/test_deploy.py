@@ -407,7 +407,7 @@ def test_of_two_deploys_or_rollbacks_at_once_one_is_refused(place: Place) -> Non
     output = place.during("copy", deploy_the_other, status=1)
 
     winner, first = place.activations()
-    assert f"anna@example.com has activated release {winner['release']} at {winner['at']} meanwhile; nothing" in output
+    assert f"anna@example.com has activated release {winner['release']} at {winner['at']} meanwhile; the" in output
     assert winner["commits"] == {"": commits[1]}
     assert b"cwr-fetch2" in place.counts()["pipelines/cwr/big.yaml"]
     assert len(place.ids()) == 3  # the loser's is new enough to be one that goes on
@@ -427,7 +427,7 @@ def test_what_is_deleted_meanwhile_or_written_over_is_found(place: Place, monkey
         place.delete(f"{ETL}releases/{newest}/configs/staging.yaml")
 
     output = place.during("put current", delete, status=1)
-    assert re.search(r"releases/[0-9a-f]{16}/configs/staging.yaml was deleted or changed; run it again", output)
+    assert re.search(r"releases/[0-9a-f]{16}/configs/staging.yaml was deleted or changed; deploy again", output)
     assert len(place.ids()) == 4
     place.deploy()
     place.counts()
@@ -435,7 +435,7 @@ def test_what_is_deleted_meanwhile_or_written_over_is_found(place: Place, monkey
     place.rename_task(5)
     current = place.get(f"{ETL}current")
     output = place.during("put current", lambda: place.put({f"{ETL}current": current}), status=0)
-    assert "somebody else deploys, too: nothing is deleted" in output
+    assert "somebody else is deploying, too: nothing is deleted" in output
 
 
 def test_a_write_of_current_whose_answer_is_lost_has_arrived(place: Place) -> None:
@@ -469,8 +469,11 @@ def test_a_release_that_was_changed_by_hand_is_found_and_repaired(place: Place) 
     place.deploy("--only", MEDIUM)  # what is copied is read back, too
     assert place.counts()["pipelines/cwr/big.yaml"] == good["pipelines/cwr/big.yaml"]
 
-    for path in ("configs/staging.yaml", "manifest.json"):
-        place.delete(f"{ETL}releases/{place.activations()[0]['release']}/{path}")
+    for paths in (["configs/staging.yaml", "manifest.json"], ["manifest.json"]):
+        place.delete(*(f"{ETL}releases/{place.activations()[0]['release']}/{path}" for path in paths))
+        place.deploy()
+        place.counts()
+    place.put({f"{ETL}releases/{place.activations()[0]['release']}/manifest.json": b"{"})
     place.deploy()
     place.counts()
 
@@ -489,7 +492,7 @@ def test_rolling_back_writes_current_alone(place: Place) -> None:
     assert place.writes("--to", ids[0][:6]) == ["put current"]
     assert b"cwr-fetch1" in place.counts()["pipelines/cwr/big.yaml"]
     assert f"release {ids[0]} counts already" in place.refused("--to", ids[0], status=0)
-    assert "'nothing' begins 0 of the releases" in place.refused("--to", "nothing")
+    assert "0 releases begin with 'nothing'" in place.refused("--to", "nothing")
 
     table = [line.split() for line in place.deploy(main=releases.main).splitlines()]
     assert [(row[0], row[2], row[3], row[-1]) for row in table[1:]] == [
@@ -499,7 +502,7 @@ def test_rolling_back_writes_current_alone(place: Place) -> None:
     ]
     place.delete(f"{ETL}releases/{ids[1]}/requirements.txt")
     assert re.search(rf"{ids[1]} .*incomplete", place.deploy(main=releases.main))
-    assert f"release {ids[1]} is not whole: releases/{ids[1]}/requirements.txt" in place.refused("--rollback")
+    assert f"release {ids[1]} is incomplete: releases/{ids[1]}/requirements.txt" in place.refused("--rollback")
 
 
 def test_three_releases_and_what_is_recent_stay(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -596,7 +599,7 @@ def test_a_package_that_gives_less_is_refused(place: Place, monkeypatch: pytest.
     monkeypatch.setattr(deploying.releases, "load_staged", load_less)
     place.edit(MEDIUM, "@hourly", "@daily")
 
-    assert re.search("the new package would no longer give cwr-big_dag_un, though the definition", place.refused())
+    assert re.search("the new package would no longer build cwr-big_dag_un, though the definition", place.refused())
 
 
 def test_trouble_with_aws_is_one_line(place: Place) -> None:
@@ -629,7 +632,7 @@ def test_one_file_goes_alone(place: Place) -> None:
         output = place.refused("--only", path, status=2)
         assert f"{path} is neither a file that is deployed nor one that is at s3://" in output
     for path in (LOADING, ".airflowignore", "dags/etl/factory.py"):
-        assert f"{path} goes with all the rest" in place.refused("--only", path, status=2)
+        assert f"{path} is not deployed alone" in place.refused("--only", path, status=2)
 
     place.edit("requirements.txt", "# What MWAA", "# All that MWAA")
     place.edit(LOADING, '"""A folder', '"""One folder')
@@ -697,6 +700,9 @@ def test_a_malformed_current_is_replaced_and_somebody_elses_patterns_stay(place:
     place.put({f"{ETL}current": b"{", patterns: b"theirs"})
 
     assert place.writes()[-2:] == ["put current", "put factory.py"]
+    place.counts()
+    place.put({f"{ETL}current": b"[" * 99_999})
+    place.deploy()
     place.counts()
     assert place.get(patterns) == b"theirs"
 

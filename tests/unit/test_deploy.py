@@ -1,4 +1,4 @@
-"""``./etl deploy`` without AWS: the command line, the commits of a release, its bytecode, and the output."""
+"""``./etl deploy`` without AWS: the command line, the checkout, and the output."""
 
 import time
 from functools import partial

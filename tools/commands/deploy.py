@@ -1,4 +1,4 @@
-"""./etl deploy ENV: make a release of this checkout count in an environment's MWAA, or one from before."""
+"""./etl deploy ENV: deploy this checkout to an environment's MWAA, or go back to an earlier release."""
 
 import argparse
 import re
@@ -8,20 +8,20 @@ from typing import Any, Callable, Dict, List, Mapping
 
 from tools.terminal import help_texts, print_status
 
-SUMMARY = "make a release of this checkout count in an environment's MWAA, or one from before"
+SUMMARY = "deploy this checkout to an environment's MWAA, or go back to an earlier release"
 EXAMPLES = {
     "./etl deploy staging --dry-run": "what would change, of the DAGs and in the bucket",
     "./etl deploy staging": "everything",
     "./etl deploy staging --only dags/etl/pipelines/cwr/big.yaml": "one file",
     "./etl deploy development --sandbox test_merge": "a sandbox beside the real folder; none of its DAGs is scheduled",
-    "./etl deploy staging --rollback": "back to the release before; --to RELEASE for another of ./etl releases",
+    "./etl deploy staging --rollback": "back to the previous release; --to RELEASE for another one of ./etl releases",
     "./etl deploy development --sandbox test_merge --remove": "the end of a sandbox",
     "./etl deploy staging --preflight": "whether the account has what the definitions name",
 }
 NOTES = """\
 The files go to s3://vm-data-provisioning-ENV/airflow/dags/FOLDER/, with the credentials that the AWS CLI would take;
-FOLDER is etl, or the name of the sandbox. What counts changes all at once, at the end; running an interrupted deploy
-again finishes it.
+FOLDER is etl, or the name of the sandbox. The new release takes effect all at once, at the end. Run an interrupted
+deploy again to finish it.
 
 exit status: 0, also if there is nothing to do; 1 if it is refused or fails; 2 wrong use"""
 SANDBOX = r"(?!(etl|configs|orchestrator|pipelines|releases)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
@@ -29,7 +29,7 @@ ROLE = r"arn:[a-z-]+:iam::[0-9]{12}:role/.+"
 
 
 def matching(pattern: str, what: str) -> Callable[[str], str]:
-    """Return a type of argparse; it refuses "", too, of a script's variable that is not set."""
+    """Return a type for argparse that accepts texts of a pattern; "" may be a variable of a script that is not set."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -40,7 +40,7 @@ def matching(pattern: str, what: str) -> Callable[[str], str]:
 
 
 def new_parser(name: str, description: str, examples: Mapping[str, str], notes: str) -> argparse.ArgumentParser:
-    """Return a parser of what a folder of an environment takes."""
+    """Return a parser with the arguments that choose a folder: the environment and the sandbox."""
     parser = argparse.ArgumentParser(prog=f"./etl {name}", **help_texts(description, examples, notes))
     parser.add_argument("environment", metavar="ENV", help="one that has a file in configs/")
     sandbox = matching(SANDBOX, "name for a sandbox; one is test_merge (letters, digits, _, -)")
@@ -50,15 +50,15 @@ def new_parser(name: str, description: str, examples: Mapping[str, str], notes: 
 
 def parse(arguments: List[str]) -> argparse.Namespace:
     """Return the parsed command line; exit with status 2 if it makes no sense."""
-    description = "Write a release of this checkout to where the MWAA of an environment reads it, and make it count."
+    description = "Write a release of this checkout to where the MWAA of an environment reads it, and activate it."
     parser = new_parser("deploy", description, EXAMPLES, NOTES)
     add = parser.add_argument
     flag: Dict[str, Any] = {"action": "store_true"}
     add("--only", metavar="PATH", type=matching(".+", "file"), help="deploy this file alone, or its deletion")
     add("--dry-run", **flag, help="show what would be done, and write nothing")
     add("--yes", **flag, help="do not ask (without a terminal, nobody is asked)")
-    add("--rollback", **flag, help="make the release before count again")
-    add("--to", metavar="RELEASE", type=matching(".+", "release"), help="make this one count, which the bucket has")
+    add("--rollback", **flag, help="go back to the previous release")
+    add("--to", metavar="RELEASE", type=matching(".+", "release"), help="go back to this release of the bucket")
     add("--remove", **flag, help="remove a sandbox")
     add("--preflight", **flag, help="ask AWS whether it has what the definitions name")
     role = matching(ROLE, "ARN of a role, such as arn:aws:iam::000000000000:role/mwaa")
@@ -84,7 +84,7 @@ def main(arguments: List[str]) -> int:
 
 
 def run(name: str, act: Callable[[Path, argparse.Namespace], int], options: argparse.Namespace) -> int:
-    """Do something with what an environment has; report what is in the way, and return the exit status."""
+    """Run a command for an environment, report what refuses it, and return the exit status."""
     from tools import checkout
     from tools.checks.definitions import UsageError
     from tools.deploying.bucket import Refused
@@ -102,14 +102,13 @@ def run(name: str, act: Callable[[Path, argparse.Namespace], int], options: argp
         print_status(str(error), f"etl {name}")
         return 2 if isinstance(error, UsageError) else 1
     except KeyboardInterrupt:
-        print_status("interrupted; what is there does no harm, and running it again finishes", f"etl {name}")
+        print_status("interrupted; what was written does no harm; run it again to finish", f"etl {name}")
         return 130
 
 
 def change(etl: Path, options: argparse.Namespace) -> int:
     """Deploy, go back or remove; return the exit status."""
-    from tools.deploying.deploy import deploy, remove
-    from tools.deploying.rollback import roll_back
+    from tools.deploying.deploy import deploy, remove, roll_back
     from tools.deploying.sources import open_folder
 
     folder = open_folder(etl, options)

@@ -1,4 +1,4 @@
-"""./etl releases ENV: the releases that a bucket has, and which of them counts."""
+"""./etl releases ENV: list the releases in an environment's bucket, and which of them counts."""
 
 import argparse
 import sys
@@ -13,7 +13,7 @@ EXAMPLES = {
     "./etl releases staging": "when each was activated, by whom and with which commit",
     "./etl releases development --sandbox test_merge": "those of a sandbox",
 }
-NOTES = "./etl deploy ENV --to RELEASE makes another one count."
+NOTES = "./etl deploy ENV --to RELEASE activates another one."
 
 
 def parse(arguments: List[str]) -> argparse.Namespace:
@@ -36,11 +36,12 @@ def show(etl: Path, options: argparse.Namespace) -> int:
 
     folder = open_folder(etl, options)
     state = read_state(folder, by_sha(file.read_bytes() for file in definition_files(etl)))
-    names = [name for name in stored(state.listing) if name]
+    names = {*stored(state.listing)} - {""}
     rows = [activation for activation in state.activations if activation.release in names]
     marks = dict(zip([row.release for row in rows], ["counts"] + ["fallback"] * (USABLE - 1)))
+    rows += [Activation(name) for name in sorted(names - {row.release for row in rows})]
     table = Table("RELEASE", "ACTIVATED", "BY", "COMMIT", "DAGS", "", box=None, pad_edge=False, header_style="bold")
-    for row in [*rows, *(Activation(name) for name in sorted({*names} - {*marks, *(row.release for row in rows)}))]:
+    for row in rows:
         release = read_release(folder, state.listing, row.release)
         mark = "incomplete" if release is None or missing(state.listing, release) else marks.get(row.release, "")
         commits = "\n".join(f"{commit} {path}".strip() for path, commit in row.commits.items())

@@ -1,1 +1,1 @@
-"""Copying the definitions and the factory to where MWAA reads them."""
+"""Writing releases to where MWAA reads them, and asking AWS whether it has what the definitions name."""

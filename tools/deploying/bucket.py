@@ -1,4 +1,4 @@
-"""Where a deploy goes: the objects of a folder of the DAGs folder, listed, read, written and deleted."""
+"""The objects of a folder in the bucket of an environment: listing, reading, writing and deleting them."""
 
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -10,7 +10,7 @@ from tools.deploying.cloud import CloudError, explain_errors, in_parallel
 
 BUCKET = "vm-data-provisioning-{}"
 DAGS = "airflow/dags/"
-# A path is below the folder; one that begins with a slash, as no object of ours does there, is below the bucket.
+# A path is relative to the folder, or to the bucket if it begins with a slash.
 REQUIREMENTS = "/airflow/requirements.txt"
 SHARED_IGNORE = f"/{DAGS}.airflowignore"  # of the version before
 MAX_BYTES = 16 * 1024 * 1024  # of an object that is read; ours are much smaller
@@ -22,18 +22,18 @@ Files = Dict[str, bytes]  # contents by path
 
 
 class Refused(Exception):
-    """It is not deployed; the text says why, and what to do."""
+    """A command refuses to go on; the text says why, and what to do."""
 
 
 class Listing(NamedTuple):
-    """The objects of a folder by path, as boto3 lists them, and what time it is by S3's clock."""
+    """The objects of a folder by path, as boto3 lists them, and the time of S3's clock."""
 
     objects: Dict[str, Any]
     now: datetime
 
 
 class Folder:
-    """The objects of a folder of an environment; its methods raise CloudError where AWS refuses."""
+    """A folder of the DAGs folder of an environment; its methods raise CloudError where AWS refuses."""
 
     def __init__(self, s3: Any, environment: str, name: str) -> None:
         self.s3, self.environment, self.name = s3, environment, name
@@ -51,22 +51,22 @@ class Folder:
         return f"s3://{self.bucket}/{display_key(self.key(path))}"
 
     def list(self) -> Listing:
-        """Return what is there, without what marks folders; print the keys that are no path and left alone."""
-        objects: Dict[str, Any] = {}
-        shared = [] if self.is_sandbox else [SHARED_IGNORE, REQUIREMENTS]  # which a sandbox leaves alone
+        """Return the objects, without the markers of folders; print the keys that are not a path and are left alone."""
+        found: Dict[str, Any] = {}
         with explain_errors(f"{self} cannot be read"):
-            for path in ["", *shared]:
-                for page in self.s3.get_paginator("list_objects_v2").paginate(
-                    Bucket=self.bucket, Prefix=self.key(path)
-                ):
-                    now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
-                    found = {entry["Key"]: entry for entry in page.get("Contents", ())}
-                    ours = {path: self.key(path)} if path else {key[len(self.prefix) :]: key for key in found}
-                    objects.update({name: found[key] for name, key in ours.items() if key in found})
-        odd = [path for path in objects if path not in shared and {"", ".", ".."} & {*path.rstrip("/").split("/")}]
-        for path in filter(None, sorted(odd)):  # which nobody should follow
+            for page in self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=self.prefix):
+                now = parsedate_to_datetime(page["ResponseMetadata"]["HTTPHeaders"]["date"])
+                found.update({entry["Key"][len(self.prefix) :]: entry for entry in page.get("Contents", ())})
+            odd = {path for path in found if {"", ".", ".."} & {*path.rstrip("/").split("/")}}
+            objects = {path: found[path] for path in found if path not in odd and not path.endswith("/")}
+            for path in () if self.is_sandbox else (SHARED_IGNORE, REQUIREMENTS):  # a sandbox leaves them alone
+                page = self.s3.list_objects_v2(Bucket=self.bucket, Prefix=self.key(path), MaxKeys=1)
+                for entry in page.get("Contents", ()):
+                    if entry["Key"] == self.key(path):
+                        objects[path] = entry
+        for path in sorted(odd - {""}):
             print(f"left alone, since it is no path: {display_key(self.prefix + path)}")
-        return Listing({path: e for path, e in objects.items() if path not in odd and path[-1] != "/"}, now)
+        return Listing(objects, now)
 
     def call(self, verb: str, path: str, **arguments: Any) -> Any:
         """Return the answer of an operation on an object."""
@@ -80,35 +80,38 @@ class Folder:
         answers = in_parallel([partial(self.call, "get", path) for path in paths], CONNECTIONS, "reading")
         return {path: answer["Body"] for path, answer in zip(paths, answers)}
 
-    def store(self, shas: Mapping[str, str], contents: Files, copies: Mapping[str, str]) -> Dict[str, str]:
-        """Write objects, read them back, and return their versions by path.
+    def store(self, shas: Mapping[str, str], contents: Files, copies: Mapping[str, str]) -> None:
+        """Write objects, and read them back.
 
         Args:
-            shas: What they should be, by path: the SHA-256.
-            contents: What is at hand, by SHA-256.
-            copies: Where the bucket has a content already, by SHA-256: it is copied inside S3.
+            shas: The SHA-256 of each object, by path.
+            contents: Contents that are at hand, by SHA-256.
+            copies: Paths of objects to copy inside S3, by SHA-256.
 
         Raises:
-            Refused: One is not what it should be.
+            Refused: An object does not have its SHA-256 afterwards.
         """
 
-        def store_one(path: str, sha: str) -> str:
-            where = {"Bucket": self.bucket, "Key": self.key(copies.get(sha, ""))}
-            # A copy without its tags, which would need a permission. It may be of what was changed by hand.
-            ways = [partial(self.call, "copy", path, CopySource=where, TaggingDirective="REPLACE")] * (sha in copies)
-            for write in [*ways, *(partial(self.call, "put", path, Body=contents[sha]) for _ in {sha} & {*contents})]:
-                version = write().get("VersionId", "")
-                if sha256(self.call("get", path)["Body"]).hexdigest() == sha:
-                    return str(version)
-            raise Refused(f"{self.address(path)} is not what it should be: somebody else writes there; find out who")
+        def is_stored(path: str, sha: str) -> bool:
+            return sha256(self.call("get", path)["Body"]).hexdigest() == sha
 
-        calls = [partial(store_one, path, sha) for path, sha in shas.items()]
-        return dict(zip(shas, in_parallel(calls, CONNECTIONS, "writing")))
+        def store_one(path: str, sha: str) -> None:
+            if sha in copies:  # without tags, which would need a permission
+                where = {"Bucket": self.bucket, "Key": self.key(copies[sha])}
+                self.call("copy", path, CopySource=where, TaggingDirective="REPLACE")
+                if is_stored(path, sha):  # or else somebody has changed what was copied
+                    return
+            if sha in contents:
+                self.call("put", path, Body=contents[sha])
+            if not is_stored(path, sha):
+                raise Refused(f"{self.address(path)} is not what it should be: somebody else writes there; ask who")
+
+        in_parallel([partial(store_one, path, sha) for path, sha in shas.items()], CONNECTIONS, "writing")
 
     def replace(self, path: str, content: bytes, etag: str) -> bool:
-        """Write an object if it has this ETag, "" for none; return whether it had."""
+        """Write an object if it still has this ETag ("" for none); return whether it was written."""
 
-        def add_condition(params: Any, **_: Any) -> None:  # this botocore does not know it
+        def add_condition(params: Any, **_: Any) -> None:  # put_object of this botocore has no such argument
             params["headers"].update({"If-Match": etag} if etag else {"If-None-Match": "*"})
 
         self.s3.meta.events.register("before-call.s3.PutObject", add_condition)
@@ -128,5 +131,5 @@ class Folder:
 
 
 def display_key(key: str) -> str:
-    """Return a key, which may be anybody's, on one line."""
+    """Return a key with its control characters escaped, since anybody may have written it."""
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in key)

@@ -1,6 +1,6 @@
-"""Releases: what they hold, how ``current`` names the one that counts, and which of them a bucket has.
+"""Releases: their files, how ``current`` names the one that counts, and which of them a bucket has.
 
-A release never changes: its id is a digest of what it holds.
+A release never changes: its id is a digest of its files.
 """
 
 import json
@@ -25,15 +25,15 @@ NAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}"
 DEFINITION = re.compile(rf"configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml")
 CODE = re.compile(rf"orchestrator/{NAME}\.py")
 STORED = re.compile(r"releases/([0-9a-f]{16})/.*", re.DOTALL)
-OLD = re.compile(r"(?:configs|orchestrator|pipelines)/.*|commit\.txt", re.DOTALL)  # what had no releases
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError)  # of JSON that is not what it should be
+OLD = re.compile(r"(?:configs|orchestrator|pipelines)/.*|commit\.txt", re.DOTALL)  # of the version without releases
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # for JSON of another shape
 COMPILE = ("-m", "compileall", "--invalidation-mode", "unchecked-hash", "-q", "-d", "orchestrator", "orchestrator")
 
 Digest = Tuple[int, str]  # the size of a file, and its SHA-256 in hexadecimal
 
 
 class Release(NamedTuple):
-    """What a release holds: the digests of its files by path, and the paths of its DAGs' definitions by DAG id."""
+    """What the manifest of a release says: the digests of its files by path, and the definitions by DAG id."""
 
     files: Mapping[str, Digest]
     dags: Mapping[str, str]
@@ -41,19 +41,18 @@ class Release(NamedTuple):
 
     @property
     def id(self) -> str:
-        """The beginning of the SHA-256 of what sha256sum prints of the files."""
+        """The first 16 digits of the SHA-256 of what sha256sum prints for the files."""
         lines = "".join(f"{self.files[path][1]}  {path}\n" for path in sorted(self.files))
         return sha256(lines.encode()).hexdigest()[:16]
 
     @property
     def manifest(self) -> bytes:
-        """What factory.py reads."""
-        files, dags = dict(sorted(self.files.items())), dict(sorted(self.dags.items()))
-        return json.dumps({"protocol": self.protocol, "files": files, "dags": dags}).encode() + b"\n"
+        """The content of manifest.json, which factory.py reads."""
+        return json.dumps(self._asdict(), sort_keys=True).encode() + b"\n"
 
 
 class Activation(NamedTuple):
-    """From when on a release counts. Release "" is the folder itself, as the version before filled it."""
+    """Who made a release count, and when. Release "" is the folder itself, as the version before filled it."""
 
     release: str = ""
     commits: Mapping[str, str] = {}  # by path; "" for all that has none of its own
@@ -62,14 +61,14 @@ class Activation(NamedTuple):
 
 
 class State(NamedTuple):
-    """What the bucket has where we deploy to."""
+    """What a folder in the bucket has."""
 
     listing: Listing
     current: bytes
     etag: str  # of current; "" if there is none
     activations: List[Activation]  # the first one counts
-    release: Release  # what that holds, as far as that is known
-    definitions: Files  # of it
+    release: Release  # the one that counts; empty where its manifest is not valid
+    definitions: Files  # those of that release that the bucket has
 
 
 def digests(files: Files) -> Dict[str, Digest]:
@@ -83,7 +82,7 @@ def by_sha(contents: Iterable[bytes]) -> Dict[str, bytes]:
 
 
 def place_of(release: str, path: str) -> str:
-    """Return where a path of a release is in the folder."""
+    """Return the path in the folder of a file of a release."""
     return f"releases/{release}/{path}" if release else path
 
 
@@ -91,10 +90,10 @@ def place_of(release: str, path: str) -> str:
 
 
 def read_state(folder: Folder, at_hand: Mapping[str, bytes]) -> State:
-    """Read what counts; what is at hand, by SHA-256, need not be read.
+    """Return what the folder has; contents that are at hand, by SHA-256, are not read again.
 
     Raises:
-        Refused: A sandbox's folder is somebody else's, who would lose what is there.
+        Refused: The folder of a sandbox holds somebody else's files, which a deploy would delete.
     """
     listing = folder.list()
     if folder.is_sandbox and listing.objects and not {CURRENT, "commit.txt"} & {*listing.objects} | {*stored(listing)}:
@@ -134,7 +133,7 @@ def stored(listing: Listing) -> Dict[str, List[str]]:
 
 
 def read_release(folder: Folder, listing: Listing, name: str) -> Optional[Release]:
-    """Return what a release of the bucket holds; None if its manifest is missing or malformed."""
+    """Return a release of the bucket; None if its manifest is missing or malformed."""
     path = place_of(name, MANIFEST)
     try:
         data = json.loads(folder.read([path])[path] if path in listing.objects else b"")
@@ -146,7 +145,7 @@ def read_release(folder: Folder, listing: Listing, name: str) -> Optional[Releas
 
 
 def read_definitions(folder: Folder, listing: Listing, release: Release, at_hand: Mapping[str, bytes]) -> Files:
-    """Return the environments and pipelines of a release that the bucket has; see :func:`read_state`."""
+    """Return the contents of a release's definitions; those that are at hand, by SHA-256, are not read again."""
     shas = {path: release.files[path][1] for path in filter(DEFINITION.fullmatch, release.files)}
     places = {place_of(release.id, path): path for path, sha in shas.items() if sha not in at_hand}
     read = {places[place]: content for place, content in folder.read({*places} & {*listing.objects}).items()}
@@ -154,7 +153,7 @@ def read_definitions(folder: Folder, listing: Listing, release: Release, at_hand
 
 
 def missing(listing: Listing, release: Release) -> List[str]:
-    """Return the places at which the bucket has not what a release has, by the sizes."""
+    """Return the paths in the folder of a release's files that are missing or have another size."""
     sizes = {place_of(release.id, path): size for path, (size, _) in release.files.items()}
     there = {path: entry["Size"] for path, entry in listing.objects.items()}
     away = [path for path, size in sizes.items() if there.get(path) != size]
@@ -162,24 +161,30 @@ def missing(listing: Listing, release: Release) -> List[str]:
 
 
 def refuse_incomplete(listing: Listing, release: Release) -> None:
-    """Refuse a release of which something is away."""
+    """Raise Refused if a file of a release is missing."""
     for path in missing(listing, release):
-        raise Refused(f"release {release.id} is not whole: {path} was deleted or changed; run it again, or deploy")
+        raise Refused(f"release {release.id} is incomplete: {path} was deleted or changed; deploy again")
 
 
-def activate(folder: Folder, state: State, activations: List[Activation]) -> bytes:
-    """Write ``current``, and return it; raise Refused if somebody else has written it since it was read."""
+def activate(folder: Folder, state: State, activation: Activation) -> bytes:
+    """Write ``current`` with this activation first, and return it.
+
+    Raises:
+        Refused: Somebody else has written it since it was read.
+    """
+    names = {*stored(state.listing)} - {activation.release}
+    activations = [activation, *(other for other in state.activations if other.release in names)]
     content = json.dumps({"activations": [a._asdict() for a in activations]}, indent=1).encode() + b"\n"
     if folder.replace(CURRENT, content, state.etag):
         return content
     try:
         now = folder.read([CURRENT])[CURRENT]
-    except CloudError:  # it is gone
+    except CloudError:  # it was deleted
         now = b""
-    if now != content:  # or else it is our own write that has arrived, and only its answer was lost
+    if now != content:  # otherwise our own write has arrived, and only its answer was lost
         first = (parse_current(now) or [Activation()])[0]
         who = f"{first.by} has activated release {first.release} at {first.at}" if now else "current was deleted"
-        raise Refused(f"{who} meanwhile; nothing that counts was changed; run it again")
+        raise Refused(f"{who} meanwhile; the release that counts was not changed; run it again")
     return content
 
 
@@ -188,7 +193,7 @@ def activate(folder: Folder, state: State, activations: List[Activation]) -> byt
 
 @contextmanager
 def stage(folder: Folder, files: Files) -> Iterator[Path]:
-    """Provide a folder that holds the files for as long as the context lasts."""
+    """Provide a folder with these files; delete it at the end of the context."""
     with tempfile.TemporaryDirectory(prefix="etl-") as above:
         etl = Path(above) / "dags" / folder.name
         for name in ("configs", "pipelines"):
@@ -212,7 +217,7 @@ def dags_of(found: LoadResult) -> Dict[str, str]:
 
 def compile_package(folder: Folder, files: Files) -> Files:
     """Return the bytecode of the package by path: the same for the same source, wherever it is compiled."""
-    environ = {"PATH": os.defpath, "PYTHONHASHSEED": "0"}  # by which sets are ordered
+    environ = {"PATH": os.defpath, "PYTHONHASHSEED": "0"}  # it decides the order of sets in bytecode
     with stage(folder, {path: content for path, content in files.items() if CODE.fullmatch(path)}) as etl:
         if subprocess.run([sys.executable, *COMPILE], env=environ, cwd=str(etl)).returncode:
             raise Refused("orchestrator/ does not compile")

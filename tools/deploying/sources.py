@@ -1,15 +1,15 @@
-"""What this checkout has to deploy, and whether it may be."""
+"""The files of this checkout that are deployed, what refuses them, and their commit."""
 
 import argparse
 import getpass
 import os
 from pathlib import Path
-from typing import Dict, Iterable, Optional, Set
+from typing import Dict, Iterable, Mapping, Optional, Set
 
 from orchestrator import Rejected, read_context
 
 from tools.checkout import RevisionError, definition_files, etl_of_commit, git, real_path
-from tools.checks.definitions import check_definitions
+from tools.checks.definitions import UsageError, check_definitions
 from tools.deploying.bucket import Files, Folder, Refused
 from tools.deploying.cloud import client
 from tools.deploying.releases import CODE, DEFINITION, Activation, State
@@ -21,17 +21,17 @@ DIRTY = " with uncommitted changes"
 
 
 def open_folder(etl: Path, options: argparse.Namespace) -> Folder:
-    """Return where a command's options lead; raise Refused where the environment's file is broken."""
+    """Return the folder that the options name; raise Refused if the environment's file has problems."""
     try:
         region = str(read_context(etl, options.environment).environment.region)
     except Rejected as rejected:
-        raise Refused("\n\n".join(["the environment is broken:", *map(str, rejected.args)])) from None
+        raise Refused("\n\n".join(["the environment has problems:", *map(str, rejected.args)])) from None
     return Folder(client("s3", region), options.environment, options.sandbox or "etl")
 
 
 def sources(etl: Path) -> Dict[str, Path]:
     """Return the files of this checkout that are deployed, by path; raise Refused where one is missing."""
-    modules = [file for file in etl.glob("orchestrator/*.py") if file.is_file()]  # no lock of an editor
+    modules = [file for file in etl.glob("orchestrator/*.py") if file.is_file()]  # an editor's lock is none
     files = {file.relative_to(etl).as_posix(): file for file in [*modules, *definition_files(etl)]}
     found = {path: file for path, file in files.items() if CODE.fullmatch(path) or DEFINITION.fullmatch(path)}
     found.update({path: source(etl, path) for path in (IGNORE, FACTORY, PACKAGES)})
@@ -42,22 +42,24 @@ def sources(etl: Path) -> Dict[str, Path]:
 
 
 def source(etl: Path, path: str) -> Path:
-    """Return where a path's file stands in a checkout that has it."""
+    """Return the file in a checkout that is deployed to a path."""
     return (etl.parent.parent if path in (IGNORE, PACKAGES) else etl) / path
 
 
-def choose_path(typed: str, etl: Path, paths: Iterable[str]) -> str:
-    """Return the one of these paths whose file a person means; "" if none is."""
+def choose_path(typed: str, etl: Path, folder: Folder, paths: Iterable[str]) -> str:
+    """Return the one of these paths whose file a person means; raise UsageError if none may be deployed alone."""
     place = real_path(typed_path(typed))
     for path in paths:
         file = source(etl, path)
         if place in (real_path(file), Path(os.path.realpath(str(file)))):
+            if path in (FACTORY, IGNORE) or CODE.fullmatch(path):
+                raise UsageError(f"{typed} is not deployed alone; deploy everything, without --only")
             return path
-    return ""
+    raise UsageError(f"{typed} is neither a file that is deployed nor one that is at {folder}")
 
 
 def refuse_problems(etl: Path, selected: Optional[Set[Path]]) -> None:
-    """Refuse to deploy problems that ./etl check reports, of all definitions or of those selected."""
+    """Raise Refused if ./etl check reports a problem of the selected definitions; None selects all."""
     report = check_definitions(etl, selected)
     if report.problems:
         print_report(report, "text")
@@ -65,10 +67,10 @@ def refuse_problems(etl: Path, selected: Optional[Set[Path]]) -> None:
 
 
 def commit_of(etl: Path, folder: Folder, contents: Files, only: str) -> str:
-    """Return the commit of what is deployed; raise Refused where that is not what the commit has.
+    """Return the commit of what is deployed; raise Refused if the files differ from it.
 
-    Compared are contents, and not what git's index remembers of them: ignored files and those that a sparse checkout
-    leaves out count too.
+    This compares the contents instead of asking git's index, which does not report ignored files and those that a
+    sparse checkout leaves out.
     """
     root = Path(os.path.realpath(str(etl.parent.parent)))
     try:
@@ -87,14 +89,18 @@ def commit_of(etl: Path, folder: Folder, contents: Files, only: str) -> str:
     return sha + DIRTY * bool(changed)
 
 
-def activation(etl: Path, state: State, release: str, commit: str, only: str) -> Activation:
-    """Return an activation by this build, or by the person of this clone, at the time of S3's clock.
-
-    The commit is that of all of the release, or that of the one path ``only``; of one that is gone there is none.
-    """
-    commits = {path: sha for path, sha in state.activations[0].commits.items() if only and path != only}
-    if not only or (source(etl, only).is_file() and commit != commits.get("")):
+def commits_after(etl: Path, state: State, commit: str, only: str) -> Dict[str, str]:
+    """Return the commits of the new release: one for everything, or one more for the path ``only``."""
+    if not only:
+        return {"": commit}
+    commits = {path: sha for path, sha in state.activations[0].commits.items() if path != only}
+    if source(etl, only).is_file() and commit != commits.get(""):
         commits[only] = commit
+    return commits
+
+
+def activation(etl: Path, state: State, release: str, commits: Mapping[str, str]) -> Activation:
+    """Return an activation by this build, or by the person of this clone, at the time of S3's clock."""
     try:
         email = git("config", "user.email", root=etl.parent.parent).decode().strip()
     except RevisionError:
