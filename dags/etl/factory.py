@@ -25,14 +25,16 @@ FOLDER = Path(os.path.abspath(__file__)).parent
 # Each folder of the DAGs folder has a package of its own, so that a sandbox runs its own code. A dot in the name would
 # make it a module of another one.
 NAME = f"orchestrator_{FOLDER.name.replace('.', ':')}"
-PROTOCOL = 1  # how a package is called: dags_of_folder(root, activation, sizes, reports)
+# Ways to call the package of a release: 1 is dags_of_folder(root, activation, sizes, reports). Those of releases to go
+# back to stay.
+PROTOCOLS = (1,)
 TRIED = 3  # releases at most
 IMPORT_SECONDS = 8  # for one package: those that are tried fit into MWAA's core.dagbag_import_timeout, 30 s
 COPY_SECONDS = 300  # after which nothing more is expected to arrive: MWAA copies every 30 s
 
 
 def use_release(use: Callable[..., Any]) -> Any:
-    """Return what ``use`` returns for the first release that works: its package, folder, and what PROTOCOL names.
+    """Return what ``use`` returns for the first release that works: its package, folder, and what PROTOCOLS says.
 
     If none works, the parse exits while a copy may go on, since SystemExit changes nothing in Airflow's database. Later
     it raises ImportError, which the web page shows, and which deactivates all DAGs.
@@ -82,12 +84,12 @@ def sizes_of(root: Path) -> Dict[str, int]:
         manifest = json.loads((root / "manifest.json").read_bytes())
     except ValueError as error:
         raise FileNotFoundError(f"manifest.json is not whole: {error}") from None
-    if manifest["protocol"] != PROTOCOL:
+    if manifest["protocol"] not in PROTOCOLS:
         raise ValueError(f"this factory.py does not know its protocol, {manifest['protocol']}")
     sizes = {path: size for path, (size, _) in manifest["files"].items()}
     for path in (path for path in sizes if path.startswith("orchestrator/")):
         if os.path.getsize(f"{root}/{path}") != sizes[path]:
-            raise FileNotFoundError(f"{path} has not {sizes[path]} bytes yet")
+            raise FileNotFoundError(f"{path} is not whole: it has to have {sizes[path]} bytes")
     return sizes
 
 

@@ -297,7 +297,7 @@ def test_a_release_that_stays_incomplete_is_reported_after_five_minutes(
     bag = dag_bag(home)
     assert set(bag.dags) == DAGS
     size = len(new["pipelines/vi/works.yaml"])
-    reason = f"release {NEW}: FileNotFoundError: pipelines/vi/works.yaml has not {size} bytes yet"
+    reason = f"release {NEW}: FileNotFoundError: pipelines/vi/works.yaml is not whole: it has to have {size} bytes"
     assert reason in import_error(bag)
     put(home, NEW, new)
     bag = dag_bag(home)

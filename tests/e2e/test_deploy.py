@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, Iterator, List, Mapping, Set
 
 import pytest
 from botocore.client import BaseClient
+from botocore.response import StreamingBody
 
 from tests import checkouts
 from tests.e2e.emulated import REGION, Emulated
@@ -668,6 +669,22 @@ def test_a_sandbox_is_beside_the_real_folder_until_it_is_removed(place: Place) -
     assert "removed" in place.deploy(*sandbox, "--remove")
     assert place.etags() == before
     assert "0 objects, 0 DAGs" in place.deploy(*sandbox, "--remove")
+
+
+@pytest.mark.parametrize("key", ["pipelines/cwr/x.py", "current"])
+def test_a_folder_that_only_looks_like_ours_is_not(key: str, place: Place) -> None:
+    theirs = {f"airflow/dags/test_merge/{name}": b"x" for name in (key, "dag.py")}
+    place.put(theirs)
+
+    assert "was not written by ./etl deploy" in place.refused("--sandbox", "test_merge", "--remove")
+
+
+def test_an_object_that_is_cut_on_the_way_is_not_taken_for_whole(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    place.deploy()
+    read = StreamingBody.read
+    monkeypatch.setattr(StreamingBody, "read", lambda body, *amount: read(body, *amount)[:-1])
+
+    assert "was not read whole: the connection broke; run it again" in place.refused()
 
 
 @pytest.mark.parametrize("option", [[], ["--remove"], ["--rollback"]], ids=["deployed over", "removed", "rolled back"])

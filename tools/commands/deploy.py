@@ -1,6 +1,7 @@
 """./etl deploy ENV: deploy this checkout to an environment's MWAA, or go back to an earlier release."""
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
@@ -101,6 +102,9 @@ def run(name: str, act: Callable[[Path, argparse.Namespace], int], options: argp
     except (UsageError, Refused, CloudError, checkout.RevisionError) as error:
         print_status(str(error), f"etl {name}")
         return 2 if isinstance(error, UsageError) else 1
+    except BrokenPipeError:  # `| head`; the signal would also end it for a broken connection to AWS
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except KeyboardInterrupt:
         print_status("interrupted; what was written does no harm; run it again to finish", f"etl {name}")
         return 130

@@ -45,7 +45,7 @@ def show(etl: Path, options: argparse.Namespace) -> int:
         release = read_release(folder, state.listing, row.release)
         mark = "incomplete" if release is None or missing(state.listing, release) else marks.get(row.release, "")
         commits = "\n".join(f"{commit} {path}".strip() for path, commit in row.commits.items())
-        table.add_row(row.release, row.at, row.by, commits, str(len(release.dags)) if release else "", mark)
+        table.add_row(row.release, str(row.at), str(row.by), commits, str(len(release.dags)) if release else "", mark)
     console().print(table)
     return 0
 

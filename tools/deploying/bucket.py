@@ -72,7 +72,11 @@ class Folder:
         """Return the answer of an operation on an object."""
         with explain_errors(f"{self.address(path)} cannot be {VERBS[verb]}"):
             answer = getattr(self.s3, f"{verb}_object")(Bucket=self.bucket, Key=self.key(path), **arguments)
-            return {**answer, "Body": answer["Body"].read(MAX_BYTES)} if verb == "get" else answer
+            if verb == "get":
+                answer["Body"] = answer["Body"].read(MAX_BYTES)
+                if len(answer["Body"]) != answer["ContentLength"]:  # which botocore does not notice
+                    raise CloudError(f"{self.address(path)} was not read whole: the connection broke; run it again")
+            return answer
 
     def read(self, paths: Iterable[str]) -> Files:
         """Return the contents of objects."""

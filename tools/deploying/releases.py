@@ -26,7 +26,14 @@ DEFINITION = re.compile(rf"configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml")
 CODE = re.compile(rf"orchestrator/{NAME}\.py")
 STORED = re.compile(r"releases/([0-9a-f]{16})/.*", re.DOTALL)
 OLD = re.compile(r"(?:configs|orchestrator|pipelines)/.*|commit\.txt", re.DOTALL)  # of the version without releases
-MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)  # for JSON of another shape
+MALFORMED = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+    OverflowError,
+)  # JSON
 COMPILE = ("-m", "compileall", "--invalidation-mode", "unchecked-hash", "-q", "-d", "orchestrator", "orchestrator")
 
 Digest = Tuple[int, str]  # the size of a file, and its SHA-256 in hexadecimal
@@ -96,13 +103,15 @@ def read_state(folder: Folder, at_hand: Mapping[str, bytes]) -> State:
         Refused: The folder of a sandbox holds somebody else's files, which a deploy would delete.
     """
     listing = folder.list()
-    if folder.is_sandbox and listing.objects and not {CURRENT, "commit.txt"} & {*listing.objects} | {*stored(listing)}:
+    answer = folder.call("get", CURRENT) if CURRENT in listing.objects else {"Body": b"", "ETag": ""}
+    activations = parse_current(answer["Body"])
+    is_ours = activations or "commit.txt" in listing.objects or {*stored(listing)} - {""}
+    if folder.is_sandbox and listing.objects and not is_ours:
         raise Refused(
             f"{folder} was not written by ./etl deploy; name another --sandbox, or if it is yours, empty it:"
             f"\n  aws s3 rm --recursive {folder}"
         )
-    answer = folder.call("get", CURRENT) if CURRENT in listing.objects else {"Body": b"", "ETag": ""}
-    activations = parse_current(answer["Body"]) or [Activation()]
+    activations = activations or [Activation()]
     name = activations[0].release
     if name:
         release = read_release(folder, listing, name) or Release({}, {})
@@ -114,9 +123,10 @@ def read_state(folder: Folder, at_hand: Mapping[str, bytes]) -> State:
 
 
 def parse_current(content: bytes) -> List[Activation]:
-    """Return the activations; none if it is malformed."""
+    """Return the activations; none if it is malformed. What a newer version says of one beside is left out."""
     try:
-        found = [Activation(**entry) for entry in json.loads(content)["activations"]]
+        entries = json.loads(content)["activations"]
+        found = [Activation(**{name: entry[name] for name in Activation._fields if name in entry}) for entry in entries]
         return [a._replace(commits=dict(a.commits)) for a in found if re.fullmatch("([0-9a-f]{16})?", a.release)]
     except MALFORMED:
         return []

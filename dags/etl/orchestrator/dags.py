@@ -74,7 +74,7 @@ def check_files(root: Path, sizes: Mapping[str, int], dag_id: Optional[str]) -> 
     needed = [path for path in sizes if path == own or path.startswith("configs/")] if own in sizes else sizes
     for path in needed:
         if os.path.getsize(f"{root}/{path}") != sizes[path]:  # pathlib takes four times as long
-            raise FileNotFoundError(f"{path} has not {sizes[path]} bytes yet")
+            raise FileNotFoundError(f"{path} is not whole: it has to have {sizes[path]} bytes")
 
 
 def problems_of_releases(
