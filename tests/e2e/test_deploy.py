@@ -513,12 +513,14 @@ def test_three_releases_and_what_is_recent_stay(place: Place, monkeypatch: pytes
     ids = [activation["release"] for activation in place.activations()]
     assert place.ids() == {*ids}
     later(monkeypatch)
+    assert "nothing to deploy" in place.refused(status=0)  # what current names stays
+    place.commit()
 
-    deleted = place.writes()
+    _, _, *deleted = place.writes()  # after the manifest and current
 
     assert [write for write in deleted if not write.startswith(f"delete releases/{ids[3]}/")] == []
     assert deleted[0] == f"delete releases/{ids[3]}/manifest.json"
-    assert place.ids() == {*ids[:3]}
+    assert place.ids() == {activation["release"] for activation in place.activations()} == {*ids[:3]}
 
 
 def test_a_bucket_of_the_version_before_is_moved_over(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -680,8 +682,8 @@ def test_somebody_elses_folder_is_no_sandbox(place: Place) -> None:
     address = f"s3://{BUCKET}/airflow/dags/other_team/"
     for key in ("factory.py", "pipelines/cwr/x.py", "current"):  # which look like ours
         place.put({f"airflow/dags/other_team/{key}": FOREIGN["airflow/dags/other_team/factory.py"]})
-        for option in ([], ["--remove"], ["--rollback"]):
-            output = place.refused("--sandbox", "other_team", *option)
+        for option in ("--yes", "--remove", "--rollback"):
+            output = place.refused("--sandbox", "other_team", option)
             assert f"{address} was not written by ./etl deploy" in output
             assert f"\n  aws s3 rm --recursive {address}\n" in output
 

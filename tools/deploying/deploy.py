@@ -7,7 +7,6 @@ that is written, nothing changes for Airflow. Running a deploy again writes only
 
 import argparse
 import time
-from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Dict, List, Optional, Tuple
@@ -24,7 +23,6 @@ from tools.views.comparison import DagChange, compare
 from tools.views.plan import print_text
 
 WAIT = 60  # seconds in which MWAA copies a release, before the files of the version before are deleted
-RECENT = timedelta(hours=1)
 
 
 def deploy(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
@@ -217,11 +215,8 @@ def tidy(folder: Folder, release: Release, current: bytes, extra: List[str]) -> 
     if folder.read([CURRENT])[CURRENT] != current:
         print("somebody else is deploying, too: nothing is deleted; the next deploy deletes it")
         return
-    kept = {"", *(activation.release for activation in releases.parse_current(current)[: releases.USABLE])}
-    # What was written within the hour, by S3's clock, may belong to a deploy that is still running.
-    touched = {name: max(listing.objects[path]["LastModified"] for path in of) for name, of in stored(listing).items()}
-    names = [name for name in touched if name not in kept and listing.now - touched[name] > RECENT]
-    old = [path for name in names for path in stored(listing)[name]]
+    kept = {"", *(activation.release for activation in releases.parse_current(current)), *releases.recent(listing)}
+    old = [path for name, paths in stored(listing).items() if name not in kept for path in paths]
     # Delete the manifests first: without one, a release that is deleted in part does not look complete.
     manifests = {path for path in old if path.endswith(f"/{MANIFEST}")}
     for step in (manifests, {*old, *extra} & {*listing.objects} - manifests):

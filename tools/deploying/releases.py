@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 from contextlib import contextmanager
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from orchestrator import PROTOCOL, LoadResult, load
 
@@ -26,6 +27,7 @@ DEFINITION = re.compile(rf"configs/{NAME}\.yaml|pipelines/{NAME}/{NAME}\.yaml")
 CODE = re.compile(rf"orchestrator/{NAME}\.py")
 STORED = re.compile(r"releases/([0-9a-f]{16})/.*", re.DOTALL)
 OLD = re.compile(r"(?:configs|orchestrator|pipelines)/.*|commit\.txt", re.DOTALL)  # of the version without releases
+RECENT = timedelta(hours=1)
 MALFORMED = (
     ValueError,
     TypeError,
@@ -142,6 +144,12 @@ def stored(listing: Listing) -> Dict[str, List[str]]:
     return found
 
 
+def recent(listing: Listing) -> Set[str]:
+    """Return the releases that a deploy may still be writing, by S3's clock."""
+    times = {name: max(listing.objects[path]["LastModified"] for path in of) for name, of in stored(listing).items()}
+    return {name for name in times if listing.now - times[name] <= RECENT}
+
+
 def read_release(folder: Folder, listing: Listing, name: str) -> Optional[Release]:
     """Return a release of the bucket; None if its manifest is missing or malformed."""
     path = place_of(name, MANIFEST)
@@ -182,8 +190,9 @@ def activate(folder: Folder, state: State, activation: Activation) -> bytes:
     Raises:
         Refused: Somebody else has written it since it was read.
     """
-    names = {*stored(state.listing)} - {activation.release}
-    activations = [activation, *(other for other in state.activations if other.release in names)]
+    names, stay = {*stored(state.listing)} - {activation.release}, recent(state.listing)
+    listed = [activation, *(other for other in state.activations if other.release in names)]
+    activations = listed[:USABLE] + [other for other in listed[USABLE:] if other.release in stay]
     content = json.dumps({"activations": [a._asdict() for a in activations]}, indent=1).encode() + b"\n"
     if folder.replace(CURRENT, content, state.etag):
         return content
