@@ -86,12 +86,17 @@ def problems_of_releases(
     for report in reports:
         hint = f"release {release} runs instead; deploy again, or go back: ./etl deploy {environment} --rollback"
         yield Problem(current, report, hint, "release")
-    patterns = ("configs/*.yaml", "orchestrator/*.py", "pipelines/*/*.yaml")  # a copy may leave empty folders
-    beside = [pattern.split("/")[0] for pattern in patterns if any(home.glob(pattern))]
-    if beside and home != root:
+    beside = [name for name in ("configs", "orchestrator", "pipelines") if home != root and has_sources(home / name)]
+    if beside:
         message = f"release {release} is read, and not the folders beside it: {', '.join(beside)}"
         hint = "./etl deploy makes a release, and deletes them; to run the folders, delete current"
         yield Problem(current, message, hint, "release")
+
+
+def has_sources(folder: Path) -> bool:
+    """Return whether a folder holds modules or definitions: a copy that deletes leaves empty folders behind."""
+    names = (name for _, _, files in os.walk(str(folder)) for name in files)  # pathlib raises where one has just gone
+    return any(name.endswith((".py", ".yaml")) for name in names)
 
 
 def main(root: Path, arguments: List[str]) -> int:
