@@ -18,6 +18,7 @@ ELSEWHERE = [
     "tests/dags/test_abuse.py",
     "tests/dags/test_fuzz.py",
     "tests/dags/test_races.py",
+    "tests/dags/test_releases.py",
     "tests/unit/test_bench.py",
     "tests/unit/test_static.py",
 ]
