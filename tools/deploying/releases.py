@@ -28,14 +28,8 @@ CODE = re.compile(rf"orchestrator/{NAME}\.py")
 STORED = re.compile(r"releases/([0-9a-f]{16})/.*", re.DOTALL)
 OLD = re.compile(r"(?:configs|orchestrator|pipelines)/.*|commit\.txt", re.DOTALL)  # of the version without releases
 RECENT = timedelta(hours=1)
-MALFORMED = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    RecursionError,
-    OverflowError,
-)  # JSON
+# What JSON of another shape raises.
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError, OverflowError)
 COMPILE = ("-m", "compileall", "--invalidation-mode", "unchecked-hash", "-q", "-d", "orchestrator", "orchestrator")
 
 Digest = Tuple[int, str]  # the size of a file, and its SHA-256 in hexadecimal
