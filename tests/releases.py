@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import time
 from pathlib import Path
 from typing import Dict, Mapping, Optional
+
+import pytest
 
 from tests.trees import ETL, tree
 
@@ -42,6 +45,13 @@ def put(home: Path, release: str, objects: Mapping[str, bytes]) -> None:
         write(home / "releases" / release / path, content)
 
 
+def put_two(home: Path, old: Mapping[str, bytes], new: Mapping[str, bytes]) -> None:
+    """Write the objects of two releases, of which the new one counts."""
+    put(home, OLD, old)
+    put(home, NEW, new)
+    write(home / "current", current(NEW, OLD))
+
+
 def write(path: Path, content: Optional[bytes], state: str = WHOLE) -> None:
     """Give a file a state."""
     if state == ABSENT or content is None:
@@ -50,6 +60,12 @@ def write(path: Path, content: Optional[bytes], state: str = WHOLE) -> None:
     else:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content if state == WHOLE else content[: len(content) // 2])
+
+
+def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float = 301) -> None:
+    """Make everything that has been copied that much older; by default, no copy goes on any more."""
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + seconds)
 
 
 def empty_home(folder: Path) -> Path:

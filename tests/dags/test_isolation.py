@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator
 import pytest
 from orchestrator import load
 
+from tests.releases import pass_time
 from tests.trees import DATA, SMALL, dag_bag, import_error, stem, tree
 
 HEALTHY = {"cwr-big_dag_un", "cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"}
@@ -277,7 +278,6 @@ def test_a_bug_outside_of_any_file_changes_nothing_and_is_reported_later(
 
     with pytest.raises(SystemExit, match="ZeroDivisionError: division by zero"):
         dag_bag(root)
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 301)
+    pass_time(monkeypatch)
 
     assert "release beside factory.py: ZeroDivisionError: division by zero" in import_error(dag_bag(root))

@@ -4,12 +4,12 @@ import importlib
 import pickle
 import shutil
 import sys
-import time
 from pathlib import Path
 from typing import Any, Iterator, Set
 
 import pytest
 
+from tests.releases import pass_time
 from tests.trees import ETL, SMALL, dag_bag, import_error, tree
 
 # A package as factory.py expects it: its module dags returns the DAGs of a folder.
@@ -23,13 +23,6 @@ class Failed(Exception):
 def dags_of_folder(root):
     return {{name: DAG(name, schedule_interval=None) for name in NAMES}}
 """
-
-
-@pytest.fixture
-def _in_an_hour(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No copy is under way any more."""
-    later = time.time() + 3600
-    monkeypatch.setattr(time, "time", lambda: later)
 
 
 def folder(above: Path, name: str, *dag_ids: str, names: str = "NAMES") -> Path:
@@ -116,9 +109,9 @@ def test_a_lock_of_an_editor_is_no_module(tmp_path: Path) -> None:
     assert set(dag_bag(root).dags) == {"one"}
 
 
-@pytest.mark.usefixtures("_in_an_hour")
-def test_a_folder_without_its_package_says_what_to_do(tmp_path: Path) -> None:
+def test_a_folder_without_its_package_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folder(tmp_path, "etl", "one")
+    pass_time(monkeypatch, 3600)
     shutil.rmtree(str(root / "orchestrator"))
 
     error = import_error(dag_bag(root))
@@ -136,9 +129,9 @@ def test_a_module_that_is_replaced_while_it_is_loaded_is_loaded_again(tmp_path: 
     assert set(dag_bag(root).dags) == {"another"}
 
 
-@pytest.mark.usefixtures("_in_an_hour")
-def test_a_failed_import_leaves_no_module_behind(tmp_path: Path) -> None:
+def test_a_failed_import_leaves_no_module_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folder(tmp_path, "etl", "one", names="MISSING")
+    pass_time(monkeypatch, 3600)
 
     bag = dag_bag(root)
 

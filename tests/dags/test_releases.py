@@ -6,14 +6,27 @@ import logging
 import pickle
 import random
 import sys
-import time
 from itertools import product
 from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import pytest
 
-from tests.releases import ABSENT, HALF, NEW, OLD, WHOLE, current, empty_home, put, real_files, with_manifest, write
+from tests.releases import (
+    ABSENT,
+    HALF,
+    NEW,
+    OLD,
+    WHOLE,
+    current,
+    empty_home,
+    pass_time,
+    put,
+    put_two,
+    real_files,
+    with_manifest,
+    write,
+)
 from tests.trees import ETL, REPOSITORY, SMALL, dag_bag, import_error, python
 
 FACTORY = compile((ETL / "factory.py").read_bytes(), "factory.py", "exec")
@@ -56,12 +69,6 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     for name in {name for name in sys.modules if name.startswith("orchestrator_")} - before:
         del sys.modules[name]
-
-
-def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float = 301) -> None:
-    """Make everything that has been copied that much older."""
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + seconds)
 
 
 def run(home: Path) -> Dict[str, Any]:
@@ -109,7 +116,6 @@ class Container:
 
     def check(self, expected: Mapping[str, Mapping[str, Any]]) -> str:
         """Check that the DAGs are those of the release that they have to be of, or that nothing is registered."""
-        listed = [OLD, NEW] if self.current is None else []
         try:
             listed = [activation["release"] for activation in json.loads(self.current or b"{}")["activations"]]
         except (ValueError, KeyError):
@@ -211,9 +217,7 @@ def test_a_package_that_does_not_work_is_reported_and_the_release_before_runs(
     case: str, home: Path, real: Mapping[str, bytes]
 ) -> None:
     code, reason = FAILS[case]
-    put(home, OLD, with_manifest(real))
-    put(home, NEW, with_manifest({**real, "orchestrator/operators.py": code.encode()}))
-    write(home / "current", current(NEW, OLD))
+    put_two(home, with_manifest(real), with_manifest({**real, "orchestrator/operators.py": code.encode()}))
 
     bag = dag_bag(home)
 
@@ -231,10 +235,8 @@ def test_a_package_that_does_not_work_is_reported_and_the_release_before_runs(
 def test_a_bug_that_concerns_all_dags_is_reported_and_the_release_before_runs(
     home: Path, real: Mapping[str, bytes]
 ) -> None:
-    put(home, OLD, with_manifest(real))
     module = real["orchestrator/dags.py"] + b"\n\ndef build(*_):\n    raise RuntimeError('a bug')\n"
-    put(home, NEW, with_manifest({**real, "orchestrator/dags.py": module}))
-    write(home / "current", current(NEW, OLD))
+    put_two(home, with_manifest(real), with_manifest({**real, "orchestrator/dags.py": module}))
 
     bag = dag_bag(home)
 
@@ -246,9 +248,11 @@ def test_a_package_that_only_some_definitions_need_is_imported_before_any_is_bui
     home: Path, real: Mapping[str, bytes]
 ) -> None:
     waiting = SMALL.encode() + b"wait_for: {s3: 's3://bucket/key'}\n"
-    put(home, OLD, with_manifest({**real, "pipelines/vi/works.yaml": waiting}))
-    put(home, NEW, with_manifest({**real, "pipelines/vi/works.yaml": waiting, "orchestrator/sensors.py": b"1 / 0"}))
-    write(home / "current", current(NEW, OLD))
+    put_two(
+        home,
+        with_manifest({**real, "pipelines/vi/works.yaml": waiting}),
+        with_manifest({**real, "pipelines/vi/works.yaml": waiting, "orchestrator/sensors.py": b"1 / 0"}),
+    )
 
     bag = dag_bag(home)
 
@@ -257,9 +261,7 @@ def test_a_package_that_only_some_definitions_need_is_imported_before_any_is_bui
 
 
 def test_a_protocol_that_factory_py_does_not_know_is_left_alone(home: Path, real: Mapping[str, bytes]) -> None:
-    put(home, OLD, with_manifest(real))
-    put(home, NEW, with_manifest({**real, "orchestrator/dags.py": b"1 / 0"}, protocol=2))
-    write(home / "current", current(NEW, OLD))
+    put_two(home, with_manifest(real), with_manifest({**real, "orchestrator/dags.py": b"1 / 0"}, protocol=2))
 
     bag = dag_bag(home)
 
@@ -268,13 +270,11 @@ def test_a_protocol_that_factory_py_does_not_know_is_left_alone(home: Path, real
 
 
 def test_a_mistake_in_a_definition_is_no_reason_to_fall_back(home: Path, real: Mapping[str, bytes]) -> None:
-    put(home, OLD, with_manifest(real))
-    put(
+    put_two(
         home,
-        NEW,
+        with_manifest(real),
         with_manifest({**real, "pipelines/cwr/big.yaml": b"tasks: [", "pipelines/vi/more.yaml": SMALL.encode()}),
     )
-    write(home / "current", current(NEW, OLD))
 
     bag = dag_bag(home)
 
@@ -285,10 +285,8 @@ def test_a_mistake_in_a_definition_is_no_reason_to_fall_back(home: Path, real: M
 def test_a_release_that_stays_incomplete_is_reported_after_five_minutes(
     home: Path, real: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    put(home, OLD, with_manifest(real))
     new = with_manifest({**real, "pipelines/vi/works.yaml": SMALL.encode() + b"  prs: {}\n"})
-    put(home, NEW, {**new, "pipelines/vi/works.yaml": b"start_date: "})
-    write(home / "current", current(NEW, OLD))
+    put_two(home, with_manifest(real), {**new, "pipelines/vi/works.yaml": b"start_date: "})
     bag = dag_bag(home)
     assert (set(bag.dags), bag.import_errors) == (DAGS, {})
 
@@ -345,10 +343,12 @@ def test_the_timeout_of_airflow_is_not_swallowed(
 ) -> None:
     from airflow.models.dagbag import DagBag
 
-    put(home, OLD, with_manifest(real))
     sleeps = b"import time\n\ndef load(*_):\n    time.sleep(60)\n" + b"load()\n" * (where == "operators")
-    put(home, NEW, with_manifest({**real, f"orchestrator/{where}.py": real[f"orchestrator/{where}.py"] + sleeps}))
-    write(home / "current", current(NEW, OLD))
+    put_two(
+        home,
+        with_manifest(real),
+        with_manifest({**real, f"orchestrator/{where}.py": real[f"orchestrator/{where}.py"] + sleeps}),
+    )
     # The second is more than an import may take, which has an alarm of its own.
     monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 3 if where == "operators" else 9)
 
@@ -362,11 +362,9 @@ def test_the_timeout_of_airflow_is_not_swallowed(
 
 
 def test_a_worker_needs_the_package_the_environments_and_its_own_file(home: Path, real: Mapping[str, bytes]) -> None:
-    put(home, OLD, with_manifest(real))
     objects = with_manifest({**real, "pipelines/vi/works.yaml": SMALL.encode() + b"schedule: '@daily'\n"})
-    put(home, NEW, objects)
+    put_two(home, with_manifest(real), objects)
     (home / "releases" / NEW / "pipelines" / "cwr" / "big.yaml").unlink()
-    write(home / "current", current(NEW, OLD))
     code = (
         "import sys; file = sys.argv.pop(1); from airflow.models.dagbag import DagBag\n"
         "bag = DagBag(file, include_examples=False); assert not bag.import_errors, bag.import_errors\n"
