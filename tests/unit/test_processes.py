@@ -1,5 +1,6 @@
 """Which processes may end while the others run."""
 
+import signal
 import time
 from pathlib import Path
 from typing import Iterator
@@ -58,3 +59,11 @@ def test_one_process_can_be_ended(processes: Processes) -> None:
     processes.end(start(processes, "database"))
     assert processes.started == []
     assert time.monotonic() - started < 10
+
+
+def test_afterwards_signals_are_handled_as_before(tmp_path: Path) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    with Processes(tmp_path):
+        pass
+    assert [signal.getsignal(number) for number in numbers] == before

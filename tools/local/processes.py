@@ -50,10 +50,9 @@ class Processes:
         self.logs = logs
         self.started: List[Process] = []
         logs.mkdir(parents=True, exist_ok=True)
-        if LIBC:
-            LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
     def __enter__(self) -> "Processes":
+        adopt_orphans(True)
         return self
 
     def __exit__(
@@ -63,9 +62,13 @@ class Processes:
         traceback: Optional[TracebackType],
     ) -> None:
         # Ending takes a moment; a second Ctrl-C must not leave half of them behind.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in numbers}
         self.stop()
+        # What this process does and starts afterwards must be able to end again.
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        adopt_orphans(False)
 
     def start(
         self,
@@ -173,6 +176,12 @@ def descendants(kept: Set[int]) -> List[psutil.Process]:
             with suppress(psutil.NoSuchProcess):
                 found.extend(child.children(recursive=True))
     return found
+
+
+def adopt_orphans(adopt: bool) -> None:
+    """Decide whether what is below this process becomes its child when it loses its parent."""
+    if LIBC:
+        LIBC.prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0)
 
 
 def die_with_parent(number: int = signal.SIGTERM) -> None:
