@@ -309,4 +309,4 @@ def test_the_fields_that_are_called_templated_are() -> None:
     )
     described = {name for name, field in Task.__fields__.items() if "Templated" in field.field_info.description}
 
-    assert {path[0] for path, _ in templated_texts(task)} == described
+    assert {path[0] for path, _, _ in templated_texts(task)} == described

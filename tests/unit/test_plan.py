@@ -241,9 +241,8 @@ def test_defaults_of_an_environment_change_every_task(repository: Repository) ->
     assert small["tasks"][0]["task_id"] == "run"
 
 
-def test_a_template_with_a_computed_name_uses_every_variable(repository: Repository) -> None:
-    repository.edit("cwr/small", "runner,", "runner, command: ['{{ env[params.x] }}'],")
-    repository.edit("cwr/small", "tasks:", "params: {x: {default: other}}\ntasks:")
+def test_the_template_of_a_key_uses_its_variable(repository: Repository) -> None:
+    repository.edit("cwr/small", "runner,", "runner, environment: {'{{ env.other }}': x},")
     repository.commit()
     repository.edit("staging", "other: x", "other: y")
 

@@ -1,11 +1,10 @@
 """The reference of the definitions, ``docs/definitions.md``, generated from the factory's models."""
 
 from pathlib import Path
-from typing import Any, Dict, Iterable, Iterator, List, Tuple, Type
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, Type
 
 from orchestrator import (
     MAX_FILE_BYTES,
-    TEMPLATE_NAMES,
     Alerts,
     CapacityProvider,
     Cluster,
@@ -40,7 +39,23 @@ from orchestrator import (
     WaitFor,
     Weight,
 )
+from orchestrator.arguments import signature_of
 from orchestrator.compat import SHAPE_DICT, SHAPE_LIST, BaseModel, ModelField, StrictBool
+from orchestrator.vocabulary import (
+    DATE,
+    DATETIME,
+    DURATION,
+    FILTERS,
+    JSON,
+    LOOP,
+    MAX_PARAMS,
+    MAX_VARIABLE,
+    MEMBERS,
+    NAMES,
+    TESTS,
+    TEXT,
+    Entry,
+)
 from typing_extensions import Literal
 
 from tools.generated.schema import description_of, first_line
@@ -135,18 +150,27 @@ The settings of a DAG have two layers: the pipeline, then the provider.
 TEMPLATES = """\
 ## Templates
 
-A text may contain Jinja templates if the tables above call it templated. Airflow renders them when the task runs. Quote
-a template: `"{{{{ ds }}}}"`.
+A text may contain Jinja templates if the tables above call it templated; the keys of `environment` and `tags` are, too.
+Airflow renders them when the task runs. Quote a template: `"{{{{ ds }}}}"`.
 
-| name | is |
-| --- | --- |
-| `env.x` | the variable `x` of the environment; `env.name` is the environment's name |
-| `provider.x` | the variable `x` of the provider; `provider.name` is the provider's name |
-| `params.x` | the param `x`: its default, or what a person typed at the trigger |
-| `ds`, `ts`, `data_interval_start`, ... | Airflow's names, listed below |
+A template may say what is listed here, and nothing else:
 
-`./etl check` reports an unknown name before anything is deployed. Airflow's names, and Jinja's:
-{names}.
+- constants, lists of them, and the names below
+- `==`, `<` and the like, `in`, `and`, `or`, `not`, `x if y else z`; `a ~ b` joins texts
+- `+`, `-` and `//`; `%` between numbers (a param needs `type: integer`, or write `params.x | int`)
+- items and parts by constants: `params.x['y']`, `ds[:4]`
+- `{{% if %}}`, and `{{% for %}}` over a param or a list, not within another one
+
+Values have limits, so that no template can grow without bound: a variable has at most {variable} characters, all params
+of a DAG together {params} as JSON. `./etl check` reports whatever is not allowed, and what to write instead.
+
+JSON is what a person gives: a text, with the members of one, a number, a boolean, a list, or a mapping, whose items are
+members.
+
+{names}
+{members}
+{filters}
+{tests}
 """
 
 YAML = """\
@@ -244,9 +268,35 @@ def shape_rule(kind: Any) -> str:
 
 
 def templates_section() -> str:
-    """Return the section on templates."""
-    ours = {"env", "provider", "params"}
-    return TEMPLATES.format(names=", ".join(f"`{name}`" for name in sorted(TEMPLATE_NAMES - ours)))
+    """Return the section on templates, from the vocabulary."""
+    names = {name.replace(".*", ".x"): entry for name, entry in {**NAMES, **LOOP}.items()}
+    names = {name: entry for name, entry in names.items() if not name.startswith("task_instance.")}
+    kinds = {kind: MEMBERS[kind] for kind in (TEXT, DATETIME, DATE, DURATION, JSON)}
+    members = {
+        f"{kind}: {name}": entry
+        for kind, entries in kinds.items()
+        for name, entry in entries.items()
+        if not (kind == JSON and name in MEMBERS[TEXT]) and not (kind == DATE and name in MEMBERS[DATETIME])
+    }
+    return TEMPLATES.format(
+        variable=MAX_VARIABLE,
+        params=MAX_PARAMS,
+        names=vocabulary("name", names),
+        members=vocabulary("member of", members),
+        filters=vocabulary("filter", FILTERS),
+        tests=vocabulary("test", TESTS),
+    )
+
+
+def vocabulary(head: str, entries: Mapping[str, Entry]) -> str:
+    """Return a table of what a template may say."""
+    rows = []
+    for name, entry in entries.items():
+        call = "" if entry.takes is None else str(signature_of(entry))
+        rows.append(
+            (f"`{name}{call if call != '()' or head == 'member of' else ''}`", entry.kind, f"`{entry.example}`")
+        )
+    return "\n".join(table((head, "gives", "for example"), rows)) + "\n"
 
 
 def yaml_section() -> str:

@@ -178,20 +178,18 @@ def comparable(definition: Definition) -> Dict[str, Any]:
     """Return what makes the DAG what it is, without the variables that no template of it names."""
     data = effective(definition)
     templated = [data[key] for key in ("tasks", "clusters", "wait_for") if key in data]
-    templates = list(map(read_template, texts(templated)))
-    members = {member for template in templates for member in template.members}
-    roots = {root for template in templates for root in template.roots}
+    members = {member for text in texts(templated) for member in read_template(text).members}
     data["variables"] = {
-        root: {name: value for name, value in values.items() if root in roots or (root, name) in members}
+        root: {name: value for name, value in values.items() if (root, name) in members}
         for root, values in data["variables"].items()
     }
     return data
 
 
 def texts(value: Any) -> Iterator[str]:
-    """Yield the templates in plain data."""
+    """Yield the templates in plain data; a key may be one, too."""
     if isinstance(value, str) and "{" in value:
         yield value
     elif isinstance(value, (dict, list)):
-        for item in value.values() if isinstance(value, dict) else value:
+        for item in (*value, *value.values()) if isinstance(value, dict) else value:
             yield from texts(item)

@@ -43,7 +43,7 @@ from .models import (
 from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
 from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, did_you_mean, in_order
 from .rules import FARGATE_MEMORY
-from .templates import TEMPLATE_NAMES, read_template
+from .templates import read_template
 from .values import (
     Count,
     Cron,
@@ -75,7 +75,6 @@ __all__ = [
     "MAX_FILE_BYTES",
     "PROTOCOL",
     "SETTING_DEFAULTS",
-    "TEMPLATE_NAMES",
     "WAIT_FOR",
     "Alerts",
     "AmbiguousInteger",

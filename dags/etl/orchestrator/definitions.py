@@ -48,10 +48,11 @@ class Layers(NamedTuple):
         rule: str = "schema",
         within: str = "",
         names: Iterable[str] = (),
+        at_key: bool = False,
     ) -> Problem:
         """Return the problem of a merged value, at the line that supplied it; see :meth:`Document.problem`."""
-        (document, place), at_key = self._nearest(path)
-        return document.problem(place, message, hint, rule, at_key, within, names)
+        (document, place), is_missing = self._nearest(path)
+        return document.problem(place, message, hint, rule, at_key or is_missing, within, names)
 
     def did_you_mean(self, name: Any, known: Iterable[str]) -> str:
         """Return the hint for an unknown name; see :meth:`Document.did_you_mean`."""
@@ -93,13 +94,23 @@ class Context(NamedTuple):
     folder: str  # "etl", or the sandbox's
 
 
+class Reference(NamedTuple):
+    """A template that names a member of ``env``, ``provider`` or ``params``."""
+
+    layers: Layers
+    path: KeyPath  # of the text
+    root: str
+    member: str
+    is_number: bool  # whether the member has to be one
+
+
 class PlannedTask(NamedTuple):
     """A task after all layers."""
 
     task: Task
     layers: Layers
     operator: Dict[str, Any]  # arguments of the ECS operator, but for owner and DAG
-    references: List[Tuple[KeyPath, str, str]]  # place in the task, env | provider | params, member
+    references: List[Reference]
     places: Dict[str, str]  # path:line:column of its cluster and task definition, for who reads the task's log
 
 

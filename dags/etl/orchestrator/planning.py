@@ -16,6 +16,7 @@ from .definitions import (
     LoadResult,
     Plan,
     PlannedTask,
+    Reference,
     format_dag_id,
     merge,
 )
@@ -29,10 +30,11 @@ from .rules import (
     check_overrides,
     check_references,
     check_settings,
+    references_of,
     templated_texts,
+    templated_texts_of_cluster,
     text_problems,
 )
-from .templates import read_template
 from .values import PlainText, ProviderName
 
 WAIT_FOR = "wait_for_delivery"  # task id of the sensor
@@ -159,7 +161,7 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         )
         models = [context.environment.defaults, pipeline.defaults, task, override.defaults, own]
         merged = Task.parse_obj(merge(model.explicit() for model in models if model is not None))
-        tasks[task_id], task_problems = plan_task(task_id, merged, Layers(home, stack), context.environment)
+        tasks[task_id], task_problems = plan_task(task_id, merged, Layers(home, stack), context)
         problems += task_problems
     if not tasks:
         path = (*above, "tasks") if provider else ("tasks",)
@@ -168,13 +170,13 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
     return Plan(tasks, problems)
 
 
-def plan_task(task_id: str, task: Task, layers: Layers, environment: Environment) -> Tuple[PlannedTask, List[Problem]]:
+def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tuple[PlannedTask, List[Problem]]:
     """Check a merged task and turn it into the operator's arguments."""
     problems: List[Problem] = []
-    references: List[Tuple[KeyPath, str, str]] = []
-    for path, text in templated_texts(task):
-        problems += text_problems(text, layers, path)
-        references += [(path, *member) for member in read_template(text).members]
+    references: List[Reference] = []
+    for path, text, at_key in templated_texts(task):
+        problems += text_problems(text, layers, path, at_key)
+        references += references_of(text, layers, path)
 
     container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
     if task.task_definition is None:
@@ -183,13 +185,17 @@ def plan_task(task_id: str, task: Task, layers: Layers, environment: Environment
     elif task.container is None and "{" in container:
         message, hint = "a templated task definition needs a container", "add 'container: <name>'"
         problems.append(layers.problem(("task_definition",), message, hint, names=("container",)))
+    environment = context.environment
     cluster = environment.clusters.get(PlainText(task.cluster or "default"))
     if cluster is None:
         message = f"unknown cluster '{task.cluster}'" if task.cluster else f"task '{task_id}' has no cluster"
         hint = layers.did_you_mean(task.cluster, environment.clusters)
         problems.append(layers.problem(("cluster",), message, hint, names=(task.cluster or task_id, "cluster")))
-    elif cluster.is_fargate:
-        problems += check_fargate(task, layers)
+    else:
+        of_cluster = Layers.of(Layer(context.document, ("clusters", task.cluster or "default")))
+        for path, text in templated_texts_of_cluster(cluster):
+            references += references_of(text, of_cluster, path)
+        problems += check_fargate(task, layers) if cluster.is_fargate else []
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
     problems += check_overrides(task, layers, operator["overrides"])
     places = {key: str(layers.location((key,))) for key in ("cluster", "task_definition")}

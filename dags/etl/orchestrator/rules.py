@@ -4,58 +4,90 @@ Each rule yields problems; docs/rules.md has an example of each.
 """
 
 import json
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
 from jsonschema.exceptions import SchemaError
 
-from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask
+from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, Reference
 from .documents import Document
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem, describe
 from .templates import MAX_OVERRIDES, read_template, repeated_work
 from .values import Text
+from .vocabulary import MAX_PARAMS
 
 # ------------------------------------------------------------------------------------------------------- texts
 
 
-def text_problems(text: str, layers: Layers, path: KeyPath) -> Iterator[Problem]:
-    """Yield the mistakes in a templated text at a path of merged layers."""
+def text_problems(text: str, layers: Layers, path: KeyPath, at_key: bool = False) -> Iterator[Problem]:
+    """Yield the mistakes in a templated text at a path of merged layers, or in the key there."""
+    repeated = repeated_work(text)
     for fault in read_template(text).faults:
-        hint = fault.hint or layers.did_you_mean(fault.within, fault.known)
-        yield layers.problem(path, fault.message, hint, "template", fault.within)
-    for part in repeated_work(text):
+        if not any(fault.within in part for part in repeated):
+            hint = fault.hint or layers.did_you_mean(fault.within, fault.known)
+            yield layers.problem(path, fault.message, hint, "template", fault.within, at_key=at_key)
+    for part in repeated:
         message = f"'{part}' gives something else when the task runs again"
         hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
-        yield layers.problem(path, message, hint, "idempotency", part)
+        yield layers.problem(path, message, hint, "idempotency", part, at_key=at_key)
 
 
-def templated_texts(task: Task) -> Iterator[Tuple[KeyPath, str]]:
-    """Yield the templated texts of a task, each with its path in the task."""
+def templated_texts(task: Task) -> Iterator[Tuple[KeyPath, str, bool]]:
+    """Yield the templated texts of a task, each with its path in the task, and whether it is the key there.
+
+    Airflow renders the keys of mappings, too.
+    """
     for key in ("task_definition", "container", "task_role_arn", "execution_role_arn"):
-        yield (key,), getattr(task, key) or ""
+        yield (key,), getattr(task, key) or "", False
     for index, text in enumerate(task.command or ()):
-        yield ("command", index), text
+        yield ("command", index), text, False
     for key in ("environment", "tags"):
         for name, text in (getattr(task, key) or {}).items():
-            yield (key, name), text
+            yield (key, name), text, False
+            yield (key, name), name, True
+
+
+def templated_texts_of_cluster(cluster: Cluster) -> Iterator[Tuple[KeyPath, str]]:
+    """Yield the templated texts of a cluster, each with its path in the cluster."""
+    yield ("cluster",), cluster.cluster
+    for key in MAX_ADDRESSES:
+        for index, text in enumerate(getattr(cluster, key) or ()):
+            yield (key, index), text
+
+
+def references_of(text: str, layers: Layers, path: KeyPath) -> Iterator[Reference]:
+    """Yield what a text at a path of merged layers names of env, provider and params."""
+    template = read_template(text)
+    for root, member in template.members:
+        yield Reference(layers, path, root, member, (root, member) in template.numbers)
 
 
 def check_references(definition: Definition) -> Iterator[Problem]:
     """Check that env, provider and params have what the templates of a DAG name of them."""
-    known: Dict[str, Iterable[str]] = {**definition.variables, "params": definition.settings.effective_params}
-    references = [
-        (planned.layers, *reference) for planned in definition.plan.tasks.values() for reference in planned.references
-    ]
+    params = definition.settings.effective_params
+    known: Dict[str, Mapping[str, Any]] = {**definition.variables, "params": params}
+    references = [reference for planned in definition.plan.tasks.values() for reference in planned.references]
     if definition.settings.wait_for is not None:
-        members = read_template(definition.settings.wait_for.s3 or "").members
-        references += [(definition.layers, ("wait_for", "s3"), root, member) for root, member in members]
-    for layers, path, root, member in references:
+        references += references_of(definition.settings.wait_for.s3 or "", definition.layers, ("wait_for", "s3"))
+    for layers, path, root, member, is_number in references:
+        name, names = f"{root}.{member}", (member, definition.provider)
         if member not in known[root]:
-            message = f"unknown name '{root}.{member}' in the template, for provider '{definition.provider}'"
+            message = f"unknown name '{name}' in the template, for provider '{definition.provider}'"
             hint = layers.did_you_mean(member, known[root])
-            names = (member, definition.provider)
-            yield layers.problem(path, message, hint, "template", f"{root}.{member}", names)
+            yield layers.problem(path, message, hint, "template", name, names)
+        elif is_number and not is_always_number(known[root][member]):
+            message = f"'{name}' has to be a number, for provider '{definition.provider}'"
+            hint = f"give the param 'type: integer', or write {name} | int"
+            yield layers.problem(path, message, hint, "template", name, names)
+
+
+def is_always_number(value: Any) -> bool:
+    """Return whether a variable is a number, or a param whatever a person types."""
+    if isinstance(value, Param):
+        types = value.type if isinstance(value.type, list) else [value.type or "string"]
+        return set(types) <= {"integer", "number", "boolean", "null"}
+    return isinstance(value, (int, float))
 
 
 # --------------------------------------------------------------------------------------------------------- ECS
@@ -87,14 +119,11 @@ def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> Iterat
         yield problem("launch_type", message, "keep one of them")
     if cluster.is_fargate and not cluster.subnets:
         yield problem("subnets", "Fargate needs subnets", "add 'subnets: [subnet-...]'")
-    texts: List[Tuple[KeyPath, str]] = [(("cluster",), cluster.cluster)]
     for key, limit in MAX_ADDRESSES.items():
-        addresses = getattr(cluster, key) or ()
-        if len(addresses) > limit:
+        if len(getattr(cluster, key) or ()) > limit:
             yield problem(key, f"ECS takes at most {limit} {key}", "")
-        texts += [((key, index), text) for index, text in enumerate(addresses)]
     layers = Layers.of(Layer(document, path))
-    for place, text in texts:
+    for place, text in templated_texts_of_cluster(cluster):
         yield from text_problems(text, layers, place)
 
 
@@ -203,6 +232,10 @@ def check_settings(settings: Settings, layers: Layers, context: Context) -> Iter
         if name not in context.environments:
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
+    length = len(json.dumps([param.default for param in settings.effective_params.values()], default=str))
+    if length > MAX_PARAMS:
+        message = f"the defaults are {length} characters of JSON; all params together have at most {MAX_PARAMS}"
+        yield layers.problem(("params",), message, "put the data on S3, and its address in a param")
     for param_name, param in settings.effective_params.items():
         if param.default is None and "null" not in (param.type or ()):
             message = "a param needs a 'default': a scheduled run has nobody to type a value"

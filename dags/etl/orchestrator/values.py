@@ -13,6 +13,7 @@ from croniter import croniter
 
 from .compat import ConstrainedInt, PydanticValueError
 from .problems import AmbiguousInteger, describe, did_you_mean
+from .vocabulary import MAX_VARIABLE
 
 
 class InvalidValue(PydanticValueError):
@@ -251,7 +252,13 @@ class Scalar(Shape):
 
     @classmethod
     def validate(cls, value: Any) -> Union[str, int, float, bool]:
-        return value if isinstance(value, (bool, int, float)) else Text.validate(value)
+        if isinstance(value, (bool, int, float)):
+            return value
+        text = Text.validate(value)
+        if len(text) > MAX_VARIABLE:
+            message = f"a variable has at most {MAX_VARIABLE} characters, this has {len(text)}"
+            raise InvalidValue(message, "put the data on S3, and its address in a variable")
+        return text
 
 
 class Count(ConstrainedInt):
