@@ -17,7 +17,7 @@ from orchestrator.vocabulary import NAMES
 
 from tests.trees import COMPANY, REPOSITORY, folder_tree, tree
 from tools.commands import show
-from tools.views import effective, rendering, schedules
+from tools.views import confinement, effective, rendering, schedules
 
 CONFIG = """\
 region: eu-west-1
@@ -57,6 +57,10 @@ providers:
       fetch: {environment: {A: null, B: "{{ provider.territory }}"}}
       join: {retries: null}
 """
+
+
+# Of a dict.
+METHODS = "clear copy count fromkeys get items keys pop popitem setdefault update values".split()
 
 
 @pytest.fixture
@@ -336,6 +340,55 @@ def test_a_failing_template_is_reported(etl: Path, capsys: pytest.CaptureFixture
 
     assert command(dag, "load") == ["{{ 1 // 0 }}"]
     assert dag["not_rendered"]["load"] == {"{{ 1 // 0 }}": "fails: integer division or modulo by zero"}
+
+
+def test_a_template_that_takes_too_long_or_too_much_memory_is_reported(
+    etl: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No template that is allowed does."""
+    render = rendering.render
+
+    def endless(text: str, names: Any) -> Any:
+        while text == "lefter":
+            names = dict(names)
+        return ("x" * 10**11, {}) if text == "righter" else render(text, names)
+
+    monkeypatch.setattr(rendering, "render", endless)
+    monkeypatch.setattr(confinement, "SECONDS", 1)
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un")
+    reason = "fails: it takes more than 1 s or 2048 MB"
+
+    assert dag["not_rendered"] == {"left": {"left": reason}, "right": {"right": reason}}
+    assert [request["taskDefinition"] for request in dag["requests"].values()] == [
+        "fetcher:3",
+        "lefter",
+        "righter",
+        "joiner",
+    ]
+    assert command(dag, "fetch")[0] == "un False 5"
+
+
+def test_a_template_that_gives_more_than_ecs_takes_is_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    template = "{{ (ds | list) | join(' ' ~ ds ~ ds ~ ds) | replace('0', '" + "x" * 100 + "') }}"
+    set_task(etl, f"command: [{json.dumps(template)}]")
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un")
+
+    assert command(dag, "load") == [template]
+    (why,) = dag["not_rendered"]["load"].values()
+    assert why.startswith("fails: it gives ")
+    assert why.endswith(" characters; ECS takes 8192 of a task")
+
+
+def test_a_param_called_as_a_method_is_the_param(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    texts = [f"{{{{ params.{name} }}}}" for name in METHODS]
+    params = {name: {"type": "string", "default": f"x{name}"} for name in METHODS}
+    set_task(etl, f"command: {json.dumps([*texts, '{{ params | tojson }}'])}")
+    file = etl / "pipelines" / "cwr" / "big.yaml"
+    file.write_text(f"{file.read_text()}params: {json.dumps(params)}\n")
+    *values, whole = command(dag_in_json(etl, capsys, "cwr-big_dag_un"), "load")
+
+    assert values == [f"x{name}" for name in METHODS]
+    assert json.loads(whole) == {name: f"x{name}" for name in METHODS}
 
 
 def test_lines_are_not_wrapped_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:

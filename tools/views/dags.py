@@ -16,7 +16,7 @@ from rich.text import Text
 from tools.checkout import environments, load_dag
 from tools.terminal import console, print_status
 from tools.views import effective, schedules
-from tools.views.rendering import RenderedRequest, render_request
+from tools.views.rendering import RenderedRequest, render_requests
 from tools.views.selection import Selection, UnknownSelection
 
 Definition = Definition
@@ -119,7 +119,9 @@ def show_dag(etl: Path, names: List[str], dag_id: str, options: argparse.Namespa
     problems = sorted({problem for found in loaded for problem in found.problems})
     if not definitions and not problems:
         raise UnknownSelection(where_else(etl, dag_id, names))
-    details = [details_of(definition, options, now) for definition in definitions]
+    runs = [schedules.run_at(definition, options.date) for definition in definitions]
+    requests = render_requests(list(zip(definitions, runs)))
+    details = [details_of(*item, options, now) for item in zip(definitions, runs, requests)]
     if options.format == "json":
         print(json.dumps([as_json(item) for item in details], indent=2))
     else:
@@ -143,16 +145,22 @@ def where_else(etl: Path, dag_id: str, names: List[str]) -> str:
     return f"there is no DAG '{dag_id}'; {hint}"
 
 
-def details_of(definition: Definition, options: argparse.Namespace, now: datetime) -> Details:
-    """Return what a DAG is, and what it does on a date."""
-    data, run = effective.effective(definition), schedules.run_at(definition, options.date)
+def details_of(
+    definition: Definition,
+    run: schedules.Run,
+    requests: Dict[str, RenderedRequest],
+    options: argparse.Namespace,
+    now: datetime,
+) -> Details:
+    """Return what a DAG is, and what it does in a run."""
+    data = effective.effective(definition)
     paths = [path for _, path in effective.lines(data) if path] if options.origin else []
     return Details(
         summary=summary(definition, now),
         definition=data,
         origins={".".join(path): effective.origin(definition, path) for path in paths},
         run=run,
-        requests={task_id: render_request(definition, task_id, run) for task_id in definition.plan.tasks},
+        requests=requests,
     )
 
 

@@ -3,16 +3,17 @@
 import re
 from copy import deepcopy
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
 import dateutil.parser
 import dateutil.relativedelta
 import jinja2
 import jinja2.sandbox
-from orchestrator import Definition, read_template, run_task_request
+from orchestrator import JSON_OPTIONS, MAX_OVERRIDES, Definition, ParamValues, read_template, run_task_request
 
+from tools.views.confinement import confined
 from tools.views.schedules import Run, cron_of
 
 
@@ -21,6 +22,20 @@ class RenderedRequest(NamedTuple):
 
     request: Dict[str, Any]
     left: Dict[str, str]
+
+
+def render_requests(runs: Sequence[Tuple[Definition, Run]]) -> List[Dict[str, RenderedRequest]]:
+    """Return the RunTask requests that the tasks of DAGs make in a run, by task, for each DAG."""
+    of_tasks = [(definition, task_id, run) for definition, run in runs for task_id in definition.plan.tasks]
+    rendered = confined([partial(render_request, *of_task) for of_task in of_tasks])
+    requests = [found or unrendered_request(*of_task, why) for of_task, (found, why) in zip(of_tasks, rendered)]
+    following = iter(requests)
+    return [{task_id: next(following) for task_id in definition.plan.tasks} for definition, _ in runs]
+
+
+def unrendered_request(definition: Definition, task_id: str, run: Run, why: str) -> RenderedRequest:
+    """Return the RunTask request of a task with all its templates, which cannot be rendered."""
+    return RenderedRequest(run_task_request(definition, task_id, run.run_id), {task_id: f"fails: {why}"})
 
 
 def render_request(definition: Definition, task_id: str, run: Run) -> RenderedRequest:
@@ -47,16 +62,21 @@ def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
     if "{" not in text:
         return text, {}
     try:
-        unknown = sorted(read_template(text).free_names - set(names) - set(jinja().globals))
+        unknown = sorted(read_template(text).free_names - set(names))
         if not unknown:
-            return template(text).render(names), {}
+            rendered = template(text).render(names)
+            if len(rendered) > MAX_OVERRIDES:
+                return text, {text: f"fails: it gives {len(rendered)} characters; ECS takes {MAX_OVERRIDES} of a task"}
+            return rendered, {}
     except Exception as error:  # a template is code, and can fail in any way
-        return text, {text: f"fails: {error}"}
+        return text, {text: f"fails: {str(error) or type(error).__name__}"}
     parts = expressions(text)
     if len(parts) == 1:
         return text, {text: f"{', '.join(unknown)}: only a run knows"}
-    rendered = [render(part, names) for part in parts]
-    return "".join(part for part, _ in rendered), {key: why for _, left in rendered for key, why in left.items()}
+    rendered_parts = [render(part, names) for part in parts]
+    return "".join(part for part, _ in rendered_parts), {
+        key: why for _, left in rendered_parts for key, why in left.items()
+    }
 
 
 @lru_cache(maxsize=4096)
@@ -91,12 +111,14 @@ FILTERS: Dict[str, Callable[[Any], str]] = {  # airflow/templates.py
 
 
 @lru_cache(maxsize=1)
-def jinja() -> jinja2.sandbox.SandboxedEnvironment:
-    """Return an environment as that of an Airflow DAG, which keeps the end of a text."""
-    environment = jinja2.sandbox.SandboxedEnvironment(
-        undefined=jinja2.StrictUndefined, extensions=["jinja2.ext.do"], keep_trailing_newline=True
+def jinja() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    """Return an environment as that of an Airflow DAG, which keeps the end of a text, and changes no value."""
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
     environment.filters.update(FILTERS)
+    environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
+    environment.globals.clear()  # templates may name none of Jinja's functions
     return environment
 
 
@@ -110,10 +132,17 @@ def ds_format(ds: str, input_format: str, output_format: str) -> str:
     return datetime.strptime(ds, input_format).strftime(output_format)
 
 
-# airflow/macros/__init__.py but for what is another value every time.
+# What templates may name of airflow/macros/__init__.py, and nothing that leads to a module.
 MACROS = SimpleNamespace(
-    datetime=datetime, timedelta=timedelta, dateutil=dateutil, ds_add=ds_add, ds_format=ds_format
-)  # fmt: skip
+    datetime=SimpleNamespace(strptime=datetime.strptime, fromisoformat=datetime.fromisoformat),
+    timedelta=timedelta,
+    dateutil=SimpleNamespace(
+        parser=SimpleNamespace(parse=dateutil.parser.parse),
+        relativedelta=SimpleNamespace(relativedelta=dateutil.relativedelta.relativedelta),
+    ),
+    ds_add=ds_add,
+    ds_format=ds_format,
+)
 
 
 def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, Any]:
@@ -138,7 +167,7 @@ def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, 
     return {
         **names,
         **{name: SimpleNamespace(**values) for name, values in definition.variables.items()},
-        "params": params,
+        "params": ParamValues(params),
         "macros": MACROS,
         "logical_date": logical_date,
         "data_interval_start": run.data_interval_start,

@@ -14,11 +14,13 @@ read definitions without the 1.5 s that this takes. ``__all__`` is what tools an
 
 from .credentials import hide_credentials
 from .definitions import (
+    JSON_OPTIONS,
     Context,
     Definition,
     Layer,
     Layers,
     LoadResult,
+    ParamValues,
     PlannedTask,
     format_dag_id,
     parse_dag_id,
@@ -43,7 +45,7 @@ from .models import (
 from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
 from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, did_you_mean, in_order
 from .rules import FARGATE_MEMORY
-from .templates import read_template
+from .templates import MAX_OVERRIDES, read_template
 from .values import (
     Count,
     Cron,
@@ -72,7 +74,9 @@ from .values import (
 __all__ = [
     "AIRFLOW_ARGUMENTS",
     "FARGATE_MEMORY",
+    "JSON_OPTIONS",
     "MAX_FILE_BYTES",
+    "MAX_OVERRIDES",
     "PROTOCOL",
     "SETTING_DEFAULTS",
     "WAIT_FOR",
@@ -103,6 +107,7 @@ __all__ = [
     "Moment",
     "Owner",
     "Param",
+    "ParamValues",
     "Pipeline",
     "PipelineName",
     "PlainText",

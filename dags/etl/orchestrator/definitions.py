@@ -1,7 +1,7 @@
 """Definitions: one record for each DAG to be, the layers that it comes from, and its id."""
 
 import re
-from typing import Any, Dict, Iterable, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
 
 from .documents import Document, has_value
 from .models import Environment, Settings, Task
@@ -144,6 +144,38 @@ class LoadResult(NamedTuple):
     definitions: List[Definition]
     problems: List[Problem]
 
+
+class ParamValues(Mapping[str, Any]):
+    """The values of params, for templates: ``{{ params.items }}`` is the param ``items``.
+
+    A dict would answer with its method, as Jinja asks for an attribute first.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        vars(self).update(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return vars(self)[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(vars(self))
+
+    def __len__(self) -> int:
+        return len(vars(self))
+
+    def __repr__(self) -> str:
+        return repr(vars(self))
+
+
+def as_json(value: Any) -> Any:
+    """Return ParamValues as what the json module can write."""
+    if isinstance(value, ParamValues):
+        return vars(value)
+    raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
+
+
+# Of Jinja's policy json.dumps_kwargs, for {{ params | tojson }}. To sort is its default.
+JSON_OPTIONS: Dict[str, Any] = {"sort_keys": True, "default": as_json}
 
 # ----------------------------------------------------------------------------------------------------- DAG ids
 

@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError, WaiterError
 from botocore.exceptions import ConnectionError as BotoConnectionError
 
+from .definitions import JSON_OPTIONS, ParamValues
 from .generations import EcsOperator
 from .models import Param
 from .planning import started_by
@@ -50,6 +51,14 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     if mistakes:
         raise AirflowFailException(f"The run's configuration is not what this DAG takes: {'; '.join(mistakes)}")
     return values
+
+
+def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
+    """Let the templates of a task see what a person typed; return the Jinja environment to render them in."""
+    context["params"] = ParamValues(params_of_run(task.typed_params, context))
+    environment = jinja_env or task.get_template_env()
+    environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
+    return environment
 
 
 # ------------------------------------------------------------------------------------------------------ faults
@@ -165,8 +174,7 @@ class PipelineEcsOperator(EcsOperator):
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger; check that before anything starts."""
-        context["params"] = params_of_run(self.typed_params, context)
-        super().render_template_fields(context, jinja_env)
+        super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
     def get_hook(self) -> Any:
         """Return the provider's hook for a client that tries once: botocore would repeat a RunTask without looking."""

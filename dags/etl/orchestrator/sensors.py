@@ -6,7 +6,7 @@ from typing import Any, Mapping
 from airflow.exceptions import AirflowSensorTimeout
 
 from .models import Param
-from .operators import params_of_run
+from .operators import render_with_params
 
 try:
     from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
@@ -21,8 +21,7 @@ class DeliverySensor(S3KeySensor):
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger."""
-        context["params"] = params_of_run(self.typed_params, context)
-        super().render_template_fields(context, jinja_env)
+        super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
     def poke(self, context: Any) -> bool:
         """Look for a key that fits; the provider's sensor takes any key with the part before the first wildcard."""

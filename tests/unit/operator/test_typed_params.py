@@ -1,14 +1,18 @@
 """The configuration of a triggered run: it is checked before anything starts, and templates see it."""
 
+import json
+from pathlib import Path
 from typing import Any, List
 from unittest.mock import Mock
 
 import pytest
 from airflow.exceptions import AirflowFailException
-from orchestrator import WAIT_FOR, Param
+from orchestrator import WAIT_FOR, Param, load
+from orchestrator.dags import Builder
 from orchestrator.operators import params_of_run
 
 from tests.ecs import Runs
+from tests.trees import tree
 
 
 def command(task: Any) -> List[str]:
@@ -56,3 +60,26 @@ def test_a_template_that_changes_a_param_changes_it_for_that_task_only() -> None
     params_of_run(params, {})["days"].append(2)
 
     assert params_of_run(params, {}) == {"days": [1]}
+
+
+def test_a_param_called_as_a_method_of_a_dict_is_the_param(tmp_path: Path) -> None:
+    params = {name: {"type": "string", "default": f"x{name}"} for name in ("items", "keys", "get", "values", "copy")}
+    texts = ["{{ params.items }} {{ params.keys }} {{ params.get }} {{ params.values }} {{ params.copy }}"]
+    texts += ["{{ params['items'] }}", "{{ params | tojson }}", "{{ [params] | tojson }}", "{{ params | length }}"]
+    pipeline = f"""\
+start_date: 2022-01-01
+params: {json.dumps(params)}
+tasks: {{load: {{task_definition: loader, command: {json.dumps(texts)}}}}}
+wait_for: {{s3: "s3://bucket/{{{{ params.items }}}}"}}
+providers: {{un: {{}}}}
+"""
+    (definition,), problems = load(tree(tmp_path, {"cwr/big.yaml": pipeline}), "development")
+    dag: Any = Builder().build(definition)
+    for task in dag.tasks:
+        task.render_template_fields({})
+    by_name, item, whole, within, length = command(dag.get_task("load"))
+
+    assert problems == []
+    assert dag.get_task(WAIT_FOR).bucket_key == ["s3://bucket/xitems"]
+    assert (by_name, item, length) == ("xitems xkeys xget xvalues xcopy", "xitems", "5")
+    assert json.loads(whole) == json.loads(within)[0] == {name: f"x{name}" for name in params}
