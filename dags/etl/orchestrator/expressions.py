@@ -30,6 +30,7 @@ from .vocabulary import (
 
 # The parser takes some 12 of Python's 1,000 frames for a level, and a worker is called from deeper than a scheduler.
 MAX_NESTED = 30
+STEP = 16  # characters that are written in the time that an expression takes by itself
 
 
 class Fault(NamedTuple):
@@ -125,6 +126,7 @@ class Expressions:
         """Return the Value, Place or Function that an expression is."""
         visit = VISITS.get(type(node))
         self._depth += 1
+        self.work += STEP
         try:
             if self._depth > MAX_NESTED:
                 return self.fault("the template is nested too deep", "write it in parts")

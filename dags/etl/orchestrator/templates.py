@@ -14,8 +14,8 @@ from .vocabulary import JSON, LIST, NAMES, PLACES
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 MAX_OVERRIDES = 8192  # characters of JSON, for command, environment and sizes of a task
 MAX_FAULTS = 10  # of a text that are reported
-# Characters that all steps of a template may make together, as far as can be known before it is rendered. A worker
-# makes so many in 0.1 s.
+# Characters that all steps of a template may write together, as far as can be known before it is rendered. Of templates
+# at this limit, with values at theirs, the dearest took 0.3 s and 130 MB.
 MAX_WORK = 2**28
 
 # What is another value when a task is run again, in the shell's ways; of Jinja's there are none in the vocabulary.
