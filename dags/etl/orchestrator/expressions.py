@@ -108,7 +108,8 @@ class Expressions:
         """Check an expression; return what it gives."""
         found = self.resolve(node)
         if isinstance(found, Function):
-            hint = f"write {found.name}{signature_of(found.entry)}, or ['{found.name}'] for an item"
+            item = f", or ['{found.name}'] for an item" if found.name in MEMBERS[JSON] else ""
+            hint = f"write {found.name}{signature_of(found.entry)}{item}"
             return self.fault(f"'{found.name}' has to be called", hint, found.name)
         if isinstance(found, Place):
             return self.unreachable(found.path)
@@ -166,7 +167,7 @@ class Expressions:
             return Place(name)
         if name in INSTEAD:
             return self.fault(f"a template cannot reach '{name}'", INSTEAD[name], name)
-        known = {*PLACES, *NAMES, *(self.scope or ())}
+        known = {*PLACES, *NAMES, *(self.scope or ())} - {"loop"}
         return self.fault(f"unknown name '{name}' in the template", "", name, [n for n in known if "." not in n])
 
     def member(self, node: Any) -> Any:
