@@ -30,7 +30,9 @@ from .vocabulary import (
 
 # The parser takes some 12 of Python's 1,000 frames for a level, and a worker is called from deeper than a scheduler.
 MAX_NESTED = 30
-STEP = 16  # characters that are written in the time that an expression takes by itself
+# Characters that are written in the time that an expression takes by itself; and comparisons in the time of writing one
+# character: Python 3.7 may compare each character of a text with each of the one that it looks for.
+STEP, SEARCH = 16, 16
 
 
 class Fault(NamedTuple):
@@ -97,7 +99,7 @@ class Expressions:
         self.free_names: Set[str] = set()
         self.work = 0
         self.scope: Optional[Dict[str, Value]] = None  # of a loop
-        self._depth = 0
+        self.depth = 0
 
     def fault(self, message: str, hint: str = "", within: str = "", known: Iterable[str] = ()) -> Value:
         """Note a mistake."""
@@ -126,15 +128,15 @@ class Expressions:
     def resolve(self, node: nodes.Node) -> "Union[Value, Place, Function]":
         """Return the Value, Place or Function that an expression is."""
         visit = VISITS.get(type(node))
-        self._depth += 1
+        self.depth += 1
         self.work += STEP
         try:
-            if self._depth > MAX_NESTED:
+            if self.depth > MAX_NESTED:
                 return self.fault("the template is nested too deep", "write it in parts")
             found: Union[Value, Place, Function] = visit(self, node) if visit else self.refused(node)
             return found
         finally:
-            self._depth -= 1
+            self.depth -= 1
 
     def refused(self, node: nodes.Node) -> Value:
         kind = type(node).__name__
@@ -240,6 +242,7 @@ class Expressions:
         hint = f"of '{place}' there are: {', '.join(there)}"
         if "*" in there:
             hint = f"name one of its members: {place}.x"
+        hint = INSTEAD.get(key, hint)
         return self.fault(f"a template cannot reach '{path}'", hint, key or path)
 
     def slice(self, node: Any) -> Value:
@@ -297,13 +300,13 @@ class Expressions:
         takes = signature_of(entry)
         named = {keyword.key: keyword.value for keyword in node.kwargs}
         given: Dict[str, nodes.Node] = {**dict(zip(takes.kinds, node.args)), **named}
-        is_wrong = len(node.args) > takes.places or len(given) < len(node.args) + len(named)
+        is_wrong = len(node.args) > takes.places or len(given) < len(node.args) + len(node.kwargs)
         is_wrong |= not set(named) <= set(takes.named) or not set(takes.required) <= set(given)
         if is_wrong or node.dyn_args or node.dyn_kwargs:
             self.arguments(node)
             return self.fault(f"'{name}' takes {takes}", "", name)
         sizes = [
-            self.argument(name, argument, kind, given[argument])
+            self.argument(name, argument, kind, given[argument], size)
             for argument, kind in takes.kinds.items()
             if argument in given
         ]
@@ -316,14 +319,17 @@ class Expressions:
         self.work += size
         return Value(entry.kind, size)
 
-    def argument(self, name: str, argument: str, kind: str, node: nodes.Node) -> int:
-        """Check an argument of a call; return how many characters it may add."""
+    def argument(self, name: str, argument: str, kind: str, node: nodes.Node, size: int) -> int:
+        """Check an argument of a call of a value of ``size``; return how many characters it may add."""
         if kind == "names" and isinstance(node, nodes.List):
-            return sum(self.argument(name, argument, kind, item) for item in node.items)
+            return sum(self.argument(name, argument, "constant", item, size) for item in node.items)
         words, values, is_allowed = KINDS[kind]
         value, constant = self.value(node), constant_of(node)
+        if kind == "sought":
+            self.work += size * value.size // SEARCH
+            value = value._replace(size=0)
         if kind == ANY or value.kind in (*values, UNKNOWN):
-            return 0 if kind == "sought" else value.size
+            return value.size
         if is_allowed(constant):
             return int(constant) if kind == "small" else value.size
         self.fault(f"'{argument}' of '{name}' is {words}", "", name)
@@ -374,8 +380,12 @@ class Expressions:
         return Value(NUMBER if value.kind in (BOOLEAN, JSON) else value.kind, value.size + 1)
 
     def comparison(self, node: nodes.Compare) -> Value:
-        for part in (node.expr, *(operand.expr for operand in node.ops)):
-            self.value(part)
+        left = self.value(node.expr)
+        for operand in node.ops:
+            right = self.value(operand.expr)
+            if operand.op in ("in", "notin"):
+                self.work += left.size * right.size // SEARCH
+            left = right
         return Value(BOOLEAN)
 
     def negation(self, node: nodes.Not) -> Value:

@@ -108,6 +108,10 @@ class Checker(Expressions):
     def body(self, statements: Iterable[nodes.Node]) -> int:
         """Check statements; return the characters that they make."""
         before, self.work = self.work, 0
+        self.depth += 1
+        if self.depth > MAX_NESTED:
+            self.fault("the template is nested too deep", "write it in parts")
+            statements = ()
         for statement in statements:
             if isinstance(statement, nodes.Output):
                 for node in statement.nodes:
@@ -121,6 +125,7 @@ class Checker(Expressions):
                 self.loop(statement)
             else:
                 self.refused(statement)
+        self.depth -= 1
         made, self.work = self.work, before
         return made
 
@@ -145,6 +150,9 @@ class Checker(Expressions):
             hint = "a loop goes over a param, or a list of constants: {% for c in params.countries %}"
             self.fault("a template cannot loop over that", hint, "{% for")
         targets = statement.target.items if isinstance(statement.target, nodes.Tuple) else [statement.target]
+        if not all(isinstance(target, nodes.Name) for target in targets):
+            self.fault("an item has one name, or one for each of its parts", "such as {% for key, value in", "{% for")
+            return
         names = [target.name for target in targets]
         for name in names:
             if name in PLACES or name in NAMES:

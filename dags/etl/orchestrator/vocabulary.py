@@ -150,9 +150,6 @@ NAMES: Dict[str, Entry] = {
     "macros.datetime.fromisoformat": Entry(
         DATETIME, "{{ macros.datetime.fromisoformat(ds).strftime('%j') }}", "date_string:text /", size=SHORT
     ),
-    "macros.dateutil.parser.parse": Entry(
-        DATETIME, "{{ macros.dateutil.parser.parse(ds).strftime('%Y%m') }}", "timestr:text", size=SHORT
-    ),
     "macros.dateutil.relativedelta.relativedelta": Entry(
         DURATION,
         "{{ (logical_date - macros.dateutil.relativedelta.relativedelta(months=1)) | ds }}",
@@ -344,6 +341,7 @@ INSTEAD: Dict[str, str] = {
     "joiner": "write {{ list | join(',') }}",
     "lipsum": "write the text",
     "attr": "write the member after a dot",
+    "parser": "write macros.datetime.fromisoformat(ds); a date without its day would be today's",
     "random": "a task that is run again has to do the same",
     "format": "write text and values beside one another, or join them with ~",
     "e": "leave it out; tojson writes JSON, urlencode a part of an address",
