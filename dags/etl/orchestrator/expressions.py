@@ -373,7 +373,7 @@ class Expressions:
         self.work += size
         return Value(TEXT, size)
 
-    def negative(self, node: Any) -> Value:
+    def signed(self, node: Any) -> Value:
         value = self.value(node.node)
         if value.kind not in (NUMBER, BOOLEAN, DURATION, JSON, UNKNOWN):
             return self.fault(f"{a(value.kind)} has no sign", "leave it out", "-")
@@ -388,17 +388,24 @@ class Expressions:
             left = right
         return Value(BOOLEAN)
 
+    def truth(self, node: nodes.Node) -> Value:
+        """Check an expression that is asked whether it is true; so may be whether there is a run: ``if dag_run``."""
+        if isinstance(node, nodes.Name) and node.name in PLACES:
+            return Value(BOOLEAN)
+        return self.value(node)
+
     def negation(self, node: nodes.Not) -> Value:
-        self.value(node.node)
+        self.truth(node.node)
         return Value(BOOLEAN)
 
     def either(self, node: Any) -> Value:
         """Check ``a and b`` or ``a or b``."""
-        return merge(self.value(node.left), self.value(node.right))
+        left = self.truth(node.left) if isinstance(node, nodes.And) else self.value(node.left)
+        return merge(left, self.value(node.right))
 
     def choice(self, node: nodes.CondExpr) -> Value:
         """Check ``a if b else c``."""
-        self.value(node.test)
+        self.truth(node.test)
         return merge(*(self.value(part) for part in (node.expr1, node.expr2) if part is not None))
 
 
@@ -417,7 +424,8 @@ VISITS: Dict[Type[nodes.Node], Callable[[Expressions, Any], Any]] = {
     nodes.FloorDiv: Expressions.sum,
     nodes.Mod: Expressions.remainder,
     nodes.Concat: Expressions.concatenation,
-    nodes.Neg: Expressions.negative,
+    nodes.Neg: Expressions.signed,
+    nodes.Pos: Expressions.signed,
     nodes.Compare: Expressions.comparison,
     nodes.Not: Expressions.negation,
     nodes.And: Expressions.either,

@@ -131,7 +131,7 @@ class Checker(Expressions):
 
     def condition(self, statement: nodes.If) -> None:
         for branch in (statement, *statement.elif_):
-            self.value(branch.test)
+            self.truth(branch.test)
             self.work += self.body(branch.body)
         self.work += self.body(statement.else_)
 

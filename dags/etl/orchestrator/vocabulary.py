@@ -185,6 +185,10 @@ OF_DATETIMES: Dict[str, Entry] = {
     "isoweekday": number("{{ data_interval_start.isoweekday() }}", ""),
     "timestamp": number("{{ data_interval_start.timestamp() | int }}", ""),
     "isoformat": Entry(TEXT, "{{ data_interval_start.isoformat() }}", "", size=SHORT),
+    "replace": date(
+        "{{ data_interval_start.replace(day=1) | ds }}",
+        "* year?:number month?:number day?:number hour?:number minute?:number second?:number microsecond?:number",
+    ),
     "strftime": Entry(TEXT, "{{ data_interval_start.strftime('%Y/%m/%d') }}", "format:format /", size=SHORT * 10),
     "date": Entry(DATETIME, "{{ data_interval_start.date() }}", "", size=SHORT),
 }
@@ -213,7 +217,7 @@ MEMBERS: Dict[str, Dict[str, Entry]] = {
     },
     NUMBER: {},
     BOOLEAN: {},
-    DATETIME: OF_DATETIMES,
+    DATETIME: {**OF_DATETIMES, "replace": OF_DATETIMES["replace"]._replace(kind=DATETIME)},
     DATE: {
         **OF_DATETIMES,
         "quarter": number("{{ data_interval_start.quarter }}"),
