@@ -150,7 +150,7 @@ The settings of a DAG have two layers: the pipeline, then the provider.
 TEMPLATES = """\
 ## Templates
 
-A text may contain Jinja templates if the tables above call it templated; the keys of `environment` and `tags` are, too.
+A text may contain Jinja templates if the tables above call it templated; the keys of `environment` are, too.
 Airflow renders them when the task runs. Quote a template: `"{{{{ ds }}}}"`.
 
 A template may say what is listed here, and nothing else:

@@ -18,6 +18,7 @@ from orchestrator.compat import (
     ModelField,
     StrictBool,
 )
+from orchestrator.vocabulary import MAX_VARIABLE
 from typing_extensions import Literal
 
 Schema = Dict[str, Any]
@@ -40,7 +41,7 @@ SHAPES: Dict[Type[Shape], Schema] = {
         "maximum": 2**31 - 1,
         "pattern": f"^(?=.*[1-9]){Duration.pattern.pattern}$",
     },
-    Scalar: {"type": ["string", "number", "boolean"]},
+    Scalar: {"type": ["string", "number", "boolean"], "maxLength": MAX_VARIABLE},
 }
 
 

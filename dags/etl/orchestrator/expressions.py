@@ -30,6 +30,9 @@ from .vocabulary import (
 
 # The parser takes some 12 of Python's 1,000 frames for a level, and a worker is called from deeper than a scheduler.
 MAX_NESTED = 30
+# Characters that are written in the time that an expression takes by itself; and comparisons in the time of writing one
+# character: Python 3.7 may compare each character of a text with each of the one that it looks for.
+STEP, SEARCH = 16, 16
 
 
 class Fault(NamedTuple):
@@ -96,7 +99,7 @@ class Expressions:
         self.free_names: Set[str] = set()
         self.work = 0
         self.scope: Optional[Dict[str, Value]] = None  # of a loop
-        self._depth = 0
+        self.depth = 0
 
     def fault(self, message: str, hint: str = "", within: str = "", known: Iterable[str] = ()) -> Value:
         """Note a mistake."""
@@ -107,7 +110,8 @@ class Expressions:
         """Check an expression; return what it gives."""
         found = self.resolve(node)
         if isinstance(found, Function):
-            hint = f"write {found.name}{signature_of(found.entry)}, or ['{found.name}'] for an item"
+            item = f", or ['{found.name}'] for an item" if found.name in MEMBERS[JSON] else ""
+            hint = f"write {found.name}{signature_of(found.entry)}{item}"
             return self.fault(f"'{found.name}' has to be called", hint, found.name)
         if isinstance(found, Place):
             return self.unreachable(found.path)
@@ -124,14 +128,15 @@ class Expressions:
     def resolve(self, node: nodes.Node) -> "Union[Value, Place, Function]":
         """Return the Value, Place or Function that an expression is."""
         visit = VISITS.get(type(node))
-        self._depth += 1
+        self.depth += 1
+        self.work += STEP
         try:
-            if self._depth > MAX_NESTED:
+            if self.depth > MAX_NESTED:
                 return self.fault("the template is nested too deep", "write it in parts")
             found: Union[Value, Place, Function] = visit(self, node) if visit else self.refused(node)
             return found
         finally:
-            self._depth -= 1
+            self.depth -= 1
 
     def refused(self, node: nodes.Node) -> Value:
         kind = type(node).__name__
@@ -164,7 +169,7 @@ class Expressions:
             return Place(name)
         if name in INSTEAD:
             return self.fault(f"a template cannot reach '{name}'", INSTEAD[name], name)
-        known = {*PLACES, *NAMES, *(self.scope or ())}
+        known = {*PLACES, *NAMES, *(self.scope or ())} - {"loop"}
         return self.fault(f"unknown name '{name}' in the template", "", name, [n for n in known if "." not in n])
 
     def member(self, node: Any) -> Any:
@@ -237,6 +242,7 @@ class Expressions:
         hint = f"of '{place}' there are: {', '.join(there)}"
         if "*" in there:
             hint = f"name one of its members: {place}.x"
+        hint = INSTEAD.get(key, hint)
         return self.fault(f"a template cannot reach '{path}'", hint, key or path)
 
     def slice(self, node: Any) -> Value:
@@ -294,13 +300,13 @@ class Expressions:
         takes = signature_of(entry)
         named = {keyword.key: keyword.value for keyword in node.kwargs}
         given: Dict[str, nodes.Node] = {**dict(zip(takes.kinds, node.args)), **named}
-        is_wrong = len(node.args) > takes.places or len(given) < len(node.args) + len(named)
+        is_wrong = len(node.args) > takes.places or len(given) < len(node.args) + len(node.kwargs)
         is_wrong |= not set(named) <= set(takes.named) or not set(takes.required) <= set(given)
         if is_wrong or node.dyn_args or node.dyn_kwargs:
             self.arguments(node)
             return self.fault(f"'{name}' takes {takes}", "", name)
         sizes = [
-            self.argument(name, argument, kind, given[argument])
+            self.argument(name, argument, kind, given[argument], size)
             for argument, kind in takes.kinds.items()
             if argument in given
         ]
@@ -313,14 +319,17 @@ class Expressions:
         self.work += size
         return Value(entry.kind, size)
 
-    def argument(self, name: str, argument: str, kind: str, node: nodes.Node) -> int:
-        """Check an argument of a call; return how many characters it may add."""
+    def argument(self, name: str, argument: str, kind: str, node: nodes.Node, size: int) -> int:
+        """Check an argument of a call of a value of ``size``; return how many characters it may add."""
         if kind == "names" and isinstance(node, nodes.List):
-            return sum(self.argument(name, argument, kind, item) for item in node.items)
+            return sum(self.argument(name, argument, "constant", item, size) for item in node.items)
         words, values, is_allowed = KINDS[kind]
         value, constant = self.value(node), constant_of(node)
+        if kind == "sought":
+            self.work += size * value.size // SEARCH
+            value = value._replace(size=0)
         if kind == ANY or value.kind in (*values, UNKNOWN):
-            return 0 if kind == "sought" else value.size
+            return value.size
         if is_allowed(constant):
             return int(constant) if kind == "small" else value.size
         self.fault(f"'{argument}' of '{name}' is {words}", "", name)
@@ -364,28 +373,39 @@ class Expressions:
         self.work += size
         return Value(TEXT, size)
 
-    def negative(self, node: Any) -> Value:
+    def signed(self, node: Any) -> Value:
         value = self.value(node.node)
         if value.kind not in (NUMBER, BOOLEAN, DURATION, JSON, UNKNOWN):
             return self.fault(f"{a(value.kind)} has no sign", "leave it out", "-")
         return Value(NUMBER if value.kind in (BOOLEAN, JSON) else value.kind, value.size + 1)
 
     def comparison(self, node: nodes.Compare) -> Value:
-        for part in (node.expr, *(operand.expr for operand in node.ops)):
-            self.value(part)
+        left = self.value(node.expr)
+        for operand in node.ops:
+            right = self.value(operand.expr)
+            if operand.op in ("in", "notin"):
+                self.work += left.size * right.size // SEARCH
+            left = right
         return Value(BOOLEAN)
 
+    def truth(self, node: nodes.Node) -> Value:
+        """Check an expression that is asked whether it is true; so may be whether there is a run: ``if dag_run``."""
+        if isinstance(node, nodes.Name) and node.name in PLACES:
+            return Value(BOOLEAN)
+        return self.value(node)
+
     def negation(self, node: nodes.Not) -> Value:
-        self.value(node.node)
+        self.truth(node.node)
         return Value(BOOLEAN)
 
     def either(self, node: Any) -> Value:
         """Check ``a and b`` or ``a or b``."""
-        return merge(self.value(node.left), self.value(node.right))
+        left = self.truth(node.left) if isinstance(node, nodes.And) else self.value(node.left)
+        return merge(left, self.value(node.right))
 
     def choice(self, node: nodes.CondExpr) -> Value:
         """Check ``a if b else c``."""
-        self.value(node.test)
+        self.truth(node.test)
         return merge(*(self.value(part) for part in (node.expr1, node.expr2) if part is not None))
 
 
@@ -404,7 +424,8 @@ VISITS: Dict[Type[nodes.Node], Callable[[Expressions, Any], Any]] = {
     nodes.FloorDiv: Expressions.sum,
     nodes.Mod: Expressions.remainder,
     nodes.Concat: Expressions.concatenation,
-    nodes.Neg: Expressions.negative,
+    nodes.Neg: Expressions.signed,
+    nodes.Pos: Expressions.signed,
     nodes.Compare: Expressions.comparison,
     nodes.Not: Expressions.negation,
     nodes.And: Expressions.either,

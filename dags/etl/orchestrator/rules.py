@@ -36,7 +36,7 @@ def text_problems(text: str, layers: Layers, path: KeyPath, at_key: bool = False
 def templated_texts(task: Task) -> Iterator[Tuple[KeyPath, str, bool]]:
     """Yield the templated texts of a task, each with its path in the task, and whether it is the key there.
 
-    Airflow renders the keys of mappings, too.
+    ECS has variables as pairs of name and value, and Airflow renders both.
     """
     for key in ("task_definition", "container", "task_role_arn", "execution_role_arn"):
         yield (key,), getattr(task, key) or "", False
@@ -45,7 +45,8 @@ def templated_texts(task: Task) -> Iterator[Tuple[KeyPath, str, bool]]:
     for key in ("environment", "tags"):
         for name, text in (getattr(task, key) or {}).items():
             yield (key, name), text, False
-            yield (key, name), name, True
+    for name in task.environment or ():
+        yield ("environment", name), name, True
 
 
 def templated_texts_of_cluster(cluster: Cluster) -> Iterator[Tuple[KeyPath, str]]:

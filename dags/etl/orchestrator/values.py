@@ -143,9 +143,9 @@ class S3Address(Text):
 
 
 class EcsTagKey(Text):
-    """A tag's key: 1 to 128 characters, not starting with 'aws:'."""
+    """A tag's key: 1 to 128 characters, not starting with 'aws:' (a template does not work here)."""
 
-    pattern = re.compile(r"(?!aws:)[^\x00-\x1f\x7f]{1,128}")
+    pattern = re.compile(r"(?!aws:)[^\x00-\x1f\x7f{}]{1,128}")
 
 
 class EcsTagValue(Text):

@@ -150,9 +150,6 @@ NAMES: Dict[str, Entry] = {
     "macros.datetime.fromisoformat": Entry(
         DATETIME, "{{ macros.datetime.fromisoformat(ds).strftime('%j') }}", "date_string:text /", size=SHORT
     ),
-    "macros.dateutil.parser.parse": Entry(
-        DATETIME, "{{ macros.dateutil.parser.parse(ds).strftime('%Y%m') }}", "timestr:text", size=SHORT
-    ),
     "macros.dateutil.relativedelta.relativedelta": Entry(
         DURATION,
         "{{ (logical_date - macros.dateutil.relativedelta.relativedelta(months=1)) | ds }}",
@@ -188,6 +185,10 @@ OF_DATETIMES: Dict[str, Entry] = {
     "isoweekday": number("{{ data_interval_start.isoweekday() }}", ""),
     "timestamp": number("{{ data_interval_start.timestamp() | int }}", ""),
     "isoformat": Entry(TEXT, "{{ data_interval_start.isoformat() }}", "", size=SHORT),
+    "replace": date(
+        "{{ data_interval_start.replace(day=1) | ds }}",
+        "* year?:number month?:number day?:number hour?:number minute?:number second?:number microsecond?:number",
+    ),
     "strftime": Entry(TEXT, "{{ data_interval_start.strftime('%Y/%m/%d') }}", "format:format /", size=SHORT * 10),
     "date": Entry(DATETIME, "{{ data_interval_start.date() }}", "", size=SHORT),
 }
@@ -216,7 +217,7 @@ MEMBERS: Dict[str, Dict[str, Entry]] = {
     },
     NUMBER: {},
     BOOLEAN: {},
-    DATETIME: OF_DATETIMES,
+    DATETIME: {**OF_DATETIMES, "replace": OF_DATETIMES["replace"]._replace(kind=DATETIME)},
     DATE: {
         **OF_DATETIMES,
         "quarter": number("{{ data_interval_start.quarter }}"),
@@ -344,6 +345,7 @@ INSTEAD: Dict[str, str] = {
     "joiner": "write {{ list | join(',') }}",
     "lipsum": "write the text",
     "attr": "write the member after a dot",
+    "parser": "write macros.datetime.fromisoformat(ds); a date without its day would be today's",
     "random": "a task that is run again has to do the same",
     "format": "write text and values beside one another, or join them with ~",
     "e": "leave it out; tojson writes JSON, urlencode a part of an address",
