@@ -233,7 +233,7 @@ def check_settings(settings: Settings, layers: Layers, context: Context) -> Iter
         if name not in context.environments:
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
-    length = len(json.dumps([param.default for param in settings.effective_params.values()], default=str))
+    length = json_length({name: param.default for name, param in settings.effective_params.items()})
     if length > MAX_PARAMS:
         message = f"the defaults are {length} characters of JSON; all params together have at most {MAX_PARAMS}"
         yield layers.problem(("params",), message, "put the data on S3, and its address in a param")
@@ -269,6 +269,11 @@ def param_mistakes(param: Param) -> List[str]:
     except SchemaError as error:
         return [f"not a JSON Schema: {error.message[:200]}"]
     return [f"the default does not fit: {message[:200]}" for message in misfits(param.default, param.json_schema)]
+
+
+def json_length(values: Mapping[str, Any]) -> int:
+    """Return how many characters of JSON the values of params are; what is no JSON is reported elsewhere."""
+    return len(json.dumps(values, default=str))
 
 
 def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
