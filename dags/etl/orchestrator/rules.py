@@ -13,7 +13,7 @@ from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, Planned
 from .documents import Document
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem, describe
-from .templates import MAX_OVERRIDES, read_template, repeated_work
+from .templates import MAX_FAULTS, MAX_OVERRIDES, read_template, repeated_work
 from .values import Text
 
 # ------------------------------------------------------------------------------------------------------- texts
@@ -24,7 +24,7 @@ def text_problems(text: str, layers: Layers, path: KeyPath) -> Iterator[Problem]
     for fault in read_template(text).faults:
         hint = fault.hint or layers.did_you_mean(fault.within, fault.known)
         yield layers.problem(path, fault.message, hint, "template", fault.within)
-    for part in repeated_work(text):
+    for part in repeated_work(text)[:MAX_FAULTS]:
         message = f"'{part}' gives something else when the task runs again"
         hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
         yield layers.problem(path, message, hint, "idempotency", part)
@@ -50,8 +50,11 @@ def check_references(definition: Definition) -> Iterator[Problem]:
     if definition.settings.wait_for is not None:
         members = read_template(definition.settings.wait_for.s3 or "").members
         references += [(definition.layers, ("wait_for", "s3"), root, member) for root, member in members]
+    reported: Dict[Tuple[int, KeyPath], int] = {}  # by the text
     for layers, path, root, member in references:
-        if member not in known[root]:
+        text = id(layers), path
+        if member not in known[root] and reported.setdefault(text, 0) < MAX_FAULTS:
+            reported[text] += 1
             message = f"unknown name '{root}.{member}' in the template, for provider '{definition.provider}'"
             hint = layers.did_you_mean(member, known[root])
             names = (member, definition.provider)
@@ -191,8 +194,17 @@ def find_cycle(before: Mapping[str, List[str]]) -> List[str]:
 # ---------------------------------------------------------------------------------------------------- settings
 
 
-def check_settings(settings: Settings, layers: Layers, context: Context) -> Iterator[Problem]:
-    """Check what a pipeline and a provider say of their DAG together."""
+def check_settings(
+    settings: Settings, layers: Layers, context: Context, checked: Dict[int, List[Problem]]
+) -> Iterator[Problem]:
+    """Check what a pipeline and a provider say of their DAG together.
+
+    Args:
+        settings: What they say.
+        layers: Where they say it.
+        context: What the pipeline is laid over.
+        checked: The problems of params, by their id: providers share those that they do not change.
+    """
     if settings.start_date is None:
         hint = "add a static date such as 'start_date: 2022-01-01'"
         yield layers.problem((), "missing key 'start_date'", hint, names=("start_date",))
@@ -204,12 +216,9 @@ def check_settings(settings: Settings, layers: Layers, context: Context) -> Iter
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
     for param_name, param in settings.effective_params.items():
-        if param.default is None and "null" not in (param.type or ()):
-            message = "a param needs a 'default': a scheduled run has nobody to type a value"
-            yield layers.problem(("params", param_name), message, names=("default", "type"))
-        else:
-            for message in param_mistakes(param):
-                yield layers.problem(("params", param_name), message)
+        if id(param) not in checked:
+            checked[id(param)] = list(check_param(param, layers, ("params", param_name)))
+        yield from checked[id(param)]
     if settings.wait_for is not None:
         if not settings.wait_for.s3:
             yield layers.problem(("wait_for",), "missing key 's3'", "write 's3: s3://bucket/key'", names=("s3",))
@@ -222,6 +231,16 @@ def check_dag_id(definition: Definition) -> Iterator[Problem]:
         document = definition.layers.home.document
         message = f"the DAG's id would have {len(definition.dag_id)} characters; Airflow takes {MAX_DAG_ID}"
         yield document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
+
+
+def check_param(param: Param, layers: Layers, path: KeyPath) -> Iterator[Problem]:
+    """Check that a param has a default that fits."""
+    if param.default is None and "null" not in (param.type or ()):
+        message = "a param needs a 'default': a scheduled run has nobody to type a value"
+        yield layers.problem(path, message, names=("default", "type"))
+    else:
+        for message in param_mistakes(param):
+            yield layers.problem(path, message)
 
 
 def param_mistakes(param: Param) -> List[str]:
