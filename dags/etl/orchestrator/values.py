@@ -186,7 +186,7 @@ class Cron(Text):
         if len(parts) != len(cls.fields):
             return f"a cron expression has five fields, this has {len(parts)}", f"they are: {', '.join(cls.fields)}"
         for index, part in enumerate(parts):
-            ranges = [abs(int(end) - int(start)) + 1 for start, end in re.findall("([0-9]+)-([0-9]+)", part)]
+            ranges = [abs(int(end) - int(start)) + 1 for start, end in re.findall("(?<![0-9])([0-9]+)-([0-9]+)", part)]
             if sum(ranges) + part.count("*") * MAX_CRON_VALUES > MAX_CRON_VALUES:
                 return f"the ranges of {part!r} overlap", "name each value once"
             probe = ["*"] * len(parts)
