@@ -22,7 +22,7 @@ from .models import Param
 from .planning import started_by
 from .problems import did_you_mean
 from .rules import json_length, misfits
-from .vocabulary import MAX_PARAMS
+from .vocabulary import MAX_PARAM_CHARACTERS
 
 # ------------------------------------------------------------------------------------------------ typed params
 
@@ -48,8 +48,8 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
         if name in typed:
             mistakes += [f"'{name}': {message[:200]}" for message in misfits(typed[name], params[name].json_schema)]
     length = json_length(values)
-    if length > MAX_PARAMS:  # a template could grow by more than it is checked for
-        mistakes.append(f"all params together are {length} characters of JSON, and may be {MAX_PARAMS}")
+    if length > MAX_PARAM_CHARACTERS:  # a template could grow by more than it is checked for
+        mistakes.append(f"all params together are {length} characters of JSON, and may be {MAX_PARAM_CHARACTERS}")
     if mistakes:
         raise AirflowFailException(f"The run's configuration is not what this DAG takes: {'; '.join(mistakes)}")
     return values

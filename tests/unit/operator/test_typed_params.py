@@ -10,7 +10,7 @@ from airflow.exceptions import AirflowFailException
 from orchestrator import WAIT_FOR, Param, load
 from orchestrator.dags import Builder
 from orchestrator.operators import params_of_run
-from orchestrator.vocabulary import MAX_PARAMS
+from orchestrator.vocabulary import MAX_PARAM_CHARACTERS
 
 from tests.ecs import Runs
 from tests.trees import tree
@@ -57,7 +57,7 @@ def test_all_mistakes_of_a_configuration_are_reported_together() -> None:
 
 def test_params_that_are_too_long_for_any_request_fail_before_a_template_is_rendered() -> None:
     params = {"text": Param(type="string", default="x")}
-    longest = MAX_PARAMS - len('{"text": ""}')
+    longest = MAX_PARAM_CHARACTERS - len('{"text": ""}')
 
     assert params_of_run(params, {"dag_run": Mock(conf={"text": "y" * longest})})
     with pytest.raises(AirflowFailException, match="are 8193 characters of JSON, and may be 8192"):
