@@ -10,7 +10,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Dict, Iterable, Iterator, List, NamedTuple, Pattern, Sequence, Set, Tuple
 
-from detect_secrets.filters.allowlist import get_allowlist_regexes
 from detect_secrets.filters.heuristic import is_templated_secret
 from detect_secrets.plugins.aws import AWSKeyDetector
 from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
@@ -64,7 +63,8 @@ HEX = re.compile(r"[0-9a-f]{32,}|[0-9A-F]{32,}")
 # 0.2 times a character, random Base64 0.6 times.
 MIN_CHANGES = 0.4
 CHECKSUM = re.compile(r"(?:sha\d*|md5|digest|checksum|commit|revision)\W{1,4}$", re.I)  # before a word
-ALLOWED = get_allowlist_regexes(comment_tuple=("#", ""), nextline=False)
+# As detect-secrets has it, whose own takes seconds for a line of blanks.
+ALLOWED = re.compile("# *pragma: ?(allow|white)list[ -]secret")
 # Some detectors take minutes for a line of 500,000 characters, so a long one is looked at in pieces that overlap.
 PIECE, OVERLAP = 2000, 500
 MIN_COMMON = 6  # what a message has in common with a secret by chance is shorter

@@ -48,7 +48,7 @@ from orchestrator.vocabulary import (
     FILTERS,
     JSON,
     LOOP,
-    MAX_PARAMS,
+    MAX_PARAM_CHARACTERS,
     MAX_VARIABLE,
     MEMBERS,
     NAMES,
@@ -280,7 +280,7 @@ def templates_section() -> str:
     }
     return TEMPLATES.format(
         variable=MAX_VARIABLE,
-        params=MAX_PARAMS,
+        params=MAX_PARAM_CHARACTERS,
         names=vocabulary("name", names),
         members=vocabulary("member of", members),
         filters=vocabulary("filter", FILTERS),

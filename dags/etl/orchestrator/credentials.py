@@ -11,7 +11,7 @@ from .problems import KeyPath
 CREDENTIAL = re.compile(
     r"\b(?P<AWS_access_key>(?:AKIA|ASIA)[0-9A-Z]{16})\b"
     r"|(?P<private_key>-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*))"
-    r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+)"
+    r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|(?<!-)eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+)"
     r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:[^\s/@'\"{}]+)@",
     re.DOTALL,
 )

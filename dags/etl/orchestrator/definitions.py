@@ -1,11 +1,11 @@
 """Definitions: one record for each DAG to be, the layers that it comes from, and its id."""
 
-import re
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from .documents import Document, has_value
 from .models import Environment, Settings, Task
 from .problems import KeyPath, Location, Problem
+from .values import FamilyName, PipelineName, ProviderName, Text
 
 # ------------------------------------------------------------------------------------------------------ layers
 
@@ -190,8 +190,10 @@ def format_dag_id(family: str, pipeline: str, provider: str, folder: str = "etl"
 
 def parse_dag_id(dag_id: str, folder: str = "etl") -> Optional[Tuple[str, str, str]]:
     """Return (family, pipeline, provider) of a DAG id, or None if it is none of this folder's."""
-    match = re.search(r"([a-z0-9_]+)-([a-z0-9_-]+?)_dag_([a-z0-9_]+)$", dag_id)
-    if not match:
-        return None
-    family, pipeline, provider = match.groups()
-    return (family, pipeline, provider) if format_dag_id(family, pipeline, provider, folder) == dag_id else None
+    family, _, names = dag_id[len("" if folder == "etl" else f"{folder}.") :].partition("-")
+    pipeline, _, provider = names.partition("_dag_")  # no pipeline has it in its name
+    kinds: List[Tuple[str, Type[Text]]] = [(family, FamilyName), (pipeline, PipelineName), (provider, ProviderName)]
+    is_ours = format_dag_id(family, pipeline, provider, folder) == dag_id
+    return (
+        (family, pipeline, provider) if is_ours and all(kind.pattern.fullmatch(name) for name, kind in kinds) else None
+    )

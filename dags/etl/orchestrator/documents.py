@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
@@ -15,6 +16,9 @@ from yaml.resolver import Resolver
 
 from . import credentials
 from .problems import (
+    MAX_COMPARED,
+    MAX_COMPARISONS,
+    MAX_MESSAGE,
     MAX_SUGGESTIONS,
     AmbiguousInteger,
     KeyPath,
@@ -115,7 +119,8 @@ class Document:
         self.path, self.text = path, text
         self.problems: List[Problem] = []
         self.credentials: Dict[KeyPath, Problem] = {}
-        self._suggestions = MAX_SUGGESTIONS
+        self._suggestions, self._comparisons = MAX_SUGGESTIONS, MAX_COMPARISONS
+        self._marks: Dict[Tuple[int, str, bool], Any] = {}
         self._lines: List[str] = []
         self._root: Any = None
         self._children: Dict[int, Dict[Any, Tuple[Any, Any]]] = {}
@@ -144,9 +149,11 @@ class Document:
         return self._lines
 
     def did_you_mean(self, name: Any, known: Iterable[str]) -> str:
-        """Return the hint for an unknown name, for the first 100 of the file; after these ""."""
+        """Return the hint for an unknown name, for the first of the file; after these ""."""
+        names = list(islice(known, MAX_COMPARED)) if self._suggestions > 0 and self._comparisons > 0 else []
         self._suggestions -= 1
-        return did_you_mean(name, known) if self._suggestions >= 0 else ""
+        self._comparisons -= len(names)
+        return did_you_mean(name, names)
 
     def location(self, path: KeyPath, at_key: bool = False, within: str = "", in_template: bool = False) -> Location:
         """Return the place of a value, or of the nearest one above it if there is none.
@@ -167,10 +174,12 @@ class Document:
         is_text = isinstance(value, yaml.ScalarNode) and value.value
         node = key if key is not None and (at_key or not is_text) else value
         if within and node is value and is_text:
-            mark = self._find(node, within, find_in_template) if in_template else None
-            mark = mark or self._find(node, within, str.find)
-            if mark:
-                return self._location(mark, len(within))
+            key_of_mark = id(node), within, in_template
+            if key_of_mark not in self._marks:  # thousands of providers may have the same mistake
+                mark = self._find(node, within, find_in_template) if in_template else None
+                self._marks[key_of_mark] = mark or self._find(node, within, str.find)
+            if self._marks[key_of_mark]:
+                return self._location(self._marks[key_of_mark], len(within))
         return self._location_of(node)
 
     def problem(
@@ -196,6 +205,7 @@ class Document:
             is_plain = re.fullmatch(r"[\w.:+ -]+", location.marked)
             hint = hint.replace("{source}", location.marked[:60]) if is_plain else hint.partition(":")[0]
         message, hint = (credentials.CREDENTIAL.sub("***", text) for text in (message, hint))
+        message, hint = (f"{text[:MAX_MESSAGE]}..." if len(text) > MAX_MESSAGE else text for text in (message, hint))
         return Problem(location, message, hint, rule, tuple(names))
 
     def _find(self, node: Any, text: str, find: Callable[[str, str, int, int], int]) -> Any:

@@ -1,6 +1,5 @@
 """Checks the expressions of a template against vocabulary.py, and bounds what they can write."""
 
-import re
 from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Set, Tuple, Type, Union
 
 from jinja2 import nodes
@@ -141,7 +140,7 @@ class Expressions:
     def refused(self, node: nodes.Node) -> Value:
         kind = type(node).__name__
         name, hint = SYNTAX.get(kind, (kind.lower(), "write names, their members and filters"))
-        return self.fault(f"a template cannot have {name}", hint, re.sub(r" %\}|\W*\.\.\..*", "", name))
+        return self.fault(f"a template cannot have {name}", hint, name.replace(" %}", "").partition("...")[0])
 
     def constant(self, node: nodes.Const) -> Value:
         if node.value is None or isinstance(node.value, bool):

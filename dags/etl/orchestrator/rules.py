@@ -13,9 +13,9 @@ from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, Planned
 from .documents import Document
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem, describe
-from .templates import MAX_OVERRIDES, read_template, repeated_work
+from .templates import MAX_FAULTS, MAX_OVERRIDES, read_template, repeated_work
 from .values import Text
-from .vocabulary import MAX_PARAMS
+from .vocabulary import MAX_PARAM_CHARACTERS
 
 # ------------------------------------------------------------------------------------------------------- texts
 
@@ -27,7 +27,7 @@ def text_problems(text: str, layers: Layers, path: KeyPath, at_key: bool = False
         if not any(fault.within in part for part in repeated):
             hint = fault.hint or layers.did_you_mean(fault.within, fault.known)
             yield layers.problem(path, fault.message, hint, "template", fault.within, at_key=at_key)
-    for part in repeated:
+    for part in repeated[:MAX_FAULTS]:
         message = f"'{part}' gives something else when the task runs again"
         hint = "take the run's own date: {{ ds }}, {{ ts }} or {{ data_interval_start }}; {{ run_id }} as a name"
         yield layers.problem(path, message, hint, "idempotency", part, at_key=at_key)
@@ -71,13 +71,21 @@ def check_references(definition: Definition) -> Iterator[Problem]:
     references = [reference for planned in definition.plan.tasks.values() for reference in planned.references]
     if definition.settings.wait_for is not None:
         references += references_of(definition.settings.wait_for.s3 or "", definition.layers, ("wait_for", "s3"))
+    reported: Dict[Tuple[int, KeyPath], int] = {}  # by the text
     for layers, path, root, member, is_number in references:
         name, names = f"{root}.{member}", (member, definition.provider)
-        if member not in known[root]:
+        is_unknown = member not in known[root]
+        if not is_unknown and not (is_number and not is_always_number(known[root][member])):
+            continue
+        text = id(layers), path
+        reported[text] = reported.get(text, 0) + 1
+        if reported[text] > MAX_FAULTS:
+            continue
+        if is_unknown:
             message = f"unknown name '{name}' in the template, for provider '{definition.provider}'"
             hint = layers.did_you_mean(member, known[root])
             yield layers.problem(path, message, hint, "template", name, names)
-        elif is_number and not is_always_number(known[root][member]):
+        else:
             message = f"'{name}' has to be a number, for provider '{definition.provider}'"
             hint = f"give the param 'type: integer', or write {name} | int"
             yield layers.problem(path, message, hint, "template", name, names)
@@ -221,8 +229,17 @@ def find_cycle(before: Mapping[str, List[str]]) -> List[str]:
 # ---------------------------------------------------------------------------------------------------- settings
 
 
-def check_settings(settings: Settings, layers: Layers, context: Context) -> Iterator[Problem]:
-    """Check what a pipeline and a provider say of their DAG together."""
+def check_settings(
+    settings: Settings, layers: Layers, context: Context, checked: Dict[int, List[Problem]]
+) -> Iterator[Problem]:
+    """Check what a pipeline and a provider say of their DAG together.
+
+    Args:
+        settings: What they say.
+        layers: Where they say it.
+        context: What the pipeline is laid over.
+        checked: The problems of params, by their id: providers share those that they do not change.
+    """
     if settings.start_date is None:
         hint = "add a static date such as 'start_date: 2022-01-01'"
         yield layers.problem((), "missing key 'start_date'", hint, names=("start_date",))
@@ -233,17 +250,16 @@ def check_settings(settings: Settings, layers: Layers, context: Context) -> Iter
         if name not in context.environments:
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
-    length = len(json.dumps([param.default for param in settings.effective_params.values()], default=str))
-    if length > MAX_PARAMS:
-        message = f"the defaults are {length} characters of JSON; all params together have at most {MAX_PARAMS}"
+    length = json_length({name: param.default for name, param in settings.effective_params.items()})
+    if length > MAX_PARAM_CHARACTERS:
+        message = (
+            f"the defaults are {length} characters of JSON; all params together have at most {MAX_PARAM_CHARACTERS}"
+        )
         yield layers.problem(("params",), message, "put the data on S3, and its address in a param")
     for param_name, param in settings.effective_params.items():
-        if param.default is None and "null" not in (param.type or ()):
-            message = "a param needs a 'default': a scheduled run has nobody to type a value"
-            yield layers.problem(("params", param_name), message, names=("default", "type"))
-        else:
-            for message in param_mistakes(param):
-                yield layers.problem(("params", param_name), message)
+        if id(param) not in checked:
+            checked[id(param)] = list(check_param(param, layers, ("params", param_name)))
+        yield from checked[id(param)]
     if settings.wait_for is not None:
         if not settings.wait_for.s3:
             yield layers.problem(("wait_for",), "missing key 's3'", "write 's3: s3://bucket/key'", names=("s3",))
@@ -258,6 +274,16 @@ def check_dag_id(definition: Definition) -> Iterator[Problem]:
         yield document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
 
 
+def check_param(param: Param, layers: Layers, path: KeyPath) -> Iterator[Problem]:
+    """Check that a param has a default that fits."""
+    if param.default is None and "null" not in (param.type or ()):
+        message = "a param needs a 'default': a scheduled run has nobody to type a value"
+        yield layers.problem(path, message, names=("default", "type"))
+    else:
+        for message in param_mistakes(param):
+            yield layers.problem(path, message)
+
+
 def param_mistakes(param: Param) -> List[str]:
     """Return what is wrong with a param's schema or its default."""
     try:
@@ -269,6 +295,11 @@ def param_mistakes(param: Param) -> List[str]:
     except SchemaError as error:
         return [f"not a JSON Schema: {error.message[:200]}"]
     return [f"the default does not fit: {message[:200]}" for message in misfits(param.default, param.json_schema)]
+
+
+def json_length(values: Mapping[str, Any]) -> int:
+    """Return how many characters of JSON the values of params are; what is no JSON is reported elsewhere."""
+    return len(json.dumps(values, default=str))
 
 
 def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
