@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from jinja2.exceptions import FilterArgumentError, UndefinedError
 from orchestrator import load, read_template
 from orchestrator.dags import Builder
-from orchestrator.vocabulary import MAX_PARAMS, MAX_VARIABLE, NAMES
+from orchestrator.vocabulary import MAX_PARAM_CHARACTERS, MAX_VARIABLE, NAMES
 
 from tools.fuzzing.templates import PARAMS, templates
 from tools.views.confinement import confined
@@ -83,7 +83,7 @@ class Variables:
 
 def grown(unit: str, rest: Any) -> str:
     """Repeat a text until the params are as large as they may be."""
-    room = MAX_PARAMS - len(json.dumps(rest)) - 100
+    room = MAX_PARAM_CHARACTERS - len(json.dumps(rest)) - 100
     return unit * (room // len(json.dumps(unit)[1:-1]))
 
 
