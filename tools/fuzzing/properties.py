@@ -12,6 +12,7 @@ from orchestrator import Cron, display_path, load, read_context, read_file, read
 from orchestrator.dags import MAX_SHOWN, dags_of_folder
 
 from tools.fuzzing import model
+from tools.fuzzing.rendered import Renderer
 from tools.fuzzing.valid import World
 
 ENVIRONMENT: Dict[str, Any] = {
@@ -57,6 +58,7 @@ class Folder:
         self.healthy = self.parse("staging").dags
         assert sorted(self.healthy) == ["healthy-works_dag_un", "healthy-works_dag_wcm"]
         self.costs: Dict[int, float] = {}
+        self.renderer = Renderer(folder / "templates")
 
     def config(self, name: str) -> Path:
         """Return the file of an environment."""
