@@ -10,7 +10,7 @@ from .planning import define, further_problems
 from .problems import Location, Problem, Rejected, in_order, internal_error
 from .reading import read_environment, read_pipeline
 from .rules import check_cluster
-from .values import FamilyName, FolderName, PipelineName, Text
+from .values import EnvironmentName, FamilyName, FolderName, PipelineName, Text
 
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
 
@@ -61,7 +61,11 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
         message = f"unknown environment '{environment}'" if environment else "no environment is chosen"
         hint = f"set the Airflow option [etl] environment (AIRFLOW__ETL__ENVIRONMENT) to one of: {', '.join(names)}"
         raise Rejected(Problem(configs, message, hint))
-    document = read_document(root, root / "configs" / f"{environment}.yaml")
+    file = root / "configs" / f"{environment}.yaml"
+    if not EnvironmentName.pattern.fullmatch(str(environment)):
+        message = f"{environment!r} is not {EnvironmentName.what()}"
+        raise Rejected(Problem(Location(display_path(root, file)), message, "rename the file"))
+    document = read_document(root, file)
     model = read_environment(document)
     problems = [*document.problems, *document.credentials.values()]
     for name, cluster in model.clusters.items():
