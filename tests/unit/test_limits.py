@@ -1,168 +1,272 @@
-"""What bounds the work that a file asks for: what lies at a limit is built, and one beyond is reported."""
+"""What Airflow and ECS store has its limits: those of their columns and models. One beyond each is a problem."""
 
 from pathlib import Path
-from typing import Any, Callable, Dict, List, Tuple
+from typing import Any, Dict, List, Type
 
+import botocore.session
 import pytest
-from orchestrator import load
-from orchestrator.dags import build
+from airflow.models.base import Base
+from airflow.security.permissions import RESOURCE_DAG_PREFIX
+from flask_appbuilder.security.sqla.models import ViewMenu  # type: ignore[import]
+from orchestrator import (
+    MAX_CAPACITY_PROVIDERS,
+    MAX_CHAIN,
+    MAX_DAG_ID,
+    MAX_DAG_TASKS,
+    MAX_ECS_TAGS,
+    ConnectionId,
+    Count,
+    DagTag,
+    EcsTagKey,
+    EcsTagValue,
+    EnvironmentName,
+    FamilyName,
+    FolderName,
+    Owner,
+    PipelineName,
+    Pool,
+    ProviderBase,
+    ProviderName,
+    ProviderWeight,
+    TaskId,
+    Text,
+    Weight,
+    load,
+)
+from orchestrator.operators import PipelineEcsOperator
 
-from tests.trees import tree
+from tests.limits import (
+    ENVIRONMENT,
+    FAMILY,
+    FIRST,
+    LONGEST,
+    PIPELINE,
+    PROVIDER,
+    environment,
+    limits_tree,
+    pipeline,
+    tasks,
+)
 
-HEAD = "start_date: 2022-01-01\n"
-LOAD = "tasks: {load: {task_definition: a}}\n"
-UN = "providers: {un: {}}\n"
+MOST = 1000  # characters that are tried
 
 
-def lines(pattern: str, number: int) -> str:
-    return "".join(pattern.format(n) for n in range(number))
+def longest(kind: Type[Text]) -> int:
+    """Return the number of characters that a kind of text may have."""
+    return max(length for length in range(MOST) if kind.pattern.fullmatch("a" * length))
 
 
-def providers(number: int, override: str = "") -> str:
-    return "providers:\n" + "".join(f"  p{n}: {override.replace('#', str(n))}\n" for n in range(number))
+NOTE = len(PipelineEcsOperator.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=""))
+TAGS: List[Type[Text]] = [DagTag, EnvironmentName, FamilyName, FolderName, PipelineName, ProviderName]
+# The most characters that a definition can bring into a column; of one that every table has, by the column's name.
+REACHED = {
+    "conn_id": longest(ConnectionId),
+    "dag_id": MAX_DAG_ID,
+    "dag_tag.name": max(map(longest, TAGS)),
+    "owner": longest(Owner),
+    "owners": longest(Owner),
+    "pool": longest(Pool),
+    "task_id": longest(TaskId) + NOTE,
+}
+# What Airflow writes by itself, or a deploy decides: no definition reaches it.
+UNREACHED = set(
+    """conn_type connection.host connection.login connection.password connection.schema dag_hash default_view event
+    executor_class external_executor_id filename fileloc hashcode hostname job_type key next_method op_classpath
+    operator queue root_dag_id run_id run_type state unixname trigger.classpath variable.key""".split()
+)
 
 
-# The text by how much of it there is; how much is built; a part of what is reported of one more.
-LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
-    "characters of a schedule": (
-        lambda n: f"{HEAD}schedule: '{('0,' * 45 + '0 * * * *').ljust(n)}'\n{LOAD}{UN}",
-        100,
-        "a schedule of 101 characters; it has at most 100",
-    ),
-    "values of a field": (
-        lambda n: f"{HEAD}schedule: 0-29,30-{n - 1 if n <= 60 else '59,5-5'} * * * *\n{LOAD}{UN}",
-        60,
-        "the ranges of '0-29,30-59,5-5' overlap",
-    ),
-    "schedules": (
-        lambda n: (
-            HEAD
-            + LOAD
-            + "providers:\n"
-            + "".join(f"  p{i}: {{schedule: {i % 60} {i // 60} * * *}}\n" for i in range(n))
-        ),
-        1000,
-        "1001 different schedules; a file has at most 1000",
-    ),
-    "tasks": (
-        lambda n: f"{HEAD}tasks: {{a: {{task_definition: a}}, b: {{task_definition: a}}}}\n{providers(n // 2 + n % 2)}",
-        30_000,
-        "30002 tasks (15001 providers of 2); a file has at most 30000",
-    ),
-    "tasks that differ": (
-        lambda n: (
-            HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a}}\n", n // 2) + providers(2 + n % 2, "{tasks: {}}")
-        ),
-        10_000,
-        "15000 tasks that differ (3 providers that change some of 5000); a file has at most 10000",
-    ),
-    "params": (
-        lambda n: f"{HEAD}params: {{{lines('p{}: {{default: 1}}, ', 50)}}}\n{LOAD}{providers(n // 50 + n % 50)}",
-        50_000,
-        "50050 params of 1001 providers; a file has at most 50000",
-    ),
-    "dependencies": (
-        lambda n: (
-            f"{HEAD}tasks:\n  a: {{task_definition: a}}\n  b: {{task_definition: a, depends_on: [{'a, ' * 1000}]}}\n"
-            + providers(n // 1000 + n % 1000)
-        ),
-        200_000,
-        "201000 dependencies (201 providers of 1000); a file has at most 200000",
-    ),
-    "templates": (
-        lambda n: f"{HEAD}description: '{'{{ ds }}' * n}'\n{LOAD}{UN}",
-        4000,
-        "4001 templates; a file has at most 4000",
-    ),
-    "items": (
-        lambda n: (
-            f"{HEAD}defaults: {{task_definition: a, command: [{'x, ' * 300}]}}\n"
-            f"tasks:\n{lines('  t{}: {{}}' + chr(10), 1000 + n % 1000)}{UN}"
-        ),
-        300_000,
-        "300300 arguments, variables, tags and dependencies of all tasks; a file has at most 300000",
-    ),
+def test_a_definition_fits_into_every_column_of_airflow() -> None:
+    seen = set()
+    for table in Base.metadata.tables.values():
+        if table.name.startswith(("ab_", "celery_")):  # users, and what the executor keeps
+            continue
+        for column in table.columns:
+            length = getattr(column.type, "length", None)
+            if column.name == "description" or length is None:  # a Text of PostgreSQL has no length
+                continue
+            full_name = f"{table.name}.{column.name}"
+            name = full_name if full_name in REACHED else column.name
+            if name not in REACHED:
+                assert {full_name, column.name} & UNREACHED, f"who limits {full_name}?"
+                continue
+            seen.add(name)
+            assert REACHED[name] <= length, f"{full_name} has {length} characters"
+    assert seen == set(REACHED)
+    assert len(RESOURCE_DAG_PREFIX) + MAX_DAG_ID == ViewMenu.name.type.length  # the DAG's permission
+
+
+@pytest.mark.parametrize("kind", TAGS)
+def test_what_becomes_a_tag_has_no_other_limit_than_the_column(kind: Type[Text]) -> None:
+    assert longest(kind) == 100
+
+
+def test_numbers_fit_into_columns_of_32_bits() -> None:
+    assert Count.le == 2**31 - 1
+    assert (MAX_DAG_TASKS + 1) * Weight.le < 2**31  # Airflow adds up those of all tasks that come after
+
+
+def test_numbers_are_those_of_ecs() -> None:
+    model = botocore.session.get_session().get_service_model("ecs")
+    numbers = {
+        "CapacityProviderStrategyItemWeight": ProviderWeight.le,
+        "CapacityProviderStrategyItemBase": ProviderBase.le,
+        "TagKey": longest(EcsTagKey),
+        "TagValue": longest(EcsTagValue),
+        "Tags": MAX_ECS_TAGS,
+    }
+    assert {name: model.shape_for(name).metadata["max"] for name in numbers} == numbers
+
+
+def test_all_limits_at_once_are_no_problem(tmp_path: Path) -> None:
+    result = load(limits_tree(tmp_path), ENVIRONMENT)
+
+    assert not result.problems, str(result.problems[0])
+    first = result.definitions[0]
+    assert len(first.dag_id) == MAX_DAG_ID
+    assert len(first.plan.tasks) == MAX_DAG_TASKS
+
+
+def of_defaults(**values: Any) -> Dict[str, Any]:
+    return {"defaults": {**pipeline()["defaults"], **values}}
+
+
+BEYOND: Dict[str, Any] = {
+    "owner": ({"owner": "o" * 37}, "'ooo"),
+    "tag": ({"tags": ["t" * 101]}, "is not a tag of 1 to 100 characters"),
+    "pool": (of_defaults(pool="P" * 257), "is not a pool's name: 1 to 256 characters"),
+    "retries": (of_defaults(retries=101), "at most 100"),
+    "weight": (of_defaults(priority_weight=10_001), "at most 10000"),
+    "duration": (of_defaults(sla=LONGEST + 1), "expected a duration"),
+    "runs": ({"max_active_runs": LONGEST + 1}, "at most 2147483647"),
+    "provider": ({"providers": {"s" * 101: {}}}, "is not a provider's name: at most 100"),
+    "task id": ({"tasks": {f"{FIRST}a": {"task_definition": "x"}}}, "is not a task's name: at most 241"),
+    "tags of ECS": (of_defaults(tags={str(number): "" for number in range(51)}), "ECS takes at most 50 tags"),
+    "chain": ({"tasks": tasks(MAX_CHAIN + 1)}, "more than 300 tasks in a row wait for one another"),
+    "tasks": ({"tasks": tasks(all_tasks=MAX_DAG_TASKS + 1)}, "501 tasks; a DAG has at most 500"),
 }
 
 
-@pytest.mark.parametrize("name", LIMITS)
-def test_what_lies_at_a_limit_is_built_and_one_beyond_is_reported(name: str, tmp_path: Path) -> None:
-    text, limit, message = LIMITS[name]
+@pytest.mark.parametrize("case", BEYOND)
+def test_one_beyond_a_limit_of_a_pipeline_is_a_problem(case: str, tmp_path: Path) -> None:
+    changes, message = BEYOND[case]
 
-    def messages(number: int) -> List[str]:
-        root = tree(tmp_path / str(number), {"cwr/big.yaml": text(number)})
-        return [problem.message for problem in load(root, "development").problems]
+    result = load(limits_tree(tmp_path, pipeline(**changes)), ENVIRONMENT)
 
-    assert messages(limit) == []
-    (reported,) = messages(limit + 1)
-    assert message in reported
+    assert not result.definitions
+    assert {message in problem.message for problem in result.problems} == {True}
 
 
-def test_a_long_name_is_not_compared_and_not_printed_in_full(tmp_path: Path) -> None:
-    names = "".join(f"t{n}{'ab' * 50}: {{task_definition: a}}, " for n in range(500))
-    text = f"{HEAD}tasks: {{{names} z: {{task_definition: a, depends_on: [{'ba' * 5000}]}}}}\n{UN}"
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ([f"{FAMILY}f", "p", ENVIRONMENT], "is not a family's name: at most 100"),
+        (["f", "p" * 101, ENVIRONMENT], "is not a pipeline's name: at most 100"),
+        ([FAMILY, f"{PIPELINE}p", ENVIRONMENT], "the DAG's id would have 247 characters; Airflow takes 246"),
+        (["f", "p", f"{ENVIRONMENT}e"], "is not an environment's name: at most 100"),
+    ],
+)
+def test_one_beyond_a_limit_of_a_name_is_a_problem(names: List[str], message: str, tmp_path: Path) -> None:
+    result = load(limits_tree(tmp_path, names=names), names[2])
 
-    (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
-
-    assert problem.message.startswith("unknown task 'baba")
-    assert len(str(problem)) < 3000
-    assert "did you mean" not in problem.hint
-
-
-def test_the_names_compared_in_a_file_are_counted(tmp_path: Path) -> None:
-    tasks = "".join(f"task{n}: {{task_definition: a}}, " for n in range(999))
-    wrong = ", ".join(f"tusk{n}" for n in range(20))
-    text = f"{HEAD}tasks: {{{tasks} z: {{task_definition: a, depends_on: [{wrong}]}}}}\n{UN}"
-
-    problems = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
-
-    assert len(problems) == 20
-    assert sum("did you mean" in problem.hint for problem in problems) == 6  # of 999 names: the last begins below 5,000
+    assert PROVIDER not in {definition.provider for definition in result.definitions}
+    assert [message in problem.message for problem in result.problems] == [True]
 
 
-def test_mistakes_that_thousands_of_providers_have_end_the_reading_of_a_file(tmp_path: Path) -> None:
-    wrong = lines("'{{{{ provider.a{} }}}}', ", 20)
-    text = f"{HEAD}tasks: {{load: {{task_definition: a, command: [{wrong}]}}}}\n{providers(2000)}"
-
-    definitions, problems = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
-
-    assert definitions == []
-    assert len(problems) == 20_000 + 20 + 1
-    (last,) = (problem for problem in problems if "more than 20000 problems" in problem.message)
-    assert last.location.marked == "p1000"
+def in_cluster(**values: Any) -> Dict[str, Any]:
+    return {"clusters": {"default": {**environment()["clusters"]["default"], **values}}}
 
 
-SHARED = f"""\
-{HEAD}tags: [a]
-params:
-  day: {{default: [1]}}
-  full: {{default: false, type: boolean}}
-  old: {{default: 1}}
-{LOAD}providers:
-  un: {{}}
-  wcm: {{tags: null, owner: wcm, params: {{full: {{default: true}}, old: null, new: {{default: 2}}}}}}
-  prs: {{params: null}}
-  gema: {{params: {{}}, catchup: true}}
+PART = {"capacity_provider": "c"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"aws_conn_id": "c" * 251}, "is not a connection's name: 1 to 250"),
+        (in_cluster(logs={"group": "g" * 513, "prefix": "l"}), "is not a log group: 1 to 512"),
+        (in_cluster(logs={"group": "g", "prefix": "l" * 201}), "is not the start of log streams: 1 to 200"),
+        (in_cluster(capacity_provider_strategy=[PART] * (MAX_CAPACITY_PROVIDERS + 1)), "at most 20 capacity providers"),
+        (
+            in_cluster(capacity_provider_strategy=[{**PART, "base": 1}] * 2),
+            "only one capacity provider",
+        ),
+        (in_cluster(capacity_provider_strategy=[{**PART, "weight": 1001}]), "at most 1000"),
+        (in_cluster(capacity_provider_strategy=[{**PART, "base": 100_001}]), "at most 100000"),
+        (in_cluster(capacity_provider_strategy=[{"capacity_provider": "c" * 256}]), "is not a name in AWS: 1 to 255"),
+    ],
+)
+def test_one_beyond_a_limit_of_an_environment_is_a_problem(
+    changes: Dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    result = load(limits_tree(tmp_path, configs={**environment(), **changes}), ENVIRONMENT)
+
+    assert not result.definitions
+    assert [message in problem.message for problem in result.problems] == [True]
+
+
+PLACES = (
+    "description: {}",
+    "owner: {}",
+    "schedule: {}",
+    "tags: [{}]",
+    "environments: [{}]",
+    "params: {{x: {{default: {}}}}}",
+    "params: {{x: {{default: {{a: [{{b: {}}}]}}}}}}",
+    "params: {{x: {{default: {{a: {{{}: 1}}}}}}}}",
+    "params: {{x: {{default: 1, enum: [1, {}]}}}}",
+    "params: {{x: {{default: 1, title: {}}}}}",
+    "params: {{x: {{default: 1, description: {}}}}}",
+    "params: {{{}: {{default: 1}}}}",
+    "defaults: {{pool: {}}}",
+    "defaults: {{command: [{}]}}",
+    "defaults: {{environment: {{{}: x}}}}",
+    "defaults: {{environment: {{x: {}}}}}",
+    "defaults: {{tags: {{{}: x}}}}",
+    "defaults: {{tags: {{x: {}}}}}",
+    "defaults: {{cluster: {}}}",
+    "defaults: {{container: {}}}",
+    "defaults: {{task_definition: {}}}",
+    "defaults: {{task_role_arn: {}}}",
+    "wait_for: {{s3: {}}}",
+    "{}: x",
+)
+VALID = """\
+start_date: 2022-01-01
+tasks: {load: {task_definition: loader}}
+providers: {un: {}}
 """
 
 
-def test_providers_share_the_params_that_they_do_not_change(tmp_path: Path) -> None:
-    result = load(tree(tmp_path, {"cwr/big.yaml": SHARED}), "development")
-    assert not result.problems
-    un, wcm, prs, gema = (definition.settings for definition in result.definitions)
+@pytest.mark.parametrize("text", [r'"s3://a/\0b"', r'"s3://a/\ud800b"', r'"s3://a/\ud83d\ude00b"'])
+@pytest.mark.parametrize("place", PLACES)
+def test_what_no_database_stores_is_a_problem(place: str, text: str, tmp_path: Path) -> None:
+    root = limits_tree(tmp_path, names=["f", "p", ENVIRONMENT])
+    (root / "pipelines" / "f" / "p.yaml").write_text(VALID + place.format(text))
 
-    assert {name: param.default for name, param in wcm.effective_params.items()} == {"day": [1], "full": True, "new": 2}
-    assert wcm.effective_params["full"].type == "boolean"
-    assert wcm.effective_params["day"] is un.effective_params["day"] is gema.effective_params["day"]
-    assert (prs.effective_params, list(gema.effective_params)) == ({}, ["day", "full", "old"])
-    assert (un.tags, wcm.tags, wcm.owner, gema.catchup) == (["a"], None, "wcm", True)
+    result = load(root, ENVIRONMENT)
+
+    assert not result.definitions
+    assert result.problems
+    assert all(line.isprintable() for problem in result.problems for line in str(problem).splitlines())
 
 
-def test_each_dag_has_its_own_record_of_a_param_for_what_is_typed(tmp_path: Path) -> None:
-    dags: Dict[str, Any] = build(load(tree(tmp_path, {"cwr/big.yaml": SHARED}), "development"))[0]
-    un, wcm = dags["cwr-big_dag_un"], dags["cwr-big_dag_wcm"]
+@pytest.mark.parametrize("number", [".nan", "-.inf", "1.0e+400", "9" * 5000])
+@pytest.mark.parametrize(
+    "place", ["default: {}", "default: [{{a: {}}}]", "default: 1, enum: [{}]", "default: 1, maximum: {}"]
+)
+def test_a_number_that_json_does_not_have_is_a_problem(place: str, number: str, tmp_path: Path) -> None:
+    root = limits_tree(tmp_path, names=["f", "p", ENVIRONMENT])
+    text = f"params: {{x: {{{place.format(number)}}}}}"
+    (root / "pipelines" / "f" / "p.yaml").write_text(VALID + text)
 
-    un.params["day"] = [2]  # as Airflow does with a run's configuration
+    result = load(root, ENVIRONMENT)
 
-    assert (un.params["day"], wcm.params["day"], dags["cwr-big_dag_gema"].params["day"]) == ([2], [1], [1])
-    assert (un.get_task("load").owner, wcm.get_task("load").owner) == ("airflow", "wcm")
+    assert not result.definitions
+    assert len(result.problems) == 1
+
+
+def test_doubling_pauses_have_an_end(tmp_path: Path) -> None:
+    changes = of_defaults(retry_delay="5m", max_retry_delay=None)
+    for definition in load(limits_tree(tmp_path, pipeline(**changes)), ENVIRONMENT).definitions:
+        assert definition.plan.tasks[FIRST].operator["max_retry_delay"].days == 1

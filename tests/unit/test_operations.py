@@ -25,6 +25,7 @@ from tools.deploying import bucket, lookup, permissions, sources
 
 # Actions of IAM that are not operations of an API.
 PERMISSIONS = {
+    "airflow:CreateCliToken",
     "codebuild:BatchPutTestCases",
     "codebuild:CreateReport",
     "codebuild:UpdateReport",

@@ -179,8 +179,9 @@ JSON_OPTIONS: Dict[str, Any] = {"sort_keys": True, "default": as_json}
 
 # ----------------------------------------------------------------------------------------------------- DAG ids
 
-# https://github.com/apache/airflow/blob/2.2.2/airflow/models/base.py: ID_LEN, of the columns called dag_id
-MAX_DAG_ID = 250
+# Columns called dag_id have 250 characters (airflow/models/base.py, ID_LEN), and so has that of the DAG's permission,
+# "DAG:<id>" (flask_appbuilder's ab_view_menu.name). Without it, Airflow silently does not store the DAG.
+MAX_DAG_ID = 250 - len("DAG:")
 
 
 def format_dag_id(family: str, pipeline: str, provider: str, folder: str = "etl") -> str:

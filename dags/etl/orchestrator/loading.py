@@ -11,7 +11,7 @@ from .problems import Location, Problem, Rejected, in_order, internal_error, tak
 from .reading import read_environment, read_pipeline
 from .rules import check_cluster
 from .time_limits import in_time
-from .values import FamilyName, FolderName, PipelineName, Text
+from .values import EnvironmentName, FamilyName, FolderName, PipelineName, Text
 
 READING = 0.4  # of the time of a pass: building the DAGs takes four times as long, and gets what is left
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
@@ -69,7 +69,11 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
         message = f"unknown environment '{environment}'" if environment else "no environment is chosen"
         hint = f"set the Airflow option [etl] environment (AIRFLOW__ETL__ENVIRONMENT) to one of: {', '.join(names)}"
         raise Rejected(Problem(configs, message, hint))
-    document = read_document(root, root / "configs" / f"{environment}.yaml")
+    file = root / "configs" / f"{environment}.yaml"
+    if not EnvironmentName.pattern.fullmatch(str(environment)):
+        message = f"{environment!r} is not {EnvironmentName.what()}"
+        raise Rejected(Problem(Location(display_path(root, file)), message, "rename the file"))
+    document = read_document(root, file)
     model = read_environment(document)
     problems = [*document.problems, *document.credentials.values()]
     for name, cluster in model.clusters.items():

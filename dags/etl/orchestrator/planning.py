@@ -97,6 +97,10 @@ def operator_arguments(task: Task, container: str, cluster: Cluster, environment
         # The fetcher sleeps this out before a task ends; the operator's default is 30 s.
         arguments["awslogs_fetch_interval"] = timedelta(seconds=5)
     arguments.update({key: getattr(task, key) for key in AIRFLOW_ARGUMENTS if getattr(task, key) is not None})
+    if task.retry_exponential_backoff:
+        # Airflow has no bound of its own: after some 30 tries, clearing counts, the next one lies beyond the year 9999,
+        # and the OverflowError ends the scheduler for all DAGs.
+        arguments.setdefault("max_retry_delay", max(task.retry_delay or timedelta(0), timedelta(days=1)))
     return arguments
 
 

@@ -4,7 +4,7 @@ Each rule yields problems; docs/rules.md has an example of each.
 """
 
 import json
-from typing import Any, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
 from jsonschema.exceptions import SchemaError
@@ -12,7 +12,7 @@ from jsonschema.exceptions import SchemaError
 from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, Reference
 from .documents import Document
 from .models import Cluster, Param, Settings, Task
-from .problems import KeyPath, Problem, describe
+from .problems import KeyPath, Problem
 from .templates import MAX_FAULTS, MAX_OVERRIDES, read_template, repeated_work
 from .values import Text
 from .vocabulary import MAX_PARAM_CHARACTERS
@@ -104,6 +104,7 @@ def is_always_number(value: Any) -> bool:
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 MAX_ECS_TAGS = 50
 MAX_ADDRESSES = {"subnets": 16, "security_groups": 5}
+MAX_CAPACITY_PROVIDERS = 20
 # https://docs.aws.amazon.com/AmazonECS/latest/developerguide/fargate-tasks-services.html: CPU units -> MiB
 FARGATE_MEMORY: Dict[int, Tuple[int, ...]] = {
     256: (512, 1024, 2048),
@@ -126,6 +127,12 @@ def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> Iterat
     if cluster.launch_type and cluster.capacity_provider_strategy:
         message = "launch_type and capacity_provider_strategy exclude each other"
         yield problem("launch_type", message, "keep one of them")
+    strategy = cluster.capacity_provider_strategy or []
+    if len(strategy) > MAX_CAPACITY_PROVIDERS:
+        message = f"ECS takes at most {MAX_CAPACITY_PROVIDERS} capacity providers"
+        yield problem("capacity_provider_strategy", message, "")
+    if sum(1 for item in strategy if item.base) > 1:
+        yield problem("capacity_provider_strategy", "only one capacity provider can have a base", "keep one 'base:'")
     if cluster.is_fargate and not cluster.subnets:
         yield problem("subnets", "Fargate needs subnets", "add 'subnets: [subnet-...]'")
     for key, limit in MAX_ADDRESSES.items():
@@ -189,17 +196,52 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> Iterator[Problem]:
                 message = f"unknown task '{other}'"
                 hint = planned.layers.did_you_mean(other, (name for name in tasks if name != task_id))
             yield planned.layers.problem(("depends_on", index), message, hint, "dependencies", names=(other,))
-    cycle = find_cycle(before)
-    if cycle:
+    order, waiting = sort_tasks(before)
+    if waiting:
+        cycle = find_cycle(before, waiting)
         first = tasks[cycle[0]]
         excerpt = cycle if len(cycle) < 20 else [*cycle[:9], "...", *cycle[-9:]]
         path = ("depends_on", list(first.task.depends_on or ()).index(Text(cycle[1])))
         message, hint = f"a cycle: {' -> '.join(excerpt)}", "each task waits for the one after its arrow"
         yield first.layers.problem(path, message, hint, "dependencies")
+    yield from check_size(tasks, order, before)
 
 
-def find_cycle(before: Mapping[str, List[str]]) -> List[str]:
-    """Return tasks that wait for one another, the first one again at the end; [] if there are none.
+# The scheduler computes a task's weight by a recursion over all tasks after it (BaseOperator.get_flat_relative_ids), as
+# do web pages that clear tasks. A chain of 1,000 tasks ends the scheduler for all DAGs with RecursionError. The sensor
+# of wait_for is one more.
+MAX_CHAIN = 300
+# It does so for every task: 500 tasks with 25,000 dependencies take 0.24 s whenever the scheduler reads the DAG again,
+# and the time grows with the square.
+MAX_DAG_TASKS = 500
+
+
+def check_size(
+    tasks: Mapping[str, PlannedTask], order: Iterable[str], before: Mapping[str, List[str]]
+) -> Iterator[Problem]:
+    """Check that the scheduler bears the number of tasks, and of those that wait for one another in a row.
+
+    Args:
+        tasks: Those of a DAG.
+        order: Their ids, each after those that it waits for.
+        before: The tasks that each task waits for.
+    """
+    if len(tasks) > MAX_DAG_TASKS:
+        last = list(tasks.values())[MAX_DAG_TASKS]
+        message = f"{len(tasks)} tasks; a DAG has at most {MAX_DAG_TASKS}"
+        yield last.layers.problem((), message, "split it into several pipelines", "dependencies")
+    length: Dict[str, int] = {}
+    for task_id in order:
+        length[task_id] = 1 + max((length[earlier] for earlier in before[task_id]), default=0)
+        if length[task_id] > MAX_CHAIN:
+            message = f"more than {MAX_CHAIN} tasks in a row wait for one another"
+            hint = "let some run side by side, or split the pipeline"
+            yield tasks[task_id].layers.problem(("depends_on",), message, hint, "dependencies")
+            return
+
+
+def sort_tasks(before: Mapping[str, List[str]]) -> Tuple[List[str], Dict[str, int]]:
+    """Return tasks, each after those that it waits for, and the others with the number of these that are left.
 
     Args:
         before: The tasks that each task waits for.
@@ -215,14 +257,16 @@ def find_cycle(before: Mapping[str, List[str]]) -> List[str]:
             missing[later] -= 1
             if not missing[later]:
                 ready.append(later)
-    waiting = [task_id for task_id, number in missing.items() if number]
-    if not waiting:
-        return []
+    return ready, {task_id: number for task_id, number in missing.items() if number}
+
+
+def find_cycle(before: Mapping[str, List[str]], waiting: Mapping[str, int]) -> List[str]:
+    """Return tasks that wait for one another, the first one again at the end."""
     chain: Dict[str, int] = {}
-    at = waiting[0]
+    at = next(iter(waiting))
     while at not in chain:
         chain[at] = len(chain)
-        at = next(other for other in before[at] if missing[other])
+        at = next(other for other in before[at] if other in waiting)
     return [*list(chain)[chain[at] :], at]
 
 
@@ -286,10 +330,6 @@ def check_param(param: Param, layers: Layers, path: KeyPath) -> Iterator[Problem
 
 def param_mistakes(param: Param) -> List[str]:
     """Return what is wrong with a param's schema or its default."""
-    try:
-        json.dumps(param.default, allow_nan=False)
-    except (TypeError, ValueError):
-        return [f"the default is not JSON: {describe(param.default)}; quote it"]
     try:
         Draft7Validator.check_schema(param.json_schema)
     except SchemaError as error:
