@@ -93,7 +93,10 @@ def test_the_other_files_are_there_in_every_order(
 
 
 @pytest.mark.slow
-def test_fifty_slow_files_before_a_healthy_one(slow: Callable[..., Path], tmp_path: Path) -> None:
+def test_fifty_slow_files_before_a_healthy_one(
+    slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 30)  # Airflow's default
     root = slow(tmp_path, [*(f"a{number}_slow" for number in range(50)), "z"])
 
     bag = parse(root)
@@ -102,8 +105,11 @@ def test_fifty_slow_files_before_a_healthy_one(slow: Callable[..., Path], tmp_pa
     assert import_error(bag).count(TOO_LONG) == 50
 
 
-def test_a_file_that_takes_long_is_tried_again_after_the_others(slow: Callable[..., Path], tmp_path: Path) -> None:
-    root = slow(tmp_path, ["a_slow", "b"], seconds=TIMEOUT / 8)  # longer than its first attempt
+def test_a_file_that_takes_long_is_tried_again_after_the_others(
+    slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 20)
+    root = slow(tmp_path, ["a_slow", "b"], seconds=1.1)  # its first attempt may take 1 s, the second up to 1.7
 
     bag = parse(root)
 

@@ -111,7 +111,7 @@ def cut_off(draw: Any, text: bytes, others: List[bytes]) -> bytes:
 def repeat(draw: Any, text: bytes, others: List[bytes]) -> bytes:
     """Repeat a piece."""
     start, end = span(draw, text)
-    times: int = draw(st.sampled_from([1, 2, 60, 500]))
+    times: int = draw(st.sampled_from([1, 2, 60, 500, 20_000]))
     return text[:end] + text[start:end] * times + text[end:]
 
 

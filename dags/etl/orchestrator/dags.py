@@ -148,8 +148,8 @@ BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after
 class Builder:
     """Builds the DAGs of one parse, of one environment.
 
-    What providers share is made once: operators and a table of the tasks for each plan, and params. These are known by
-    their id, and so have to live as long as this.
+    What providers share is made once: operators and a table of the tasks for each plan, params, names for templates.
+    These are known by their id, and so have to live as long as this.
     """
 
     def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
@@ -158,6 +158,7 @@ class Builder:
         self._params: Dict[int, AirflowParam] = {}  # by the id of ours
         self._tables: Dict[int, str] = {}  # by the plan's id
         self._descriptions: Dict[str, str] = {}
+        self._namespaces: Dict[int, SimpleNamespace] = {}  # by the id of the values
         self._publisher: Optional[Publisher] = None
 
     def build_all(self, definitions: Iterable[Definition]) -> Tuple[Dict[str, DAG], List[Problem]]:
@@ -194,7 +195,7 @@ class Builder:
             tags=tags_of(definition),
             # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.
             params={name: copy(self._param(param)) for name, param in params.items()},
-            user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
+            user_defined_macros={name: self._names(values) for name, values in definition.variables.items()},
             doc_md=doc_md(
                 definition,
                 self._escaped(definition.description),
@@ -263,6 +264,12 @@ class Builder:
         """Return the commit of a definition, shortened; "" where none is known."""
         own = self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
         return f"{own[:12]}{own[40:]}"
+
+    def _names(self, values: Dict[str, Any]) -> SimpleNamespace:
+        """Return what a template finds in ``env`` or ``provider``; all DAGs of a file have the same ``env``."""
+        if id(values) not in self._namespaces:
+            self._namespaces[id(values)] = SimpleNamespace(**values)
+        return self._namespaces[id(values)]
 
     def _escaped(self, description: str) -> str:
         if description not in self._descriptions:

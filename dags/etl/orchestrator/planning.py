@@ -220,7 +220,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
     problems: List[Problem] = []
     check_merging(document, pipeline, context)
     family, name = document.path.split("/")[-2], Path(document.path).stem
-    env = {**context.environment.explicit().get("variables", {}), "name": context.name}
+    env = with_name(context.environment.variables, context.name)
     settings_of: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
     shared = Settings.parse_obj(merge([pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)]))
     checked: Dict[int, List[Problem]] = {}
@@ -251,7 +251,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             schedule=settings.schedule if context.environment.schedules and context.folder == "etl" else None,
             settings=settings,
             layers=layers,
-            variables={"env": env, "provider": {**override.explicit().get("variables", {}), "name": provider}},
+            variables={"env": env, "provider": with_name(override.variables, provider)},
             plan=plan,
         )
         own_problems = [*settings_problems, *plan.problems, *islice(check_references(definition), MAX_PROBLEMS)]
@@ -268,6 +268,11 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             problems.append(document.problem(("providers", provider), message, hint, at_key=True))
             break
     return LoadResult(definitions, problems)
+
+
+def with_name(variables: Mapping[Any, Any], name: str) -> Dict[str, Any]:
+    """Return what templates find in ``env`` or ``provider``."""
+    return {**variables, "name": name}
 
 
 def check_merging(document: Document, pipeline: Pipeline, context: Context) -> None:
@@ -287,7 +292,7 @@ def check_merging(document: Document, pipeline: Pipeline, context: Context) -> N
 
 def items_of(task: Optional[Task]) -> int:
     """Return how many items the lists and mappings of a task have; a template counts by its length, too."""
-    holders = [value for value in vars(task or Task()).values() if isinstance(value, (list, dict))]
+    holders = [value for value in vars(task).values() if isinstance(value, (list, dict))] if task else []
     texts = [text or "" for held in holders for text in (held.values() if isinstance(held, dict) else held)]
     return sum(1 + len(text) // 16 * ("{" in text) for text in texts)
 

@@ -21,9 +21,9 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
     An item that exceeds a fraction of the time left is tried again after all others, which so get theirs in any order;
-    these last ones share half of what is left then. The timer is that of the process's processor time, as Airflow uses
-    the other one, and its signal is seen between two bytecodes. Without a main thread, or with a profiler that uses the
-    timer, nothing is limited.
+    these last ones share a quarter of what is left then, as other processes may have the processor. The timer is that
+    of the process's processor time, as Airflow uses the other one, and its signal is seen between two bytecodes.
+    Without a main thread, or with a profiler that uses the timer, nothing is limited.
 
     Args:
         items: What the work is for, such as files.
@@ -55,7 +55,7 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
             attempt(index, max((end - clock()) / FRACTION, LEAST))
         again, late = late, []
         for number, index in enumerate(again):
-            left = (end - clock()) / 2
+            left = (end - clock()) / 4
             if left > 0:
                 attempt(index, left / (len(again) - number))
     finally:
