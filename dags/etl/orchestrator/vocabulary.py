@@ -21,6 +21,7 @@ PRINTABLE = (TEXT, NUMBER, BOOLEAN, DATE, DATETIME, DURATION, ANY)  # a list sho
 MAX_PARAM_CHARACTERS = 8192  # of all params of a DAG together, as JSON
 MAX_VARIABLE = 1024  # of a variable of env or provider; an S3 key is no longer
 SHORT = 256  # of a date, a number or an id
+LATE = 2**18  # of an XCom or an Airflow variable: CloudWatch cuts a container's last line there
 
 
 class Entry(NamedTuple):
@@ -120,18 +121,14 @@ NAMES: Dict[str, Entry] = {
     "ti.execution_date": date("{{ ti.execution_date | ds }}"),
     "ti.pool": text("{{ ti.pool }}"),
     "ti.queue": text("{{ ti.queue }}"),
-    "ti.xcom_pull": Entry(
-        JSON, "{{ ti.xcom_pull('fetch') }}", "task_ids:names * key?:constant", size=MAX_PARAM_CHARACTERS
-    ),
+    "ti.xcom_pull": Entry(JSON, "{{ ti.xcom_pull('fetch') }}", "task_ids:names * key?:constant", size=LATE),
     # An administrator put them there for definitions.
-    "var.value.*": Entry(JSON, "{{ var.value.bucket }}", size=MAX_PARAM_CHARACTERS),
+    "var.value.*": Entry(JSON, "{{ var.value.bucket }}", size=LATE),
     "var.value.get": Entry(
-        JSON, "{{ var.value.get('bucket', 'none') }}", "item:constant default_var?:value", size=MAX_PARAM_CHARACTERS
+        JSON, "{{ var.value.get('bucket', 'none') }}", "item:constant default_var?:value", size=LATE
     ),
-    "var.json.*": Entry(JSON, "{{ var.json.buckets.raw }}", size=MAX_PARAM_CHARACTERS),
-    "var.json.get": Entry(
-        JSON, "{{ var.json.get('buckets', 'none') }}", "item:constant default_var?:value", size=MAX_PARAM_CHARACTERS
-    ),
+    "var.json.*": Entry(JSON, "{{ var.json.buckets.raw }}", size=LATE),
+    "var.json.get": Entry(JSON, "{{ var.json.get('buckets', 'none') }}", "item:constant default_var?:value", size=LATE),
     "macros.ds_add": Entry(TEXT, "{{ macros.ds_add(ds, -1) }}", "ds:text days:number", size=SHORT),
     "macros.ds_format": Entry(
         TEXT,
