@@ -51,10 +51,10 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     ),
     "tasks that differ": (
         lambda n: (
-            HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a}}\n", n // 2) + providers(2 + n % 2, "{tasks: {}}")
+            HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a}}\n", 500) + providers(20 + n % 2, "{tasks: {}}")
         ),
         10_000,
-        "15000 tasks that differ (3 providers that change some of 5000); a file has at most 10000",
+        "10500 tasks that differ (21 providers that change some of 500); a file has at most 10000",
     ),
     "params": (
         lambda n: f"{HEAD}params: {{{lines('p{}: {{default: 1}}, ', 50)}}}\n{LOAD}{providers(n // 50 + n % 50)}",
@@ -76,11 +76,11 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     ),
     "items": (
         lambda n: (
-            f"{HEAD}defaults: {{task_definition: a, command: [{'x, ' * 300}]}}\n"
-            f"tasks:\n{lines('  t{}: {{}}' + chr(10), 1000 + n % 1000)}{UN}"
+            f"{HEAD}defaults: {{task_definition: a, command: [{'x, ' * 750}]}}\n"
+            f"tasks:\n{lines('  t{}: {{}}' + chr(10), 400 + n % 1000)}{UN}"
         ),
         300_000,
-        "300300 arguments, variables, tags and dependencies of all tasks; a file has at most 300000",
+        "300750 arguments, variables, tags and dependencies of all tasks; a file has at most 300000",
     ),
 }
 
@@ -99,7 +99,7 @@ def test_what_lies_at_a_limit_is_built_and_one_beyond_is_reported(name: str, tmp
 
 
 def test_a_long_name_is_not_compared_and_not_printed_in_full(tmp_path: Path) -> None:
-    names = "".join(f"t{n}{'ab' * 50}: {{task_definition: a}}, " for n in range(500))
+    names = "".join(f"t{n}{'ab' * 50}: {{task_definition: a}}, " for n in range(499))
     text = f"{HEAD}tasks: {{{names} z: {{task_definition: a, depends_on: [{'ba' * 5000}]}}}}\n{UN}"
 
     (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
@@ -110,14 +110,14 @@ def test_a_long_name_is_not_compared_and_not_printed_in_full(tmp_path: Path) -> 
 
 
 def test_the_names_compared_in_a_file_are_counted(tmp_path: Path) -> None:
-    tasks = "".join(f"task{n}: {{task_definition: a}}, " for n in range(999))
+    tasks = "".join(f"task{n}: {{task_definition: a}}, " for n in range(499))
     wrong = ", ".join(f"tusk{n}" for n in range(20))
     text = f"{HEAD}tasks: {{{tasks} z: {{task_definition: a, depends_on: [{wrong}]}}}}\n{UN}"
 
     problems = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
 
     assert len(problems) == 20
-    assert sum("did you mean" in problem.hint for problem in problems) == 6  # of 999 names: the last begins below 5,000
+    assert sum("did you mean" in problem.hint for problem in problems) == 11  # of 499 names: the last begins below 5,000
 
 
 def test_mistakes_that_thousands_of_providers_have_end_the_reading_of_a_file(tmp_path: Path) -> None:

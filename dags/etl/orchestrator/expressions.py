@@ -160,7 +160,7 @@ class Expressions:
         if self.scope is not None and name in self.scope:
             return self.scope[name]
         if name == "loop":
-            return self.fault("'loop' is there only inside of a loop", "{% for c in params.countries %}", name)
+            return self.fault("'loop' is there only in a loop", "{% for c in params.countries %}", name)
         self.free_names.add(name)
         if name in NAMES:
             return Value(NAMES[name].kind, NAMES[name].size or 0, ("params",) if name == "params" else ())
