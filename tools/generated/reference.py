@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Tuple, Type
 
 from orchestrator import (
     MAX_FILE_BYTES,
+    MAX_TEXT,
     TEMPLATE_NAMES,
     Alerts,
     CapacityProvider,
@@ -168,7 +169,8 @@ a template: `"{{{{ ds }}}}"`.
 YAML = """\
 ## YAML
 
-- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`).
+- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`). A text has at most
+  {text} characters.
 - Airflow reads YAML 1.1 and editors read YAML 1.2. If text is expected, a word that YAML 1.1 reads as something else is
   an error. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
 
@@ -267,7 +269,7 @@ def templates_section() -> str:
 
 def yaml_section() -> str:
     """Return the sections on YAML and editors."""
-    return YAML.format(size=MAX_FILE_BYTES // 1024)
+    return YAML.format(size=MAX_FILE_BYTES // 1024, text=MAX_TEXT)
 
 
 def table(header: Tuple[str, ...], rows: Rows) -> Iterator[str]:

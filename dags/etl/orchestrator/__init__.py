@@ -46,6 +46,7 @@ from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, di
 from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TASKS, MAX_ECS_TAGS
 from .templates import TEMPLATE_NAMES, read_template
 from .values import (
+    MAX_TEXT,
     ConnectionId,
     Count,
     Cron,
@@ -89,6 +90,7 @@ __all__ = [
     "MAX_DAG_TASKS",
     "MAX_ECS_TAGS",
     "MAX_FILE_BYTES",
+    "MAX_TEXT",
     "PROTOCOL",
     "SETTING_DEFAULTS",
     "TEMPLATE_NAMES",
