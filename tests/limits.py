@@ -50,7 +50,7 @@ def pipeline(**changes: Any) -> Data:
     """Return a pipeline at its limits; one of its providers waits for a delivery, which is one task more."""
     params = {"p" * 100: {"type": ["object", "null"], "default": {"\t\U0001f600": [[1.7e308, int("9" * 100), None]]}}}
     return {
-        "description": "\U0001f600" * 5000,
+        "description": "\U0001f600" * 8192,
         "owner": "o" * 36,
         "schedule": "@daily",
         "start_date": "2022-01-01",

@@ -132,6 +132,8 @@ def of_defaults(**values: Any) -> Dict[str, Any]:
 
 
 BEYOND: Dict[str, Any] = {
+    "description": ({"description": "d" * 8193}, "a text of 8193 characters; at most 8192"),
+    "default": ({"params": {"p": {"default": [{"a": "d" * 8193}]}}}, "a text of 8193 characters; at most 8192"),
     "owner": ({"owner": "o" * 37}, "'ooo"),
     "tag": ({"tags": ["t" * 101]}, "is not a tag of 1 to 100 characters"),
     "pool": (of_defaults(pool="P" * 257), "is not a pool's name: 1 to 256 characters"),

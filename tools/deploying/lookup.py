@@ -13,7 +13,6 @@ from tools.deploying.named import Thing
 
 # Every operation that is called, none of which changes anything, and what IAM calls the permission for it.
 PERMISSIONS = {
-    "CreateCliToken": "airflow:CreateCliToken",
     "DescribeClusters": "ecs:DescribeClusters",
     "DescribeLogGroups": "logs:DescribeLogGroups",
     "DescribeSecurityGroups": "ec2:DescribeSecurityGroups",

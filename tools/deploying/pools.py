@@ -16,9 +16,10 @@ from botocore.exceptions import ClientError
 from orchestrator import Problem, did_you_mean
 
 from tools.deploying import cloud
-from tools.deploying.lookup import PERMISSIONS, REFUSED, code_of
+from tools.deploying.lookup import REFUSED, code_of
 from tools.deploying.named import Place, Use
 
+PERMISSION = "airflow:CreateCliToken"  # what IAM calls it
 PATIENCE = 60  # seconds; the web server starts an Airflow for the command
 
 
@@ -41,8 +42,7 @@ def check_pools(uses: Iterable[Use], region: str, mwaa: str) -> Iterator[Problem
     for pool, of_pool in places.items():
         for place in {place.location: place for place in of_pool}.values():
             if existing is None:
-                need = PERMISSIONS["CreateCliToken"]
-                yield place.problem(f"the pool '{pool}' cannot be looked at: these credentials need {need}")
+                yield place.problem(f"the pool '{pool}' cannot be looked at: these credentials need {PERMISSION}")
             elif pool not in existing:
                 hint = did_you_mean(pool, existing)
                 yield place.problem(f"there is no pool '{pool}' in {mwaa}", f"tasks of it never run; {hint}")

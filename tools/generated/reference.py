@@ -5,6 +5,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, Type
 
 from orchestrator import (
     MAX_FILE_BYTES,
+    MAX_TEXT,
     Alerts,
     CapacityProvider,
     Cluster,
@@ -192,7 +193,8 @@ members.
 YAML = """\
 ## YAML
 
-- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`).
+- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`). A text has at most
+  {text} characters.
 - Airflow reads YAML 1.1 and editors read YAML 1.2. If text is expected, a word that YAML 1.1 reads as something else is
   an error. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
 
@@ -317,7 +319,7 @@ def vocabulary(head: str, entries: Mapping[str, Entry]) -> str:
 
 def yaml_section() -> str:
     """Return the sections on YAML and editors."""
-    return YAML.format(size=MAX_FILE_BYTES // 1024)
+    return YAML.format(size=MAX_FILE_BYTES // 1024, text=MAX_TEXT)
 
 
 def table(header: Tuple[str, ...], rows: Rows) -> Iterator[str]:

@@ -48,6 +48,7 @@ from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, di
 from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TASKS, MAX_ECS_TAGS
 from .templates import MAX_OVERRIDES, read_template
 from .values import (
+    MAX_TEXT,
     ConnectionId,
     Count,
     Cron,
@@ -93,6 +94,7 @@ __all__ = [
     "MAX_ECS_TAGS",
     "MAX_FILE_BYTES",
     "MAX_OVERRIDES",
+    "MAX_TEXT",
     "PROTOCOL",
     "SETTING_DEFAULTS",
     "WAIT_FOR",

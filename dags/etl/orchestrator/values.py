@@ -49,6 +49,9 @@ class Shape:
         raise NotImplementedError
 
 
+MAX_TEXT = 8192  # characters of any text: ECS takes as many for all of a task
+
+
 class Text(Shape, str):
     """Text without control characters."""
 
@@ -65,6 +68,8 @@ class Text(Shape, str):
         if not isinstance(value, str):
             hint = "quote it: '{source}'" if isinstance(value, (bool, int, float, date, AmbiguousInteger)) else ""
             raise InvalidValue(f"expected text, got {describe(value)}", hint, key=value)
+        if len(value) > MAX_TEXT:
+            raise InvalidValue(f"a text of {len(value)} characters; at most {MAX_TEXT} are taken", key=value)
         if not cls.pattern.fullmatch(value):
             raise InvalidValue(f"{value[:60]!r} is not {cls.what()}", key=value)
         return value
