@@ -12,7 +12,6 @@ Only ``dags`` and what it is made of (``generations``, ``operators``, ``sensors`
 read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
-from .credentials import hide_credentials
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
@@ -26,7 +25,7 @@ from .definitions import (
     format_dag_id,
     parse_dag_id,
 )
-from .documents import MAX_FILE_BYTES, Document, Loader, display_path, read_document
+from .documents import HIDDEN, MAX_FILE_BYTES, Document, Loader, display_path, read_document
 from .loading import PROTOCOL, load, pipeline_files, read_context, read_file
 from .models import (
     SETTING_DEFAULTS,
@@ -86,6 +85,7 @@ from .values import (
 __all__ = [
     "AIRFLOW_ARGUMENTS",
     "FARGATE_MEMORY",
+    "HIDDEN",
     "JSON_OPTIONS",
     "MAX_CAPACITY_PROVIDERS",
     "MAX_CHAIN",
@@ -159,7 +159,6 @@ __all__ = [
     "did_you_mean",
     "display_path",
     "format_dag_id",
-    "hide_credentials",
     "in_order",
     "load",
     "parse_dag_id",

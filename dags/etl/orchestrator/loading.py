@@ -110,6 +110,7 @@ def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
 def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> LoadResult:
     """Read the definitions of one file, or of one of its providers."""
     path, hint = display_path(root, file), "a definition is pipelines/<family>/<name>.yaml"
+    document = None
     try:
         if file.suffix != ".yaml" or file.parent.parent != root / "pipelines" or os.path.islink(file.parent):
             raise Rejected(Problem(Location(path), "is not called or placed like a definition", hint))
@@ -127,4 +128,5 @@ def read_file(root: Path, file: Path, context: Context, provider: Optional[str] 
     except Rejected as rejected:
         return LoadResult([], list(rejected.args))
     except Exception as error:
-        return LoadResult([], [internal_error(path, error)])
+        is_quoted = document is not None and not document.credentials
+        return LoadResult([], [internal_error(path, error, is_quoted)])

@@ -3,6 +3,7 @@
 import difflib
 import logging
 import textwrap
+import traceback
 from datetime import date
 from itertools import islice
 from typing import Any, Iterable, List, NamedTuple, Optional, Tuple
@@ -129,8 +130,13 @@ def non_text_key(key: Any) -> Tuple[str, str]:
     return f"expected text as a key, got {describe(key)}", "quote it, or leave it out"
 
 
-def internal_error(path: str, error: Exception) -> Problem:
+def internal_error(path: str, error: Exception, is_quoted: bool = True) -> Problem:
     """Return the problem for an exception of our own code, which must not disable other DAGs; log its traceback.
+
+    Args:
+        path: The file's.
+        error: The exception.
+        is_quoted: Whether its text can be shown: it may hold any value of the file.
 
     Raises:
         Exception: ``error`` itself, if it is Airflow's import timeout: its alarm comes only once, and half the DAGs
@@ -138,8 +144,9 @@ def internal_error(path: str, error: Exception) -> Problem:
     """
     if type(error).__name__ == "AirflowTaskTimeout":  # by name: nothing here imports Airflow
         raise error
-    logging.getLogger(__name__).exception("The factory failed on %s", path)
-    message = f"the factory failed: {type(error).__name__}: {error}"
+    message = f"the factory failed: {type(error).__name__}" + (f": {error}" if is_quoted else "")
+    trace = "".join(traceback.format_tb(error.__traceback__))
+    logging.getLogger(__name__).error("%s: %s\n%s", path, message, trace)
     return Problem(Location(path), message, "this is an error of the factory; the log has its traceback", "factory")
 
 

@@ -29,7 +29,7 @@ def read_environment(document: Document) -> Environment:
         return Environment.parse_obj(document.data)
     except ValidationError as error:
         problems = {**schema_problems(document, Environment, error), **document.credentials}
-        raise Rejected(*document.problems, *problems.values()) from error
+        raise Rejected(*document.problems, *problems.values()) from None  # it quotes values
 
 
 def read_pipeline(
