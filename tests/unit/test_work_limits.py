@@ -70,7 +70,12 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         "201000 dependencies (201 providers of 1000); a file has at most 200000",
     ),
     "templates": (
-        lambda n: f"{HEAD}description: '{'{{ ds }}' * n}'\n{LOAD}{UN}",
+        lambda n: (
+            f"{HEAD}description: '{'{{ ds }}' * (n - 3000)}'\nparams:\n"
+            + lines(f"  p{{}}: {{{{default: 1, title: '{'{{{{ ds }}}}' * 1000}'}}}}\n", 3)
+            + LOAD
+            + UN
+        ),
         4000,
         "4001 templates; a file has at most 4000",
     ),
@@ -100,7 +105,7 @@ def test_what_lies_at_a_limit_is_built_and_one_beyond_is_reported(name: str, tmp
 
 def test_a_long_name_is_not_compared_and_not_printed_in_full(tmp_path: Path) -> None:
     names = "".join(f"t{n}{'ab' * 50}: {{task_definition: a}}, " for n in range(499))
-    text = f"{HEAD}tasks: {{{names} z: {{task_definition: a, depends_on: [{'ba' * 5000}]}}}}\n{UN}"
+    text = f"{HEAD}tasks: {{{names} z: {{task_definition: a, depends_on: [{'ba' * 4000}]}}}}\n{UN}"
 
     (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
 
