@@ -143,9 +143,7 @@ def is_random(word: str) -> bool:
 def with_credentials(problems: List[Problem], etl: Path, files: Iterable[Path]) -> List[Problem]:
     """Add the credentials in files to the problems; another problem that may quote one says only place and rule."""
     # What the package reports there; a block's text begins below the place of the value.
-    reported = {
-        (p.location.path, p.location.line + below) for p in problems if p.rule == "secret" for below in (0, 1)
-    }
+    reported = {(p.location.path, p.location.line + below) for p in problems if p.rule == "secret" for below in (0, 1)}
     paths = {display_path(etl, file): file for file in files}
     found = [(path, credential) for path, file in paths.items() for credential in find_credentials(read_text(file))]
     if not found:
