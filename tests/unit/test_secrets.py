@@ -175,9 +175,8 @@ def test_a_credential_in_what_is_no_yaml_is_reported(line: str, tmp_path: Path) 
     assert WORD not in report
 
 
-@pytest.mark.parametrize("folder", ["configs", "pipelines/cwr"])
 def test_an_error_of_the_factory_quotes_no_file_with_a_credential(
-    folder: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(document: Any, *_: Any) -> None:
         raise RuntimeError(document.text)

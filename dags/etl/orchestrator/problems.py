@@ -64,7 +64,8 @@ class Problem(NamedTuple):
         # PostgreSQL stores neither NUL nor half a surrogate pair; one of them would keep every DAG of the file out.
         return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
 
-    __repr__ = __str__  # pytest prints it: ``names`` may quote what a report does not
+    def __repr__(self) -> str:
+        return str(self)  # pytest prints it, and ``names`` may quote what a report does not
 
 
 class Rejected(Exception):
