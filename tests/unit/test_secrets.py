@@ -1,5 +1,6 @@
 """A credential in a definition is reported and never printed."""
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +242,30 @@ def test_a_credential_of_a_provider_disables_only_that_provider(tmp_path: Path) 
     result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
 
     assert [definition.provider for definition in result.definitions] == ["un"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "password\n",
+        "://a:",
+        "-----BEGIN A",
+        "eyJaaaaaaaaa-",
+        "--token-",
+        "token={{ ",
+        "token='",
+        "--token\n-",
+        "#token: x y",
+    ],
+)
+def test_searching_for_credentials_takes_linear_time(part: str, tmp_path: Path) -> None:
+    seconds = []
+    root = tree(tmp_path, {"cwr/big.yaml": ""})
+    for size in (60_000, 480_000):
+        text = f"[{part * (size // len(part))}\n{PIPELINE}"
+        (root / "pipelines" / "cwr" / "big.yaml").write_text(text)
+        start = time.process_time()
+        assert load(root, "development").problems
+        seconds.append(time.process_time() - start)
+
+    assert seconds[1] < 24 * seconds[0] + 0.1  # 8 times as long; 64 times if a pattern goes back over the file
