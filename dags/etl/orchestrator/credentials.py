@@ -32,7 +32,7 @@ NAMED = re.compile(
     re.I,
 )
 END = re.compile(
-    r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|$)", re.M
+    r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|\{\{|$)", re.M
 )  # after a value in prose: "the token: see below" has none
 REFERENCE = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}|\$\{\w+\}|\$\w+")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
@@ -114,7 +114,7 @@ def find_in_broken(text: str) -> Iterator[Tuple[int, int, str]]:
 
 def is_literal(value: str) -> bool:
     """Return whether a value says something itself, and not where it is to be had."""
-    rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~\\\"'-")
+    rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~$\\\"'-")
     return bool(rest) and not HARMLESS.fullmatch(rest)
 
 

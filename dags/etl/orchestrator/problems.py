@@ -68,6 +68,9 @@ class Problem(NamedTuple):
         # PostgreSQL stores neither NUL nor half a surrogate pair; one of them would keep every DAG of the file out.
         return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
 
+    def __repr__(self) -> str:
+        return str(self)  # pytest prints it, and ``names`` may quote what a report does not
+
 
 class Rejected(Exception):
     """A file that gives no definition at all; the arguments are its problems."""
