@@ -43,7 +43,17 @@ from .models import (
     WaitFor,
 )
 from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
-from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, did_you_mean, in_order
+from .problems import (
+    AmbiguousInteger,
+    KeyPath,
+    Location,
+    Problem,
+    Rejected,
+    did_you_mean,
+    in_order,
+    internal_error,
+    listed,
+)
 from .rules import FARGATE_MEMORY
 from .templates import MAX_OVERRIDES, read_template
 from .values import (
@@ -133,6 +143,8 @@ __all__ = [
     "format_dag_id",
     "hide_credentials",
     "in_order",
+    "internal_error",
+    "listed",
     "load",
     "parse_dag_id",
     "pipeline_files",

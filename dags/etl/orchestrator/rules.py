@@ -4,6 +4,9 @@ Each rule yields problems; docs/rules.md has an example of each.
 """
 
 import json
+import re
+from datetime import datetime
+from math import isfinite
 from typing import Any, Dict, Iterator, List, Mapping, Tuple
 
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
@@ -74,13 +77,13 @@ def check_references(definition: Definition) -> Iterator[Problem]:
     for layers, path, root, member, is_number in references:
         name, names = f"{root}.{member}", (member, definition.provider)
         if member not in known[root]:
-            message = f"unknown name '{name}' in the template, for provider '{definition.provider}'"
-            hint = layers.did_you_mean(member, known[root])
-            yield layers.problem(path, message, hint, "template", name, names)
+            message, hint = f"unknown name '{name}' in the template", layers.did_you_mean(member, known[root])
         elif is_number and not is_always_number(known[root][member]):
-            message = f"'{name}' has to be a number, for provider '{definition.provider}'"
-            hint = f"give the param 'type: integer', or write {name} | int"
-            yield layers.problem(path, message, hint, "template", name, names)
+            message, hint = f"'{name}' has to be a number", f"give the param 'type: integer', or write {name} | int"
+        else:
+            continue
+        problem = layers.problem(path, message, hint, "template", name, names)
+        yield problem._replace(provider=definition.provider)
 
 
 def is_always_number(value: Any) -> bool:
@@ -233,7 +236,9 @@ def check_settings(settings: Settings, layers: Layers, context: Context) -> Iter
         if name not in context.environments:
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
-    length = len(json.dumps([param.default for param in settings.effective_params.values()], default=str))
+    length = len(
+        json.dumps([param.default for param in settings.effective_params.values()], default=str, skipkeys=True)
+    )
     if length > MAX_PARAMS:
         message = f"the defaults are {length} characters of JSON; all params together have at most {MAX_PARAMS}"
         yield layers.problem(("params",), message, "put the data on S3, and its address in a param")
@@ -254,16 +259,16 @@ def check_dag_id(definition: Definition) -> Iterator[Problem]:
     """Check that Airflow's database can store the DAG's id."""
     if len(definition.dag_id) > MAX_DAG_ID:
         document = definition.layers.home.document
-        message = f"the DAG's id would have {len(definition.dag_id)} characters; Airflow takes {MAX_DAG_ID}"
-        yield document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
+        message = f"the DAG's id is longer than the {MAX_DAG_ID} characters that Airflow takes"
+        problem = document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
+        yield problem._replace(provider=definition.provider)
 
 
 def param_mistakes(param: Param) -> List[str]:
     """Return what is wrong with a param's schema or its default."""
-    try:
-        json.dumps(param.default, allow_nan=False)
-    except (TypeError, ValueError):
-        return [f"the default is not JSON: {describe(param.default)}; quote it"]
+    for key in ("default", "enum", "minimum", "maximum"):
+        for odd in not_json(getattr(param, key)):
+            return [f"the {key} is not JSON: {odd}; quote it"]
     try:
         Draft7Validator.check_schema(param.json_schema)
     except SchemaError as error:
@@ -271,6 +276,28 @@ def param_mistakes(param: Param) -> List[str]:
     return [f"the default does not fit: {message[:200]}" for message in misfits(param.default, param.json_schema)]
 
 
+def not_json(value: Any) -> Iterator[str]:
+    """Yield in words what YAML has read that JSON does not have, such as dates, NaN and keys that are no text."""
+    if isinstance(value, dict):
+        yield from (f"{describe(key)} as a key" for key in value if not isinstance(key, str))
+    if isinstance(value, (dict, list)):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from not_json(item)
+    elif not isinstance(value, (str, int, float, type(None))) or (isinstance(value, float) and not isfinite(value)):
+        yield describe(value)
+
+
+FORMATS = FormatChecker()
+DATE_TIME = re.compile(r"([0-9-]{10}T[0-9:]{8})(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])")
+
+
+@FORMATS.checks("date-time", raises=ValueError)  # type: ignore[misc]
+def is_date_time(value: Any) -> bool:
+    """Return whether a text is a moment of RFC 3339, for which jsonschema needs a package that MWAA does not have."""
+    match = DATE_TIME.fullmatch(value) if isinstance(value, str) else None
+    return bool(match and datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")) or not isinstance(value, str)
+
+
 def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
     """Return why a value is not what a JSON Schema asks for."""
-    return [error.message for error in Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(value)]
+    return [error.message for error in Draft7Validator(schema, format_checker=FORMATS).iter_errors(value)]
