@@ -157,8 +157,7 @@ def test_a_problem_of_all_environments_is_reported_once(run_check: Checker) -> N
 
     assert sorted(str(problem["message"]) for problem in reports) == [
         "unknown cluster 'nowhere'",
-        "unknown name 'env.nothing' in the template, for provider 'un'",
-        "unknown name 'env.nothing' in the template, for provider 'wcm'",
+        "unknown name 'env.nothing' in the template, for providers 'un', 'wcm'",
     ]
 
 

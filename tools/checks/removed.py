@@ -6,11 +6,9 @@ Airflow's web page shows the history of a DAG by the tasks that it has now, so t
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set
 
-from orchestrator import Document, Problem, Rejected, read_document
+from orchestrator import Document, Problem, Rejected, listed, read_document
 
 from tools.checkout import etl_of_commit
-
-MAX_NAMED = 3  # DAGs that a message names
 
 
 def check_removed(etl: Path, files: Iterable[Path], revision: str) -> List[Problem]:
@@ -36,7 +34,7 @@ def read(etl: Path, file: Path) -> List[Document]:
 
 
 def removed_tasks(before: Mapping[str, Any], document: Document) -> Iterator[Problem]:
-    """Yield a problem for each task that is gone: one at the pipeline's tasks, or else one at each provider's."""
+    """Yield a problem for each task that is gone: at the pipeline's tasks, or else the first provider's."""
     now = document.data
     tasks_before, tasks_now = tasks_of_providers(before), tasks_of_providers(now)
     gone: Dict[str, List[str]] = {}  # providers by task
@@ -49,13 +47,10 @@ def removed_tasks(before: Mapping[str, Any], document: Document) -> Iterator[Pro
             "Airflow's web page then hides the task's history: give the changed pipeline a new name,"
             f" or accept it with 'retired_tasks: [{task}]'"
         )
-        dag_ids = [f"{prefix}_dag_{provider}" for provider in providers]
-        if task not in mapping(now.get("tasks")):
-            yield document.problem(("tasks",), f"task '{task}' is gone from {listed(dag_ids)}", hint, "removed", True)
-            continue
-        for provider, dag_id in zip(providers, dag_ids):
-            place = ("providers", provider, "tasks", task)
-            yield document.problem(place, f"task '{task}' is gone from {dag_id}", hint, "removed", True)
+        message = f"task '{task}' is gone from {listed([f'{prefix}_dag_{provider}' for provider in providers])}"
+        is_shared = task not in mapping(now.get("tasks"))
+        place = ("tasks",) if is_shared else ("providers", providers[0], "tasks", task)
+        yield document.problem(place, message, hint, "removed", True)
 
 
 def tasks_of_providers(data: Mapping[str, Any]) -> Dict[str, Set[str]]:
@@ -76,9 +71,3 @@ def mapping(value: Any) -> Dict[str, Any]:
 def items(value: Any) -> List[str]:
     """Return the texts in a list; none of anything else."""
     return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
-
-
-def listed(names: List[str]) -> str:
-    """Name them, or the first of many."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(names) if more <= 0 else f"{', '.join(names[:MAX_NAMED])} and {more} more"

@@ -210,7 +210,7 @@ def check_report(folder: Folder, problems: List[Any], texts: Dict[Path, bytes]) 
     for file, text in texts.items():
         lines[display_path(folder.root, file)] = text.decode("utf-8-sig", errors="replace").splitlines() or [""]
     for problem in problems:
-        assert problem.rule != "factory", problem
+        assert problem.rule != "internal", problem
         assert problem.location.path in lines, f"{problem.location.path} is another file"
         report = str(problem)
         assert "{source}" not in report, report

@@ -43,7 +43,17 @@ from .models import (
     WaitFor,
 )
 from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
-from .problems import AmbiguousInteger, KeyPath, Location, Problem, Rejected, did_you_mean, in_order
+from .problems import (
+    AmbiguousInteger,
+    KeyPath,
+    Location,
+    Problem,
+    Rejected,
+    did_you_mean,
+    in_order,
+    internal_error,
+    listed,
+)
 from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TASKS, MAX_ECS_TAGS
 from .templates import MAX_OVERRIDES, read_template
 from .values import (
@@ -160,6 +170,8 @@ __all__ = [
     "display_path",
     "format_dag_id",
     "in_order",
+    "internal_error",
+    "listed",
     "load",
     "parse_dag_id",
     "pipeline_files",

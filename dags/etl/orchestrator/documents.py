@@ -39,6 +39,7 @@ MAX_DEPTH = 50
 MAX_VALUES = 50_000  # keys and values as they are written: 10,000 providers of 3 tasks fit
 MAX_NUMBER = 100  # characters: reading a number takes the square of them
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+MERGE, VALUE = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"  # of << and = without quotes
 
 
 class Loader(Composer, CParser, SafeConstructor, Resolver):
@@ -58,10 +59,12 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         self.duplicates: List[yaml.Node] = []
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Compose a node, but neither an alias nor one beyond the limits."""
+        """Compose a node, but neither an alias, nor one with a tag, nor one beyond the limits."""
         event: Any = self.peek_event()
         if isinstance(event, yaml.AliasEvent):  # 9 lines of them can stand for a billion values
             raise ComposerError(None, None, "aliases (*) are not part of the language", event.start_mark)
+        if event.tag is not None:  # PyYAML raises KeyError, IndexError and others for !!bool maybe, !!int '' and so on
+            raise ComposerError(None, None, "tags (!) are not part of the language", event.start_mark)
         if self.depth == MAX_DEPTH:
             raise ComposerError(None, None, f"nested deeper than {MAX_DEPTH} levels", event.start_mark)
         if self.values == MAX_VALUES:
@@ -81,6 +84,12 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         except (ValueError, OverflowError) as error:
             raise ConstructorError(None, None, str(error), node.start_mark) from error
 
+    def flatten_mapping(self, node: Any) -> None:
+        """Refuse to merge a mapping into another, as PyYAML does: without aliases there is nothing to share."""
+        for key, _ in node.value:
+            if key.tag == MERGE:
+                raise ConstructorError(None, None, "merging (<<) is not part of the language", key.start_mark)
+
     def construct_mapping(self, node: Any, deep: bool = False) -> Dict[Any, Any]:
         """Construct a mapping and remember the keys that stand twice."""
         mapping = super().construct_mapping(node, deep)
@@ -99,6 +108,8 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
 
 
 Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)  # type: ignore[type-var]
+for tag in (MERGE, VALUE):  # text, as in YAML 1.2
+    Loader.add_constructor(tag, Loader.construct_yaml_str)  # type: ignore[type-var]
 
 
 # --------------------------------------------------------------------------------------------- data and places
@@ -282,6 +293,10 @@ class Document:
             before = self.text.encode()[: error.position].decode(errors="replace")
             line, column = end_of(before)
             message, mark = error.reason, SimpleNamespace(line=line - 1, column=column - 1)
+        elif "tags (!)" in message:
+            hint = "leave the tag out; text is quoted"
+        elif "merging (<<)" in message:
+            hint = "write the keys themselves, or put what is shared under 'defaults:'"
         elif "unhashable" in message:
             hint = 'a template is quoted: "{{ ds }}"'
         elif "tab character" in message or "cannot start any token" in message:

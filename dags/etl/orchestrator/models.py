@@ -142,7 +142,7 @@ class Param(Model):
     minLength: Optional[Count] = Field(None, description="The fewest characters.")  # noqa: N815 (JSON Schema's name)
     maxLength: Optional[Count] = Field(None, description="The most characters.")  # noqa: N815
     format: Optional[Literal["date", "date-time", "time", "email", "ipv4", "ipv6"]] = Field(
-        None, description="What the text has to look like."
+        None, description="What the text has to be: `time` is 03:00:00, `date-time` 2022-01-05T03:00:00Z (or +01:00)."
     )
 
     @validator("default", "enum", "minimum", "maximum", pre=True, allow_reuse=True)

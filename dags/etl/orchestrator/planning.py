@@ -23,7 +23,7 @@ from .definitions import (
 )
 from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Pipeline, Provider, Settings, Task
-from .problems import KeyPath, Problem, Rejected
+from .problems import KeyPath, Problem, Rejected, name_providers
 from .rules import (
     check_dag_id,
     check_dependencies,
@@ -150,7 +150,8 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
     for name in (name for name in override.tasks if name not in pipeline.tasks):
         path, hint = (*above, "tasks", name), document.did_you_mean(name, pipeline.tasks)
         message = f"unknown task '{name}'"
-        problems.append(document.problem(path, message, hint, "dependencies", at_key=True, names=(name,)))
+        problem = document.problem(path, message, hint, "dependencies", at_key=True, names=(name,))
+        problems.append(problem._replace(provider=str(provider)))
     tasks: Dict[str, PlannedTask] = {}
     for task_id, task in pipeline.tasks.items():
         own = override.tasks.get(task_id)
@@ -271,7 +272,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             message, hint = f"more than {MAX_PROBLEMS} problems: the providers after this one are left out", "fix these"
             problems.append(document.problem(("providers", provider), message, hint, at_key=True))
             break
-    return LoadResult(definitions, problems)
+    return LoadResult(definitions, list(name_providers(problems)))
 
 
 def with_name(variables: Mapping[Any, Any], name: str) -> Dict[str, Any]:

@@ -6,7 +6,7 @@ import textwrap
 import traceback
 from datetime import date
 from itertools import islice
-from typing import Any, Iterable, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
 
 KeyPath = Tuple[Any, ...]  # keys and list indexes that lead from the top of a file to a value
 
@@ -17,6 +17,7 @@ MAX_COMPARED = 1000  # names
 MAX_COMPARED_LENGTH = 50  # characters
 MAX_LISTED = 20  # names in "known: ..."
 MAX_MESSAGE = 1000  # characters of a message or a hint, which may quote what a file holds
+MAX_NAMED = 3  # providers or DAGs that share a mistake
 
 
 class Location(NamedTuple):
@@ -45,6 +46,7 @@ class Problem(NamedTuple):
     """A mistake in a definition, for the person who made it.
 
     ``names`` are the keys and names that the problem is about: without them there would be no such problem.
+    ``provider`` is the one that has the problem, if it may be that others do not; see :func:`name_providers`.
     """
 
     location: Location
@@ -52,6 +54,7 @@ class Problem(NamedTuple):
     hint: str = ""
     rule: str = "schema"
     names: Tuple[str, ...] = ()
+    provider: str = ""
 
     def __str__(self) -> str:
         _, line, column, source, width = self.location
@@ -94,6 +97,27 @@ def in_order(problems: Iterable[Problem]) -> List[Problem]:
     return sorted(set(problems), key=lambda problem: (problem.location[:3], problem[1:], problem.location))
 
 
+def name_providers(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """Merge the problem that several providers have into one that names them, at the place of the first."""
+    merged: Dict[Any, Tuple[Problem, Dict[str, None]]] = {}
+    for problem in problems:
+        # Providers share the place of a template; of what else names a provider, each has its own.
+        place = problem.location if problem.rule == "template" or not problem.provider else None
+        merged.setdefault((problem.message, problem.rule, place), (problem, {}))[1][problem.provider] = None
+    for problem, providers in merged.values():
+        message = problem.message
+        if problem.provider and (len(providers) > 1 or problem.rule == "template"):
+            noun, names = "provider" if len(providers) == 1 else "providers", [f"'{name[:60]}'" for name in providers]
+            message += f", for {noun} {listed(names)}"
+        yield problem._replace(message=message, provider="")
+
+
+def listed(names: Sequence[str], limit: int = MAX_NAMED) -> str:
+    """Name them, or the first of many and how many more there are."""
+    more = len(names) - limit
+    return ", ".join(names) if more <= 0 else f"{', '.join(names[:limit])} and {more} more"
+
+
 def describe(value: Any) -> str:
     """Return how a message names a value that YAML has read."""
     if value is None:
@@ -125,7 +149,7 @@ def did_you_mean(name: Any, known: Iterable[str]) -> str:
     meant = closest(name, names)
     if meant is not None:
         return f"did you mean '{meant}'?"
-    return f"known: {', '.join(names[:MAX_LISTED])}" if names else ""
+    return f"known: {listed(names, MAX_LISTED)}" if names else ""
 
 
 def non_text_key(key: Any) -> Tuple[str, str]:
@@ -150,10 +174,10 @@ def internal_error(path: str, error: Exception, is_quoted: bool = True) -> Probl
     message = f"the factory failed: {type(error).__name__}" + (f": {error}" if is_quoted else "")
     trace = "".join(traceback.format_tb(error.__traceback__))
     logging.getLogger(__name__).error("%s: %s\n%s", path, message, trace)
-    return Problem(Location(path), message, "this is an error of the factory; the log has its traceback", "factory")
+    return Problem(Location(path), message, "this is an error of the factory; the log has its traceback", "internal")
 
 
 def takes_too_long(path: str) -> Problem:
     """Return the problem of a file that is left out of a pass, as it would take the time of all others."""
     hint = "split it into several pipelines; if it is a small file, this is an error of the factory"
-    return Problem(Location(path), "takes too much of the scheduler's time", hint, "factory")
+    return Problem(Location(path), "takes too much of the scheduler's time", hint, "internal")

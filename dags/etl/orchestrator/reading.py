@@ -114,6 +114,7 @@ def edges_of(shared: Mapping[str, Any]) -> int:
 
 
 EXPECTED = {
+    "type_error": ("text", ""),  # a list or mapping where a choice is; pydantic says: unhashable type
     "type_error.dict": ("a mapping", "write it as lines of 'key: value'"),
     "type_error.list": ("a list", "write it as [one, two]"),
     "type_error.integer": ("a whole number", ""),
@@ -142,8 +143,9 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
         elif kind == "value_error.missing":
             message = f"missing key '{path[-1]}'"
         elif kind == "value_error.const":
-            message = f"unknown value {context['given']!r}"
-            hint = document.did_you_mean(context["given"], context["permitted"])
+            given = context["given"]
+            message = f"unknown value {repr(given[:60]) if isinstance(given, str) else describe(given)}"
+            hint = document.did_you_mean(given, context["permitted"])
         elif kind.startswith("value_error.number"):
             bound = "at most" if kind.endswith("le") else "at least"
             message = f"expected a whole number, {bound} {context['limit_value']}"

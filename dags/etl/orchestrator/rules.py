@@ -4,6 +4,8 @@ Each rule yields problems; docs/rules.md has an example of each.
 """
 
 import json
+import re
+from datetime import datetime
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
 
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
@@ -82,13 +84,11 @@ def check_references(definition: Definition) -> Iterator[Problem]:
         if reported[text] > MAX_FAULTS:
             continue
         if is_unknown:
-            message = f"unknown name '{name}' in the template, for provider '{definition.provider}'"
-            hint = layers.did_you_mean(member, known[root])
-            yield layers.problem(path, message, hint, "template", name, names)
+            message, hint = f"unknown name '{name}' in the template", layers.did_you_mean(member, known[root])
         else:
-            message = f"'{name}' has to be a number, for provider '{definition.provider}'"
-            hint = f"give the param 'type: integer', or write {name} | int"
-            yield layers.problem(path, message, hint, "template", name, names)
+            message, hint = f"'{name}' has to be a number", f"give the param 'type: integer', or write {name} | int"
+        problem = layers.problem(path, message, hint, "template", name, names)
+        yield problem._replace(provider=definition.provider)
 
 
 def is_always_number(value: Any) -> bool:
@@ -314,8 +314,9 @@ def check_dag_id(definition: Definition) -> Iterator[Problem]:
     """Check that Airflow's database can store the DAG's id."""
     if len(definition.dag_id) > MAX_DAG_ID:
         document = definition.layers.home.document
-        message = f"the DAG's id would have {len(definition.dag_id)} characters; Airflow takes {MAX_DAG_ID}"
-        yield document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
+        message = f"the DAG's id is longer than the {MAX_DAG_ID} characters that Airflow takes"
+        problem = document.problem(("providers", definition.provider), message, "shorten the names", at_key=True)
+        yield problem._replace(provider=definition.provider)
 
 
 def check_param(param: Param, layers: Layers, path: KeyPath) -> Iterator[Problem]:
@@ -338,10 +339,21 @@ def param_mistakes(param: Param) -> List[str]:
 
 
 def json_length(values: Mapping[str, Any]) -> int:
-    """Return how many characters of JSON the values of params are; what is no JSON is reported elsewhere."""
-    return len(json.dumps(values, default=str))
+    """Return how many characters of JSON the values of params are."""
+    return len(json.dumps(values))
+
+
+FORMATS = FormatChecker()
+DATE_TIME = re.compile(r"([0-9-]{10}T[0-9:]{8})(\.[0-9]{1,9})?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])")
+
+
+@FORMATS.checks("date-time", raises=ValueError)  # type: ignore[misc]
+def is_date_time(value: Any) -> bool:
+    """Return whether a text is a moment of RFC 3339, for which jsonschema needs a package that MWAA does not have."""
+    match = DATE_TIME.fullmatch(value) if isinstance(value, str) else None
+    return bool(match and datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")) or not isinstance(value, str)
 
 
 def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
     """Return why a value is not what a JSON Schema asks for."""
-    return [error.message for error in Draft7Validator(schema, format_checker=FormatChecker()).iter_errors(value)]
+    return [error.message for error in Draft7Validator(schema, format_checker=FORMATS).iter_errors(value)]
