@@ -134,7 +134,7 @@ WRITTEN = {
     "option at the end of an item": "defaults: {{command: [run --password, '{w}{inside}'], tags: {{A: b{beside}}}}}\n",
     "dash": "defaults: {{command: [run, --password, '-{w}{inside}'], tags: {{A: b{beside}}}}}\n",
     "shell default": "defaults: {{command: ['run ${{PASSWORD:-{w}}}{inside}'], tags: {{A: b{beside}}}}}\n",
-    "literal in a template": "defaults: {{environment: {{PASSWORD: \"{{{{ '{w}' }}}}\"{beside}}}}}\n",
+    "literal in a template": "defaults: {{environment: {{PASSWORD: \"{{{{- ('{w}') }}}}\"{beside}}}}}\n",
     "of a provider's variables": "variables: {{password: {w}{inside}{beside}}}\n",
 }
 INSIDE = ["", " {{ nope }}", "\\", "\x07"]

@@ -32,10 +32,10 @@ NAMED = re.compile(
     rf"{VALUE.replace('value', 'argument')}",
     re.I,
 )
-END = re.compile(
-    r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|\{\{|$)", re.M
-)  # after a value in prose: "the token: see below" has none
-REFERENCE = re.compile(r"\{\{-?(?!\s*[\"'])[^{}]*\}\}|\{%[^{}]*%\}|\$\{\w+\}|\$\w+")
+# What follows a value in prose: "the token: see below" has none.
+END = re.compile(r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|\{\{|$)", re.M)
+# A template that begins with a literal is none.
+REFERENCE = re.compile(r"\{\{(?![-(\s]*[\"'])[^{}]*\}\}|\{%[^{}]*%\}|\$\{\w+\}|\$\w+")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
 
