@@ -129,6 +129,12 @@ WRITTEN = {
     "unknown key": "passwords: {w}{inside}\nretrys: {{A: b{beside}}}\n",
     "duplicate key": "defaults: {{environment: {{PASSWORD: {w}{inside}, PASSWORD: {w}{beside}}}}}\n",
     "description": "description: 'the password: {w}{inside}'\nretrys: {{A: b{beside}}}\n",
+    "set": "passwords: !!set {{{w}{inside}}}\nretrys: {{A: b{beside}}}\n",
+    "escaped key": 'defaults: {{environment: {{"DB_\\u0050ASSWORD": {w}{inside}{beside}}}}}\n',
+    "option at the end of an item": "defaults: {{command: [run --password, '{w}{inside}'], tags: {{A: b{beside}}}}}\n",
+    "dash": "defaults: {{command: [run, --password, '-{w}{inside}'], tags: {{A: b{beside}}}}}\n",
+    "shell default": "defaults: {{command: ['run ${{PASSWORD:-{w}}}{inside}'], tags: {{A: b{beside}}}}}\n",
+    "literal in a template": "defaults: {{environment: {{PASSWORD: \"{{{{- ('{w}') }}}}\"{beside}}}}}\n",
     "of a provider's variables": "variables: {{password: {w}{inside}{beside}}}\n",
 }
 INSIDE = ["", " {{ nope }}", "\\", "\x07"]
