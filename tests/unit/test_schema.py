@@ -52,6 +52,7 @@ UNSEEN = {
     "missing_cluster_for_all": "clusters are in another file",
     "missing_start_date": "each provider may set it instead of the pipeline",
     "missing_task_definition": "any of five layers may set it",
+    "param_format": "the default and the format are compared",
     "number_is_octal": "editors read YAML 1.2, where 010 is ten",
     "number_is_time": "editors read YAML 1.2, where 1:30 is text; a schema sees the 90 of YAML 1.1",
     "param_default_is_date": "a date is a text to JSON Schema",

@@ -194,7 +194,7 @@ def test_an_error_of_the_factory_quotes_no_file_with_a_credential(
 
     (problem,) = load(root, "development").problems
 
-    assert "the factory failed: RuntimeError [factory]" in str(problem)
+    assert "the factory failed: RuntimeError [internal]" in str(problem)
     assert "read_pipeline" in caplog.text
     assert WORD not in str(problem) + caplog.text
 

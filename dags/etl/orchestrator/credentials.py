@@ -34,8 +34,8 @@ NAMED = re.compile(
 )
 # What follows a value in prose: "the token: see below" has none.
 END = re.compile(r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|\{\{|$)", re.M)
-# A template that begins with a literal is none.
-REFERENCE = re.compile(r"\{\{(?![-(\s]*[\"'])[^{}]*\}\}|\{%[^{}]*%\}|\$\{\w+\}|\$\w+")
+TEMPLATE = re.compile(r"\{\{(?![-(\s]*[\"'])[^{}]*\}\}|\{%[^{}]*%\}")  # but one that begins with a literal
+REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
 
@@ -118,6 +118,8 @@ def find_in_broken(text: str) -> Iterator[Tuple[int, int, str]]:
 
 def is_literal(value: str) -> bool:
     """Return whether a value says something itself, and not where it is to be had."""
+    if TEMPLATE.search(value) and "/" in value:  # a path in Secrets Manager: etl/{{ env.name }}/db
+        return False
     rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~$\\\"'-")
     return bool(rest) and not HARMLESS.fullmatch(rest)
 
