@@ -56,6 +56,7 @@ def lines(pattern: str, number: int) -> str:
 
 # The file to compare with has 10,000 valid providers. It is measured in the same run, as a busy machine slows down all.
 VALID = HEAD + "tasks: {load: {task_definition: loader}}\nproviders:\n" + lines("  p{}: {{}}\n", 10_000)
+TEMPLATES = lines("'{{{{ ds }}}}{}', ", 5000)
 # Each is at most 512 KiB, as larger files are not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
@@ -90,6 +91,50 @@ TEXTS: Dict[str, Callable[[], str]] = {
     "24,000 duplicates": lambda: HEAD + LOAD + "providers:\n" + "  un: {}\n" * 24_000,
     "control characters": lambda: "".join(map(chr, range(32))) * 10_000,
     "NUL": lambda: "\0" * 500_000,
+    "a schedule of 500,000 digits": lambda: f"{HEAD}schedule: '{'9' * 500_000} * * * *'\n{LOAD}{UN}",
+    "a schedule of 100,000 ranges": lambda: f"{HEAD}schedule: '{'0-59,' * 100_000}0 * * * *'\n{LOAD}{UN}",
+    "ranges for 10,000": lambda: (
+        f"{HEAD}schedule: '{'0-59,' * 10}0 * * * *'\n{LOAD}providers:\n" + lines("  p{}:\n", 10_000)
+    ),
+    "10,000 schedules": lambda: (
+        f"{HEAD}{LOAD}providers:\n"
+        + "".join(f"  p{n}: {{schedule: '{n % 60} {n // 60 % 24} {n // 1440 + 1} * *'}}\n" for n in range(10_000))
+    ),
+    "100 names that are like 2,500": lambda: (
+        f"{HEAD}tasks:\n"
+        + lines("  " + "ab" * 60 + "{}: {{task_definition: a}}\n", 2500)
+        + f"  l: {{task_definition: a, depends_on: [{lines('ba' * 60 + '{}, ', 100)}]}}\n{UN}"
+    ),
+    "60 params for 10,000": lambda: (
+        f"{HEAD}params: {{{lines('p{}: {{default: 1}}, ', 60)}}}\n{LOAD}providers:\n" + lines("  p{}:\n", 10_000)
+    ),
+    "1,300 arguments for 15,000 tasks": lambda: (
+        f"{HEAD}defaults: {{task_definition: a, command: [{lines('t{}, ', 1300)}]}}\ntasks:\n"
+        + lines("  t{}: {{}}\n", 15_000)
+        + UN
+    ),
+    "3,000 dependencies for 3,000 tasks": lambda: (
+        f"{HEAD}defaults: {{task_definition: a, depends_on: [{lines('t{}, ', 3000)}]}}\ntasks:\n"
+        + lines("  t{}: {{depends_on: []}}\n", 3000)
+        + lines("  u{}: {{}}\n", 3000)
+        + UN
+    ),
+    "5,000 templates for 10,000 tasks": lambda: (
+        f"{HEAD}defaults: {{task_definition: a, command: [{TEMPLATES}]}}\n"
+        f"tasks:\n{lines('  t{}: {{}}' + chr(10), 10_000)}{UN}"
+    ),
+    "70 unknown names for 10,000": lambda: (
+        f"{HEAD}tasks: {{load: {{task_definition: a, command: ["
+        + "".join(f"'{{{{ provider.x{n} }}}}', " for n in range(70))
+        + "]}}\nproviders:\n"
+        + lines("  p{}:\n", 10_000)
+    ),
+    "18,000 faults in a text": lambda: (
+        f"{HEAD}tasks:\n  load:\n    task_definition: a\n    command:\n      - |\n"
+        + lines("        macros.time.a{}\n", 18_000)
+        + UN
+    ),
+    "10,000 problems after 250,000 lines": lambda: SMALL + "\n" * 250_000 + lines("  P{}: {{}}\n", 10_000),
     "passwords": lambda: f"{HEAD}{LOAD[:-3]}, environment: {{{lines('password{}: xyz{}, ', 15_000)}}}}}}}\n{UN}",
 }
 

@@ -91,7 +91,7 @@ def test_a_credential_is_found_and_not_printed(kind: str, capsys: pytest.Capture
             assert (problem["line"], problem["column"], problem["rule"]) == (5, 22, "secret")
             assert problem["message"] == f"this looks like a credential: {kind}"
             assert "AWS Secrets Manager" in problem["hint"]
-    assert f'command: [load, "{"*" * min(len(secret), 80)}' in printed
+    assert "command:" not in printed  # no line of such a file
     assert not [part for part in parts(secret) if part in printed]
 
 
@@ -177,12 +177,6 @@ def test_all_credentials_of_a_line_are_reported_and_hidden(capsys: pytest.Captur
     assert not [part for secret in SECRETS.values() for part in parts(secret) if part in out]
 
 
-def test_the_whole_word_around_a_credential_is_hidden() -> None:
-    (credential,) = find_credentials("a: [https://user:" + "hunter2@sftp.example/in, b]")
-
-    assert credential.text == "https://user:" + "hunter2@sftp.example/in"
-
-
 def test_a_comment_marks_a_false_positive() -> None:
     line = f"    command: [load, '{SECRETS['Random Text']}']"
 
@@ -209,7 +203,8 @@ def test_a_long_line_is_searched_in_pieces() -> None:
     secret = SECRETS["Stripe Access Key"]
     (credential,) = find_credentials(f"a: {'sk-//' * 20_000} {secret} {'sk-//' * 20_000}")
 
-    assert credential.text == secret
+    assert (credential.line, credential.kind) == (1, "Stripe Access Key")
+    assert credential.column == 3 + 20_000 * 5 + 1 + 1
     for length in (0, 1, 1999, 2000, 2001, 3499, 3500, 3501):
         line = chars(BASE64, length)
         seen = {start + offset for start, piece in pieces(line) for offset in range(len(piece))}

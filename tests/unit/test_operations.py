@@ -21,10 +21,11 @@ from tests.documents import DOCS, blocks
 from tests.trees import COMPANY
 from tools.checkout import environments
 from tools.commands import deploy
-from tools.deploying import bucket, lookup, permissions, sources
+from tools.deploying import bucket, lookup, permissions, pools, sources
 
 # Actions of IAM that are not operations of an API.
 PERMISSIONS = {
+    "airflow:CreateCliToken",
     "codebuild:BatchPutTestCases",
     "codebuild:CreateReport",
     "codebuild:UpdateReport",
@@ -127,7 +128,7 @@ def test_the_policy_of_codebuild_allows_what_a_deploy_does_and_no_more(etl: Path
 
 
 def test_the_policy_of_the_preflight_equals_its_permissions() -> None:
-    assert actions(PREFLIGHT) == set(lookup.PERMISSIONS.values())
+    assert actions(PREFLIGHT) == {*lookup.PERMISSIONS.values(), pools.PERMISSION}
 
 
 def test_the_options_exist_in_airflow() -> None:

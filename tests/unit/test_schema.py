@@ -56,7 +56,6 @@ UNSEEN = {
     "param_default_is_date": "a date is a text to JSON Schema",
     "param_default_of_other_type": "a value is compared with a schema beside it",
     "param_without_default": "another layer may set it",
-    "provider_name_too_long": "the id is made of three names",
     "task_called_like_the_sensor": "the name is reserved only beside wait_for",
     "template_task_definition_without_container": "any of five layers may set the container",
     "text_is_date": "editors read YAML 1.2, where a date is text",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from orchestrator import hide_credentials, load
+from orchestrator import load
 
 from tests.trees import tree
 
@@ -46,9 +46,8 @@ def test_a_credential_is_reported_and_never_printed(secret: str, place: str, tmp
 
     for part in (SECRETS[secret], SECRETS[secret][5:25], "hunter2", "MIIEow"):
         assert part not in report
-    if place != "broken file":
-        assert "[secret]" in report
-        assert "AWS Secrets Manager" in report
+    assert "[secret]" in report
+    assert "AWS Secrets Manager" in report
 
 
 @pytest.mark.parametrize(
@@ -92,12 +91,3 @@ def test_a_credential_in_an_environment_is_reported(tmp_path: Path) -> None:
 
     assert (problem.location.path, problem.rule) == ("dags/etl/configs/development.yaml", "secret")
     assert "hunter2" not in str(problem)
-
-
-@pytest.mark.parametrize("text", ["password" + "\n" * 300_000, "://a:" * 60_000, "-----BEGIN PRIVATE KEY-----" * 9_000])
-def test_searching_for_credentials_takes_linear_time(text: str) -> None:
-    import time
-
-    start = time.process_time()
-    hide_credentials(text)
-    assert time.process_time() - start < 5  # 0.1 s on one core; a pattern that backtracks over the file takes hours

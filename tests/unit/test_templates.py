@@ -17,7 +17,7 @@ from tests.trees import DATA, tree
 TEMPLATES = DATA / "templates"
 ACCEPTED = [
     line
-    for line in (TEMPLATES / "accepted.txt").read_text(encoding="utf-8").splitlines()
+    for line in (TEMPLATES / "accepted.jinja").read_text(encoding="utf-8").splitlines()
     if line and not line.startswith("# ")
 ]
 REFUSED: List[Dict[str, str]] = yaml.safe_load((TEMPLATES / "refused_real.yaml").read_text(encoding="utf-8"))

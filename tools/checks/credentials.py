@@ -4,13 +4,11 @@ Nothing is verified: that would send it over the network. Names (``PASSWORD: hun
 which knows what a template is.
 """
 
-import difflib
 import re
-from itertools import groupby
+from itertools import accumulate, groupby
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Pattern, Sequence, Set, Tuple
+from typing import Iterable, Iterator, List, NamedTuple, Pattern, Tuple
 
-from detect_secrets.filters.allowlist import get_allowlist_regexes
 from detect_secrets.filters.heuristic import is_templated_secret
 from detect_secrets.plugins.aws import AWSKeyDetector
 from detect_secrets.plugins.azure_storage_key import AzureStorageKeyDetector
@@ -31,7 +29,7 @@ from detect_secrets.plugins.square_oauth import SquareOAuthDetector
 from detect_secrets.plugins.stripe import StripeDetector
 from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
 from detect_secrets.plugins.twilio import TwilioKeyDetector
-from orchestrator import MAX_FILE_BYTES, Location, Problem, display_path, hide_credentials
+from orchestrator import HIDDEN, MAX_FILE_BYTES, Location, Problem, display_path
 
 # Shapes that an issuer gives its credentials and nothing else has. Left out is what ordinary definitions look like:
 # public IP addresses, Artifactory's ("APAC2022..."), and IBM's, which are short names followed by anything.
@@ -64,12 +62,11 @@ HEX = re.compile(r"[0-9a-f]{32,}|[0-9A-F]{32,}")
 # 0.2 times a character, random Base64 0.6 times.
 MIN_CHANGES = 0.4
 CHECKSUM = re.compile(r"(?:sha\d*|md5|digest|checksum|commit|revision)\W{1,4}$", re.I)  # before a word
-ALLOWED = get_allowlist_regexes(comment_tuple=("#", ""), nextline=False)
+# As detect-secrets has it, whose own takes seconds for a line of blanks.
+ALLOWED = re.compile("# *pragma: ?(allow|white)list[ -]secret")
 # Some detectors take minutes for a line of 500,000 characters, so a long one is looked at in pieces that overlap.
 PIECE, OVERLAP = 2000, 500
-MIN_COMMON = 6  # what a message has in common with a secret by chance is shorter
 RANDOM = "Random Text"
-PRIVATE_KEY = re.compile("|".join(pattern.pattern for pattern in PrivateKeyDetector.denylist))
 SHAPES: Tuple[Tuple[str, Pattern[str]], ...] = (
     *((detector.secret_type, pattern) for detector in DETECTORS for pattern in detector.denylist),
     (RANDOM, WORD),
@@ -82,12 +79,10 @@ HINT = (
 
 
 class Credential(NamedTuple):
-    """A credential in a text: the line, counted from 0, where in it, what stands there and what it seems to be."""
+    """A credential in a text: line and column, counted from 1, and what it seems to be."""
 
     line: int
-    start: int
-    end: int
-    text: str
+    column: int
     kind: str
 
 
@@ -103,10 +98,10 @@ def find_credentials(text: str) -> List[Credential]:
     if not suspects:
         return []
     return [
-        Credential(number, start, end, line[start:end], kind)
-        for number, line in enumerate(lines)
+        Credential(number, start + 1, kind)
+        for number, line in enumerate(lines, 1)
         if not ALLOWED.search(line)
-        for start, end, kind in credentials_in(line, suspects)
+        for start, kind in credentials_in(line, suspects)
     ]
 
 
@@ -116,16 +111,17 @@ def pieces(line: str) -> Iterator[Tuple[int, str]]:
         yield start, line[start : start + PIECE]
 
 
-def credentials_in(line: str, suspects: Iterable[Tuple[str, Pattern[str]]]) -> List[Tuple[int, int, str]]:
-    """Return start, end and kind of the credentials in a line, among what looks like one."""
-    found: Dict[int, Tuple[int, str]] = {}
-    for kind, pattern in suspects:
-        for offset, piece in pieces(line):
-            for match in pattern.finditer(piece):
-                if is_credential(kind, match.group(), piece[: match.start()]):
-                    start, end = word_around(line, offset + match.start(), offset + match.end())
-                    found.setdefault(start, (end, kind))
-    return [(start, end, kind) for start, (end, kind) in sorted(found.items())]
+def credentials_in(line: str, suspects: Iterable[Tuple[str, Pattern[str]]]) -> List[Tuple[int, str]]:
+    """Return start and kind of the credentials in a line, among what looks like one; of two that overlap the first."""
+    found = sorted(
+        (offset + match.start(), -offset - match.end(), kind)
+        for kind, pattern in suspects
+        for offset, piece in pieces(line)
+        for match in pattern.finditer(piece)
+        if is_credential(kind, match.group(), piece[: match.start()])
+    )
+    ends = [0, *accumulate((-end for _, end, _ in found), max)]
+    return [(start, kind) for (start, _, kind), end in zip(found, ends) if start >= end]
 
 
 def is_credential(kind: str, text: str, before: str) -> bool:
@@ -144,54 +140,31 @@ def is_random(word: str) -> bool:
     return runs >= MIN_CHANGES * len(word) and bool(entropy > RANDOM_BASE64.entropy_limit)
 
 
-def word_around(line: str, start: int, end: int) -> Tuple[int, int]:
-    """Widen a match to the whole word: a detector may need no more of a credential than its first characters."""
-    start -= len(re.split(r"[\s'\"\[\]{}(),=]", line[:start])[-1])
-    if PRIVATE_KEY.search(line, start, end):  # it goes on after spaces
-        return start, len(line)
-    return start, end + len(re.split(r"[\s'\"\[\]{}(),]", line[end:])[0])
-
-
-def hide(text: str, secret: str) -> str:
-    """Replace whatever a text shows of a secret by asterisks, even if it is only a part."""
-    while True:
-        match = difflib.SequenceMatcher(None, text, secret, autojunk=False).find_longest_match(
-            0, len(text), 0, len(secret)
-        )
-        if match.size < MIN_COMMON:
-            return text
-        text = text[: match.a] + "*" * match.size + text[match.a + match.size :]
-
-
-def with_credentials(problems: List[Problem], etl: Path, file: Path) -> List[Problem]:
-    """Add the credentials in a file to the problems, unless the factory reports them, and show them in none."""
-    path, text = display_path(etl, file), read_text(file)
-    credentials = find_credentials(text)
-    if not credentials:
+def with_credentials(problems: List[Problem], etl: Path, files: Iterable[Path]) -> List[Problem]:
+    """Add the credentials in files to the problems; another problem that may quote one says only place and rule."""
+    # What the package reports there; a block's text begins below the place of the value.
+    reported = {(p.location.path, p.location.line + below) for p in problems if p.rule == "secret" for below in (0, 1)}
+    paths = {display_path(etl, file): file for file in files}
+    found = [(path, credential) for path, file in paths.items() for credential in find_credentials(read_text(file))]
+    if not found:
         return problems
-    reported = {p.location.line - 1 for p in problems if p.location.path == path and p.rule == "secret"}
-    covered = covered_lines(text.splitlines(), reported)
-    sources = hide_credentials(text).splitlines()
-    for line, start, end, _, _ in credentials:
-        sources[line] = sources[line][:start] + "*" * (end - start) + sources[line][end:]
-    new = [
-        Problem(Location(path, line + 1, start + 1, sources[line], end - start), f"{MESSAGE}: {kind}", HINT, "secret")
-        for line, start, end, _, kind in credentials
-        if line not in covered
+    # A problem at a value of the environment may quote a pipeline's, and the other way round.
+    hidden, shared = {path for path, _ in found}, {path for path in paths if "/configs/" in path}
+    hidden |= {problem.location.path for problem in problems} if hidden & shared else shared
+    return [
+        *(without_values(problem) if problem.location.path in hidden else problem for problem in problems),
+        *(
+            Problem(Location(path, line, column), f"{MESSAGE}: {kind}", HINT, "secret")
+            for path, (line, column, kind) in found
+            if (path, line) not in reported
+        ),
     ]
-    return [hide_in(problem, credentials) if problem.location.path == path else problem for problem in problems] + new
 
 
-def hide_in(problem: Problem, credentials: Iterable[Credential]) -> Problem:
-    """Show no part of the credentials in a problem."""
-    message, hint, source = problem.message, problem.hint, problem.location.source
-    for credential in credentials:
-        message, hint, source = (
-            hide(message, credential.text),
-            hide(hint, credential.text),
-            hide(source, credential.text),
-        )
-    return problem._replace(message=message, hint=hint, location=problem.location._replace(source=source))
+def without_values(problem: Problem) -> Problem:
+    """Return a problem with only its place and rule, unless it is a credential's own, which quotes nothing."""
+    path, line, column, _, _ = problem.location
+    return problem if problem.rule == "secret" else Problem(Location(path, line, column), *HIDDEN, problem.rule)
 
 
 def read_text(file: Path) -> str:
@@ -203,19 +176,3 @@ def read_text(file: Path) -> str:
             return stream.read(MAX_FILE_BYTES).decode("utf-8-sig", errors="replace")
     except OSError:
         return ""
-
-
-def covered_lines(lines: Sequence[str], starts: Iterable[int]) -> Set[int]:
-    """Return the numbers of the lines that the values starting at these lines stand in: theirs, and the deeper ones."""
-
-    def depth(line: str) -> int:
-        return len(line) - len(line.lstrip(" "))
-
-    covered = set()
-    for start in starts:
-        covered.add(start)
-        for number in range(start + 1, len(lines)):
-            if lines[number].strip() and depth(lines[number]) <= depth(lines[start]):
-                break
-            covered.add(number)
-    return covered

@@ -82,11 +82,10 @@ def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: 
         file_problems, file_ids = check_pipeline(etl, file, contexts)
         problems += [problem for problem in file_problems if file in files or problem.location.path in paths]
         dag_ids |= file_ids if file in files else set()
-    for file in sorted(files):
-        problems = with_credentials(problems, etl, file)
     revision = against or checkout.branch_point(etl.parent.parent)
     if revision:
         problems += check_removed(etl, [file for file in pipelines if file in files], revision)
+    problems = with_credentials(problems, etl, sorted({*files, *configs}))
     return Report(in_order(problems), len(files), len(dag_ids), len(names), revision)
 
 

@@ -73,7 +73,8 @@ def parse_fuzz(arguments: List[str]) -> argparse.Namespace:
     """Return the parsed command line of ./etl bench fuzz; exit with status 2 if it makes no sense."""
     description = (
         "Try random definitions: valid ones, which must become just the DAGs that a simple model of the layers has,"
-        " and broken ones, which may disable nothing but themselves. What fails is kept in tests/data/fuzz/, which"
+        " and broken ones, which may disable nothing but themselves; and templates, which Airflow renders if they are"
+        " allowed, and which must reach nothing but their values. What fails is kept in tests/data/fuzz/, which"
         " ./etl test tries again."
     )
     parser = argparse.ArgumentParser(prog="./etl bench fuzz", **help_texts(description, FUZZ_EXAMPLES, FUZZ_NOTES))

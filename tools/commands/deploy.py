@@ -26,6 +26,7 @@ deploy again to finish it.
 
 exit status: 0, also if there is nothing to do; 1 if it is refused or fails; 2 wrong use"""
 SANDBOX = r"(?!(etl|configs|orchestrator|pipelines|releases)$)[A-Za-z0-9][A-Za-z0-9_-]{0,63}"
+MWAA = r"[A-Za-z][A-Za-z0-9_-]{0,79}"
 ROLE = r"arn:[a-z-]+:iam::[0-9]{12}:role/.+"
 
 
@@ -64,6 +65,8 @@ def parse(arguments: List[str]) -> argparse.Namespace:
     add("--preflight", **flag, help="ask AWS whether it has what the definitions name")
     role = matching(ROLE, "ARN of a role, such as arn:aws:iam::000000000000:role/mwaa")
     add("--role", metavar="ARN", type=role, help="with --preflight: MWAA's execution role, to see what it may do")
+    mwaa = matching(MWAA, "name of an MWAA environment")
+    add("--mwaa", metavar="NAME", type=mwaa, help="with --preflight: the MWAA environment, to see its Airflow's pools")
     options = parser.parse_args(arguments)
     options.rollback |= options.to is not None
     if options.remove and (options.sandbox is None or options.only is not None):
@@ -72,9 +75,11 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         parser.error("--rollback and --to take a whole release, without --only and --remove")
     others = (options.remove, options.only, options.dry_run, options.sandbox, options.rollback)
     if options.preflight and any(others):
-        parser.error("--preflight only asks; of the other options it takes --role")
+        parser.error("--preflight only asks; of the other options it takes --role and --mwaa")
     if options.role is not None and not options.preflight:
         parser.error("--role goes with --preflight")
+    if options.mwaa is not None and not options.preflight:
+        parser.error("--mwaa goes with --preflight")
     return options
 
 
@@ -128,7 +133,7 @@ def check_account(etl: Path, options: argparse.Namespace) -> int:
 
     report = check_definitions(etl)
     if not report.problems:
-        problems = preflight(etl, options.environment, options.role)
+        problems = preflight(etl, options.environment, options.role, options.mwaa)
         report = report._replace(problems=problems, environments=1)
     print_report(report, "text")
     return 1 if report.problems else 0

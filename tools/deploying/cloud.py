@@ -24,7 +24,8 @@ def client(service: str, region: str) -> Any:
     """Return a boto3 client; ``AWS_ENDPOINT_URL`` leads it to another address, as newer boto3 do by themselves."""
     address = os.environ.get("AWS_ENDPOINT_URL")
     try:
-        return boto3.client(service, region_name=region, endpoint_url=address, config=RETRIES)
+        config = RETRIES.merge(Config(inject_host_prefix=not address))  # mwaa's is env., which an address has not
+        return boto3.client(service, region_name=region, endpoint_url=address, config=config)
     except (BotoCoreError, ValueError) as error:  # such as a profile that is not there, or an address that is none
         raise CloudError(f"there is no way to AWS: {error}") from error
 

@@ -29,18 +29,20 @@ from tools.deploying.permissions import (
     needs_of_uses,
     roles_of_task_definitions,
 )
+from tools.deploying.pools import check_pools
 from tools.terminal import print_status
 
 MAX_NAMES = 5  # names that a template stands for
 
 
-def preflight(etl: Path, environment: str, role: Optional[str] = None) -> List[Problem]:
+def preflight(etl: Path, environment: str, role: Optional[str] = None, mwaa: Optional[str] = None) -> List[Problem]:
     """Return what the account lacks, or does not have as the definitions of an environment need it.
 
     Args:
         etl: The folder ``dags/etl``.
         environment: The name of an environment.
         role: ARN of MWAA's execution role; without it, nobody's permissions are looked at.
+        mwaa: Name of the MWAA environment; without it, Airflow is not asked for its pools.
 
     Raises:
         CloudError: AWS cannot be asked.
@@ -66,6 +68,10 @@ def preflight(etl: Path, environment: str, role: Optional[str] = None) -> List[P
     else:
         hint = "name MWAA's execution role: --role arn:aws:iam::<account>:role/<name>"
         print_status(f"what Airflow may do was not checked; {hint}")
+    if mwaa:
+        problems += check_pools(uses, region, mwaa)
+    elif any(use.planned.task.pool for use in uses):
+        print_status("whether Airflow has the pools was not checked; name the MWAA environment: --mwaa <name>")
     return in_order([*found.problems, *problems])
 
 

@@ -126,6 +126,8 @@ def operator(environment: Data, task: Data) -> Data:
         result[key] = task.get(key, default)
         if key in DURATIONS and key in task:
             result[key] = seconds(task[key])
+    if task.get("retry_exponential_backoff") and "max_retry_delay" not in task:
+        result["max_retry_delay"] = max(seconds(task.get("retry_delay", 0)), timedelta(days=1))
     return result
 
 

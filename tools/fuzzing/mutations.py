@@ -42,7 +42,19 @@ SNIPPETS: List[bytes] = [
     b"x" * 3000,
 ]
 SNIPPET = st.sampled_from(SNIPPETS) | st.binary(min_size=1, max_size=6)
+# Around what columns, ECS and the scheduler take.
+LENGTHS = [limit + step for limit in (36, 100, 128, 200, 241, 246, 250, 255, 256, 512) for step in (0, 1)]
+NUMBERS = [limit + step for limit in (100, 1000, 10_000, 100_000, 2**31 - 1) for step in (0, 1)]
 ODD_VALUES: List[Any] = [
+    *("a" * length for length in LENGTHS),
+    *NUMBERS,
+    *(
+        {
+            f"t{number}": {"task_definition": "x", "depends_on": [f"t{number - 1}"] * (number > 0)}
+            for number in range(size)
+        }
+        for size in (300, 301, 501)
+    ),
     *(None, True, False, 0, -1, 2**31, 2**63, 2**200, 1.5, float("inf"), float("-inf"), float("nan"), b"\xff\x00"),
     *("", " ", "no", "~", "{{ x }}", "{{", "{% if %}", "{{ provider }}", "{{ env.x.y }}", "{{ ti.task }}", "$(date)"),
     *("x" * 9000, "é" * 300, "a\nb", "\x85", "\u2028", "\0", "\x1b", "\ud7ff", "\U0010ffff", "__class__", "aws:x"),
@@ -56,6 +68,7 @@ KEY_VALUES: List[Any] = [
     *"description schedule start_date tasks providers params wait_for defaults tags load retries cpu clusters".split(),
     *("name", "cpu ", "", "no", "a.b", "é", "\n", "x" * 300, "__key__", "__root__", "{{ x }}", "password", "<<", "="),
     *(1, None, True, 1.5, date(2022, 1, 1)),
+    *("a" * length for length in LENGTHS),
 ]
 KEYS = st.sampled_from(KEY_VALUES)
 
@@ -111,7 +124,7 @@ def cut_off(draw: Any, text: bytes, others: List[bytes]) -> bytes:
 def repeat(draw: Any, text: bytes, others: List[bytes]) -> bytes:
     """Repeat a piece."""
     start, end = span(draw, text)
-    times: int = draw(st.sampled_from([1, 2, 60, 500]))
+    times: int = draw(st.sampled_from([1, 2, 60, 500, 20_000]))
     return text[:end] + text[start:end] * times + text[end:]
 
 

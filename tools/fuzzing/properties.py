@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +13,7 @@ from orchestrator import Cron, display_path, load, read_context, read_file, read
 from orchestrator.dags import MAX_SHOWN, dags_of_folder
 
 from tools.fuzzing import model
+from tools.fuzzing.rendered import Renderer
 from tools.fuzzing.valid import World
 
 ENVIRONMENT: Dict[str, Any] = {
@@ -57,6 +59,7 @@ class Folder:
         self.healthy = self.parse("staging").dags
         assert sorted(self.healthy) == ["healthy-works_dag_un", "healthy-works_dag_wcm"]
         self.costs: Dict[int, float] = {}
+        self.renderer = Renderer(folder / "templates")
 
     def config(self, name: str) -> Path:
         """Return the file of an environment."""
@@ -99,8 +102,31 @@ def stored(bag: Any) -> Dict[str, Any]:
     from airflow.serialization.serialized_objects import SerializedDAG
 
     dags = {dag_id: SerializedDAG.to_dict(dag) for dag_id, dag in bag.dags.items()}
-    json.dumps(dags, allow_nan=False)
+    text = json.dumps(dags, allow_nan=False, ensure_ascii=False)
+    text.encode()  # half a surrogate raises UnicodeEncodeError
+    assert not re.search(r"(?<!\\)(\\\\)*\\u0000", text), "a NUL reaches the database"
+    for dag in bag.dags.values():
+        check_columns(dag)
     return dags
+
+
+def check_columns(dag: Any) -> None:
+    """Check that Airflow's columns of text and of 32 bits hold what a DAG brings."""
+    from airflow.models import DagModel, DagTag, TaskInstance
+    from airflow.models.xcom import XCom
+
+    def check(text: str, column: Any) -> None:
+        assert len(text) <= column.type.length, f"{column} takes {column.type.length} characters: {text}"
+
+    check(f"DAG:{dag.dag_id}", DagModel.dag_id)  # flask_appbuilder has as many for the permission
+    check(dag.owner, DagModel.owners)
+    for tag in dag.tags:
+        check(tag, DagTag.name)
+    for task in dag.tasks:
+        check(f"{task.task_id}_task_arn", XCom.task_id)  # the operator's note
+        check(task.pool, TaskInstance.pool)
+        numbers = task.priority_weight_total, task.retries, dag.max_active_runs, dag.max_active_tasks
+        assert max(numbers) < 2**31, numbers
 
 
 def check_valid(folder: Folder, world: World) -> None:

@@ -12,8 +12,9 @@ import yaml
 from hypothesis import HealthCheck, Verbosity, given, seed, settings
 
 from tools import ROOT
-from tools.fuzzing import mutations, properties, valid
+from tools.fuzzing import mutations, properties, rendered, valid
 from tools.fuzzing.properties import Folder
+from tools.fuzzing.rendered import Example
 from tools.fuzzing.valid import World
 
 CASES = ROOT / "tests" / "data" / "fuzz"
@@ -25,7 +26,7 @@ class Property(NamedTuple):
     """What is tried, and what has to hold of it."""
 
     examples: Callable[[List[bytes]], Any]
-    check: Callable[[Folder, Any], None]
+    check: Callable[[Folder, Any], Any]
     write: Callable[[Any], bytes] = bytes
     read: Callable[[bytes], Any] = bytes
 
@@ -34,6 +35,11 @@ def write_world(world: World) -> bytes:
     """Return the text that a world is kept as."""
     texts = {"environment": world.texts[0], "pipeline": world.texts[1]}
     return yaml.safe_dump({"name": world.name, "family": world.family, "stem": world.stem, **texts}).encode()
+
+
+def write_example(example: Example) -> bytes:
+    """Return the text that a template is kept as."""
+    return yaml.safe_dump(dict(example._asdict())).encode()
 
 
 def read_world(text: bytes) -> World:
@@ -49,6 +55,12 @@ PROPERTIES: Dict[str, Property] = {
     "mutant": Property(mutations.mutants, properties.check_mutant),
     "environment": Property(
         lambda corpus: mutations.broken(valid.environments(), corpus), properties.check_environment
+    ),
+    "template": Property(
+        lambda _: rendered.EXAMPLES,
+        lambda folder, example: folder.renderer.check(example),
+        write_example,
+        lambda text: Example(**yaml.safe_load(text)),
     ),
 }
 

@@ -31,7 +31,7 @@ PROVIDER = st.text(f"{LOWER}019_", min_size=1, max_size=9).filter(lambda name: n
 )
 TASK_ID = st.text(f"{LOWER}019_-", min_size=1, max_size=9).filter(lambda name: name[0] not in "_-")
 VARIABLE = st.from_regex(r"\A[abXY][abXY09_]{0,4}\Z")
-SCALAR = TEXT | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False)
+SCALAR = TEXT | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False)
 COUNT = st.integers(0, 2**31 - 1)
 POSITIVE = st.integers(1, 2**31 - 1)
 DURATION = st.integers(1, 10**8) | st.sampled_from(["30m", "6h", "1d12h", "1d2h3m4s", "999d", "90s", "00001m"])
@@ -90,7 +90,7 @@ LAYER_FIELDS = optional(
         "ephemeral_storage": st.integers(21, 200),
         "task_role_arn": ARN,
         "execution_role_arn": ARN,
-        "retries": COUNT,
+        "retries": st.integers(0, 100),
         "retry_delay": DURATION,
         "retry_exponential_backoff": st.booleans(),
         "max_retry_delay": DURATION,
@@ -115,7 +115,10 @@ def layers(draw: Any) -> Data:
 
 
 LAYER = layers()
-LOGS = mapping({"group": WORD, "prefix": WORD}, more={"region": st.none() | st.just("eu-north-1")})
+LOGS = mapping(
+    {"group": st.text("abXY09_/.#-", min_size=1, max_size=12), "prefix": WORD.filter(lambda text: "*" not in text)},
+    more={"region": st.none() | st.just("eu-north-1")},
+)
 SUBNETS: Dict[str, Any] = {"subnets": st.lists(WORD, min_size=1, max_size=16)}
 NETWORK = optional(
     {
@@ -125,7 +128,7 @@ NETWORK = optional(
         "logs": LOGS,
     }
 )
-PART = mapping({"capacity_provider": WORD}, more={"weight": COUNT, "base": COUNT})
+PART = mapping({"capacity_provider": WORD}, more={"weight": st.integers(0, 1000)})
 CLUSTER = (
     mapping({"cluster": WORD, "launch_type": st.just("FARGATE"), **SUBNETS}, more=NETWORK)
     | mapping({"cluster": WORD}, more={"logs": LOGS | st.none()})

@@ -5,18 +5,23 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, Type
 
 from orchestrator import (
     MAX_FILE_BYTES,
+    MAX_TEXT,
     Alerts,
     CapacityProvider,
     Cluster,
+    ConnectionId,
     Count,
     Cron,
     DagTag,
     Duration,
+    EcsName,
     EcsTagKey,
     EcsTagValue,
     Environment,
     FamilyName,
     Identifier,
+    LogGroup,
+    LogPrefix,
     Logs,
     Moment,
     Owner,
@@ -24,9 +29,13 @@ from orchestrator import (
     Pipeline,
     PipelineName,
     PlainText,
+    Pool,
     Positive,
     Provider,
+    ProviderBase,
     ProviderName,
+    ProviderWeight,
+    Retries,
     S3Address,
     Scalar,
     Settings,
@@ -48,7 +57,7 @@ from orchestrator.vocabulary import (
     FILTERS,
     JSON,
     LOOP,
-    MAX_PARAMS,
+    MAX_PARAM_CHARACTERS,
     MAX_VARIABLE,
     MEMBERS,
     NAMES,
@@ -90,11 +99,19 @@ SHAPES: Dict[Any, str] = {
     Count: "whole number from 0",
     Positive: "whole number from 1",
     Weight: "whole number from 1 to 10000",
+    Retries: "whole number from 0 to 100",
+    ProviderWeight: "whole number from 0 to 1000",
+    ProviderBase: "whole number from 0 to 100000",
     Duration: "duration",
     Moment: "date",
     Cron: "schedule",
     TaskDefinition: "task definition",
     Owner: "owner's name",
+    Pool: "pool's name",
+    ConnectionId: "connection's name",
+    EcsName: "name in AWS",
+    LogGroup: "log group",
+    LogPrefix: "start of log streams",
     DagTag: "tag",
     S3Address: "S3 address",
     EcsTagKey: "ECS tag's key",
@@ -176,7 +193,8 @@ members.
 YAML = """\
 ## YAML
 
-- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`).
+- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`). A text has at most
+  {text} characters.
 - Airflow reads YAML 1.1 and editors read YAML 1.2. If text is expected, a word that YAML 1.1 reads as something else is
   an error. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
 
@@ -280,7 +298,7 @@ def templates_section() -> str:
     }
     return TEMPLATES.format(
         variable=MAX_VARIABLE,
-        params=MAX_PARAMS,
+        params=MAX_PARAM_CHARACTERS,
         names=vocabulary("name", names),
         members=vocabulary("member of", members),
         filters=vocabulary("filter", FILTERS),
@@ -301,7 +319,7 @@ def vocabulary(head: str, entries: Mapping[str, Entry]) -> str:
 
 def yaml_section() -> str:
     """Return the sections on YAML and editors."""
-    return YAML.format(size=MAX_FILE_BYTES // 1024)
+    return YAML.format(size=MAX_FILE_BYTES // 1024, text=MAX_TEXT)
 
 
 def table(header: Tuple[str, ...], rows: Rows) -> Iterator[str]:

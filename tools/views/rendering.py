@@ -7,7 +7,6 @@ from functools import lru_cache, partial
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
 
-import dateutil.parser
 import dateutil.relativedelta
 import jinja2
 import jinja2.sandbox
@@ -137,7 +136,6 @@ MACROS = SimpleNamespace(
     datetime=SimpleNamespace(strptime=datetime.strptime, fromisoformat=datetime.fromisoformat),
     timedelta=timedelta,
     dateutil=SimpleNamespace(
-        parser=SimpleNamespace(parse=dateutil.parser.parse),
         relativedelta=SimpleNamespace(relativedelta=dateutil.relativedelta.relativedelta),
     ),
     ds_add=ds_add,

@@ -12,9 +12,9 @@ Only ``dags`` and what it is made of (``generations``, ``operators``, ``sensors`
 read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
-from .credentials import hide_credentials
 from .definitions import (
     JSON_OPTIONS,
+    MAX_DAG_ID,
     Context,
     Definition,
     Layer,
@@ -25,7 +25,7 @@ from .definitions import (
     format_dag_id,
     parse_dag_id,
 )
-from .documents import MAX_FILE_BYTES, Document, Loader, display_path, read_document
+from .documents import HIDDEN, MAX_FILE_BYTES, Document, Loader, display_path, read_document
 from .loading import PROTOCOL, load, pipeline_files, read_context, read_file
 from .models import (
     SETTING_DEFAULTS,
@@ -54,23 +54,34 @@ from .problems import (
     internal_error,
     listed,
 )
-from .rules import FARGATE_MEMORY
+from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TASKS, MAX_ECS_TAGS
 from .templates import MAX_OVERRIDES, read_template
 from .values import (
+    MAX_TEXT,
+    ConnectionId,
     Count,
     Cron,
     DagTag,
     Duration,
+    EcsName,
     EcsTagKey,
     EcsTagValue,
+    EnvironmentName,
     FamilyName,
+    FolderName,
     Identifier,
+    LogGroup,
+    LogPrefix,
     Moment,
     Owner,
     PipelineName,
     PlainText,
+    Pool,
     Positive,
+    ProviderBase,
     ProviderName,
+    ProviderWeight,
+    Retries,
     S3Address,
     Scalar,
     Shape,
@@ -84,9 +95,16 @@ from .values import (
 __all__ = [
     "AIRFLOW_ARGUMENTS",
     "FARGATE_MEMORY",
+    "HIDDEN",
     "JSON_OPTIONS",
+    "MAX_CAPACITY_PROVIDERS",
+    "MAX_CHAIN",
+    "MAX_DAG_ID",
+    "MAX_DAG_TASKS",
+    "MAX_ECS_TAGS",
     "MAX_FILE_BYTES",
     "MAX_OVERRIDES",
+    "MAX_TEXT",
     "PROTOCOL",
     "SETTING_DEFAULTS",
     "WAIT_FOR",
@@ -94,6 +112,7 @@ __all__ = [
     "AmbiguousInteger",
     "CapacityProvider",
     "Cluster",
+    "ConnectionId",
     "Context",
     "Count",
     "Cron",
@@ -101,10 +120,13 @@ __all__ = [
     "Definition",
     "Document",
     "Duration",
+    "EcsName",
     "EcsTagKey",
     "EcsTagValue",
     "Environment",
+    "EnvironmentName",
     "FamilyName",
+    "FolderName",
     "Identifier",
     "KeyPath",
     "Layer",
@@ -112,6 +134,8 @@ __all__ = [
     "LoadResult",
     "Loader",
     "Location",
+    "LogGroup",
+    "LogPrefix",
     "Logs",
     "Model",
     "Moment",
@@ -122,11 +146,15 @@ __all__ = [
     "PipelineName",
     "PlainText",
     "PlannedTask",
+    "Pool",
     "Positive",
     "Problem",
     "Provider",
+    "ProviderBase",
     "ProviderName",
+    "ProviderWeight",
     "Rejected",
+    "Retries",
     "S3Address",
     "Scalar",
     "Settings",
@@ -141,7 +169,6 @@ __all__ = [
     "did_you_mean",
     "display_path",
     "format_dag_id",
-    "hide_credentials",
     "in_order",
     "internal_error",
     "listed",

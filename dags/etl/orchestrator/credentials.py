@@ -1,32 +1,45 @@
-"""Credentials: what looks like one, where one is written down, and how to hide it."""
+"""Credentials: what looks like one, and where one is written down. Of a file that has one, problems quote nothing."""
 
 import re
-from typing import Any, Iterator, NamedTuple, Union
+from typing import Any, Iterator, NamedTuple, Optional, Tuple
 
 import yaml
 
 from .problems import KeyPath
 
-# What cannot be anything else. `./etl check` looks for more.
+# What cannot be anything else. `./etl check` looks for more. Every pattern here takes linear time: no repeat can
+# start at each character of what another start has walked over.
 CREDENTIAL = re.compile(
     r"\b(?P<AWS_access_key>(?:AKIA|ASIA)[0-9A-Z]{16})\b"
-    r"|(?P<private_key>-----BEGIN [A-Z ]*PRIVATE KEY-----(?:.*?-----END [A-Z ]*PRIVATE KEY-----|.*))"
-    r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-]+)"
-    r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:[^\s/@'\"{}]+)@",
-    re.DOTALL,
+    r"|(?P<private_key>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)"
+    r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
+    r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@)[^\s/@'\"{}]+)@"
 )
-WORD = r"(?:password|passwd|pwd|secret|token|api[_-]?key|(?:access|private)[_-]?key|credentials?)"
-NAME = re.compile(WORD + "$", re.I)
-HARMLESS = re.compile(r"|true|false|yes|no|null|~|arn:.*|.*\{\{.*", re.I | re.DOTALL)
-# A value behind such a name, in text that may not be YAML. The spaces are bounded: a pattern that can go back over a
-# whole file can take hours.
+WORD = r"(?:passwords?|passwd|pwd|secret|token|api[_ -]?key|(?:access|private)[_ -]?key|credentials?)"
+NAME = re.compile(rf"(?P<word>{WORD})$", re.I)
+QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
+VALUE = (
+    r"(?P<value>(?:\"[^\"\n]*\"|'[^'\n]*'|\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$\{[^{}\n]*\}"
+    r"|[^\s,;&|\"'`(){}<>\[\]]|[\"']\S*)+)"
+)
+# A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    WORD + r"""["']?[ \t]{0,9}(?:[:=,]|\n[ \t]{0,99}-)[ \t]{0,9}\n?[ \t]{0,99}"""
-    r"""(?P<value>"[^"\n]*"|'[^'\n]*'|[^\s,}\]\[{|>&][^\s,}\]]*)""",
+    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|[\"']{SPACES}:{SPACES}|(?P<prose>{SPACES}:[ \t]{{1,9}})"
+    rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
+    rf"|(?<![\w-])--(?!no-)[\w-]{{0,50}}?(?P<option>{WORD})"
+    rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!-)"
+    rf"{VALUE.replace('value', 'argument')}",
     re.I,
 )
-NOT_A_LINE_END = r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]"  # by str.splitlines()
+END = re.compile(
+    r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|$)", re.M
+)  # after a value in prose: "the token: see below" has none
+REFERENCE = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}|\$\{\w+\}|\$\w+")
+HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
+
+THINGS = {"tasks", "providers", "clusters", "params"}  # have keys that people make up, for mappings that are no values
+VALUES = {"default", "enum", "const", "examples"}  # of a param
 
 
 class Credential(NamedTuple):
@@ -42,46 +55,75 @@ def may_have_credentials(text: str) -> bool:
     return bool(CREDENTIAL.search(text) or re.search(WORD, text, re.I))
 
 
-def find_credentials(node: Any, path: KeyPath = (), name: str = "") -> Iterator[Credential]:
-    """Yield each credential at or below a YAML node whose key is ``name``."""
+def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[Credential]:
+    """Yield each credential at or below a YAML node; below a secret's name is the ``word`` in it that says so."""
     if isinstance(node, yaml.ScalarNode):
-        match = CREDENTIAL.search(node.value)
-        if match:
-            kind = str(match.lastgroup).replace("_", " ")
-            yield Credential(path, node, f"a credential is written down: {kind}")
-        elif NAME.search(name) and not HARMLESS.fullmatch(node.value):
-            yield Credential(path, node, literal_value(name))
+        found = find_in_text(node.value)
+        if found or (word and is_literal(node.value)):
+            yield Credential(path, node, found[1] if found else literal(word))
     elif isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            part = key.value if isinstance(key, yaml.ScalarNode) else ""
-            yield from find_credentials(key, (*path, part), "")
-            yield from find_credentials(value, (*path, part), name if part == "default" else str(part))
+        texts = [(key.value if isinstance(key, yaml.ScalarNode) else "", key, value) for key, value in node.value]
+        named = "".join(word_of(value.value) for part, _, value in texts if part.lower() in ("name", "key"))
+        for part, key, value in texts:
+            below = word or word_of(part)
+            if part in VALUES and path[-2:-1] == ("params",):
+                below = word_of(str(path[-1]))
+            elif part.lower() == "value":
+                below = below or named
+            elif path[-1:] and path[-1] in THINGS and isinstance(value, yaml.MappingNode):
+                below = word
+            yield from find_credentials(key, (*path, part))
+            yield from find_credentials(value, (*path, part), below)
     elif isinstance(node, yaml.SequenceNode):
-        flag = ""  # such as --password, whose value is the next item
+        option = ""  # such as --password, whose value is the next item
         for index, item in enumerate(node.value):
-            yield from find_credentials(item, (*path, index), flag)
             text = item.value if isinstance(item, yaml.ScalarNode) else ""
-            option, _, value = text.partition("=")
-            flag = option if option.startswith("-") and not value else ""
-            if value and NAME.search(option) and not HARMLESS.fullmatch(value):
-                yield Credential((*path, index), item, literal_value(option))
+            yield from find_credentials(item, (*path, index), word or ("" if text.startswith("-") else option))
+            option = word_of(text) if text.startswith("-") and not text.startswith("--no-") else ""
 
 
-def literal_value(name: str) -> str:
-    """Return the message for a literal value under the name of a credential."""
-    return f"a credential is written down: '{name}' has a literal value"
+def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
+    """Return the index of the first credential in a text, and what to report; ``is_yaml`` if it is one of a file."""
+    match = CREDENTIAL.search(text)
+    if match:
+        kind = str(match.lastgroup).replace("_", " ")
+        return match.start(), f"a credential is written down: {kind}"
+    for match in NAMED.finditer(text):
+        is_prose = match.group("prose") and not is_yaml and not END.match(text, match.end())
+        if not is_prose and is_literal(match.group("value") or match.group("argument")):
+            return match.start(), literal(match.group("word") or match.group("option"))
+    return None
 
 
-def hide_credentials(text: str) -> str:
-    """Replace by asterisks what looks like a credential, or is the value behind the name of one."""
-    for pattern in (CREDENTIAL, NAMED):
-        text = pattern.sub(lambda match: mask(match, match.lastgroup or 0), text)
-    return text
+def find_in_comments(text: str) -> Iterator[Tuple[int, int, str]]:
+    """Yield line and column, from 0, of a credential in each comment, and what to report."""
+    for number, line in enumerate(text.splitlines()):
+        comment = re.search(r"(?:^|[ \t])#", line)
+        found = find_in_text(line[comment.end() :]) if comment else None
+        if comment and found:
+            yield number, comment.end() + found[0], found[1]
 
 
-def mask(match: Any, group: Union[str, int]) -> str:
-    """Return the text of a match with one group of it in asterisks; ends of lines stay."""
-    whole, start, end = match.group(), match.start(group) - match.start(), match.end(group) - match.start()
-    if group == "value" and HARMLESS.fullmatch(match.group(group).strip("\"'")):
-        return str(whole)
-    return str(whole[:start] + re.sub(NOT_A_LINE_END, "*", whole[start:end]) + whole[end:])
+def find_in_broken(text: str) -> Iterator[Tuple[int, int, str]]:
+    """Yield the same of the first credential in a text that is no YAML: nothing else of it is read, anyway."""
+    found = find_in_text(text, is_yaml=True)
+    if found:
+        before = f"{text[: found[0]]}|".splitlines()
+        yield len(before) - 1, len(before[-1]) - 1, found[1]
+
+
+def is_literal(value: str) -> bool:
+    """Return whether a value says something itself, and not where it is to be had."""
+    rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~\\\"'-")
+    return bool(rest) and not HARMLESS.fullmatch(rest)
+
+
+def word_of(name: Any) -> str:
+    """Return the word by which a text is the name of a secret; "" if it is none."""
+    match = NAME.search(name) if isinstance(name, str) else None
+    return match.group("word") if match else ""
+
+
+def literal(word: str) -> str:
+    """Return the message for a literal value; of its name it has no more than the word."""
+    return f"a credential is written down: a literal {word.lower()}"

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from copy import copy, deepcopy
+from copy import copy
 from datetime import timedelta
 from functools import partial
 from itertools import groupby
@@ -16,6 +16,7 @@ from airflow.exceptions import AirflowClusterPolicyViolation
 from airflow.models.baseoperator import BaseOperator
 from airflow.models.dag import DAG
 from airflow.models.param import Param as AirflowParam
+from airflow.models.param import ParamsDict
 
 from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
 from .definitions import Definition, LoadResult, Plan, parse_dag_id
@@ -25,7 +26,8 @@ from .loading import load
 from .models import SETTING_DEFAULTS, Param
 from .operators import PipelineEcsOperator
 from .planning import WAIT_FOR
-from .problems import Location, Problem, internal_error
+from .problems import Location, Problem, internal_error, takes_too_long
+from .time_limits import in_time
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
 
@@ -124,34 +126,51 @@ def main(root: Path, arguments: List[str]) -> int:
 
 def build(result: LoadResult, commits: Optional[Mapping[str, str]] = None) -> Tuple[Dict[str, DAG], List[Problem]]:
     """Build the DAGs of definitions, by their ids, and return all problems; ``commits`` as in an activation."""
-    dags: Dict[str, DAG] = {}
-    problems = list(result.problems)
+    dags, problems = {}, list(result.problems)
     if any(definition.settings.wait_for for definition in result.definitions):
         from . import sensors  # noqa: F401 (a package that cannot be imported is no mistake of a definition)
     builder = Builder(commits)
-    for definition in result.definitions:
-        try:
-            dags[definition.dag_id] = builder.build(definition)
-        except Exception as error:
-            problems.append(internal_error(definition.path, error))
+    files = [list(group) for _, group in groupby(result.definitions, key=lambda definition: definition.path)]
+    for definitions, built in zip(files, in_time(files, builder.build_all, BUILDING)):
+        if built is None:
+            problems.append(takes_too_long(definitions[0].path))
+        else:
+            dags.update(built[0])
+            problems += built[1]
     return dags, problems
 
 
 # ---------------------------------------------------------------------------------------------------- the DAGs
 
+BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after it
+
 
 class Builder:
     """Builds the DAGs of one parse, of one environment.
 
-    What providers share is made once: operators and a table of the tasks for each plan, which is known by its id, and
-    so has to live as long as this.
+    What providers share is made once: operators and a table of the tasks for each plan, params, names for templates.
+    These are known by their id, and so have to live as long as this.
     """
 
     def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
         self._commits = commits or {}
-        self._operators: Dict[Tuple[int, str], Dict[str, PipelineEcsOperator]] = {}  # by the plan's id and the owner
+        self._operators: Dict[int, Dict[str, PipelineEcsOperator]] = {}  # by the plan's id
+        self._params: Dict[int, AirflowParam] = {}  # by the id of ours
         self._tables: Dict[int, str] = {}  # by the plan's id
+        self._descriptions: Dict[str, str] = {}
+        self._namespaces: Dict[int, SimpleNamespace] = {}  # by the id of the values
         self._publisher: Optional[Publisher] = None
+
+    def build_all(self, definitions: Iterable[Definition]) -> Tuple[Dict[str, DAG], List[Problem]]:
+        """Build the DAGs of definitions, by their ids, and return those that failed as problems."""
+        dags: Dict[str, DAG] = {}
+        problems: List[Problem] = []
+        for definition in definitions:
+            try:
+                dags[definition.dag_id] = self.build(definition)
+            except Exception as error:
+                problems.append(internal_error(definition.path, error))
+        return dags, problems
 
     def build(self, definition: Definition) -> DAG:
         """Return the Airflow DAG of a definition."""
@@ -175,16 +194,19 @@ class Builder:
             dagrun_timeout=settings.dagrun_timeout,
             tags=tags_of(definition),
             # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.
-            params={
-                name: AirflowParam(deepcopy(param.default), param.description or "") for name, param in params.items()
-            },
-            user_defined_macros={name: SimpleNamespace(**values) for name, values in definition.variables.items()},
-            doc_md=doc_md(definition, self._table(definition.plan), self._commit(definition)),
+            params={name: copy(self._param(param)) for name, param in params.items()},
+            user_defined_macros={name: self._names(values) for name, values in definition.variables.items()},
+            doc_md=doc_md(
+                definition,
+                self._escaped(definition.description),
+                self._table(definition.plan),
+                self._commit(definition),
+            ),
             **optional,
         )
         owner = settings.owner or SETTING_DEFAULTS["owner"]
         tasks: Dict[str, Any] = {
-            task_id: join(dag, operator) for task_id, operator in self._shared(definition.plan, owner).items()
+            task_id: join(dag, operator, owner) for task_id, operator in self._shared(definition.plan).items()
         }
         for task_id, planned in definition.plan.tasks.items():
             if planned.task.depends_on:
@@ -220,22 +242,39 @@ class Builder:
         self._publisher = self._publisher or Publisher(environment)
         return partial(self._publisher.publish, definition.provider)
 
-    def _shared(self, plan: Plan, owner: str) -> Dict[str, PipelineEcsOperator]:
-        """Return the operators of a plan, by their task ids; they belong to no DAG."""
-        key = id(plan), owner
-        if key not in self._operators:
-            self._operators[key] = {
-                task_id: PipelineEcsOperator(task_id=task_id, owner=owner, reattach=True, **planned.operator)
+    def _shared(self, plan: Plan) -> Dict[str, PipelineEcsOperator]:
+        """Return the operators of a plan, by their task ids; they belong to no DAG and no owner."""
+        if id(plan) not in self._operators:
+            operators = {
+                task_id: PipelineEcsOperator(task_id=task_id, reattach=True, **planned.operator)
                 for task_id, planned in plan.tasks.items()
             }
-            for task_id, operator in self._operators[key].items():
+            for task_id, operator in operators.items():
                 operator.places = plan.tasks[task_id].places
-        return self._operators[key]
+            self._operators[id(plan)] = operators
+        return self._operators[id(plan)]
+
+    def _param(self, param: Param) -> AirflowParam:
+        """Return Airflow's record of a param, for copies: it checks each with jsonschema, which takes 70 us."""
+        if id(param) not in self._params:
+            self._params[id(param)] = AirflowParam(param.default, param.description or "")
+        return self._params[id(param)]
 
     def _commit(self, definition: Definition) -> str:
         """Return the commit of a definition, shortened; "" where none is known."""
         own = self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
         return f"{own[:12]}{own[40:]}"
+
+    def _names(self, values: Dict[str, Any]) -> SimpleNamespace:
+        """Return what a template finds in ``env`` or ``provider``; all DAGs of a file have the same ``env``."""
+        if id(values) not in self._namespaces:
+            self._namespaces[id(values)] = SimpleNamespace(**values)
+        return self._namespaces[id(values)]
+
+    def _escaped(self, description: str) -> str:
+        if description not in self._descriptions:
+            self._descriptions[description] = markdown(description)
+        return self._descriptions[description]
 
     def _table(self, plan: Plan) -> str:
         if id(plan) not in self._tables:
@@ -250,12 +289,16 @@ def tags_of(definition: Definition) -> List[str]:
     return sorted({*names, *sandbox, *(definition.settings.tags or ())})
 
 
-def join(dag: Any, operator: BaseOperator) -> Any:
-    """Put a copy of an operator into a DAG: making one takes 0.2 ms, five times as long."""
+def join(dag: Any, operator: BaseOperator, owner: str) -> Any:
+    """Put a copy of an operator into a DAG: making one takes 0.2 ms, five times as long.
+
+    It has no params: Airflow lays a task's over the DAG's, and these would be the same.
+    """
     own: Any = object.__new__(type(operator))
     for name, value in vars(operator).items():  # one by one: instances then share their keys, which saves 4 KB each
         object.__setattr__(own, name, copy(value) if name in CHANGED_IN_PLACE else value)
-    own.params = deepcopy(dag.params)
+    object.__setattr__(own, "owner", owner)
+    object.__setattr__(own, "params", ParamsDict())
     dag.task_group.add(own)
     dag.add_task(own)
     return own
@@ -264,11 +307,12 @@ def join(dag: Any, operator: BaseOperator) -> Any:
 # -------------------------------------------------------------------------------------------------- docs pages
 
 
-def doc_md(definition: Definition, table: str, commit: str) -> str:
+def doc_md(definition: Definition, description: str, table: str, commit: str) -> str:
     """Return the page of a DAG: where it comes from and what its tasks run.
 
     Args:
         definition: The DAG's.
+        description: Its description, escaped.
         table: What :func:`task_table` returns for its plan.
         commit: What is deployed; "" where that is not known.
     """
@@ -277,7 +321,7 @@ def doc_md(definition: Definition, table: str, commit: str) -> str:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
     params = definition.settings.effective_params
     paragraphs = [
-        markdown(definition.description),
+        description,
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
         + (f" Commit **{markdown(commit)}**." if commit else ""),

@@ -1,11 +1,11 @@
 """Definitions: one record for each DAG to be, the layers that it comes from, and its id."""
 
-import re
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from .documents import Document, has_value
 from .models import Environment, Settings, Task
 from .problems import KeyPath, Location, Problem
+from .values import FamilyName, PipelineName, ProviderName, Text
 
 # ------------------------------------------------------------------------------------------------------ layers
 
@@ -179,8 +179,9 @@ JSON_OPTIONS: Dict[str, Any] = {"sort_keys": True, "default": as_json}
 
 # ----------------------------------------------------------------------------------------------------- DAG ids
 
-# https://github.com/apache/airflow/blob/2.2.2/airflow/models/base.py: ID_LEN, of the columns called dag_id
-MAX_DAG_ID = 250
+# Columns called dag_id have 250 characters (airflow/models/base.py, ID_LEN), and so has that of the DAG's permission,
+# "DAG:<id>" (flask_appbuilder's ab_view_menu.name). Without it, Airflow silently does not store the DAG.
+MAX_DAG_ID = 250 - len("DAG:")
 
 
 def format_dag_id(family: str, pipeline: str, provider: str, folder: str = "etl") -> str:
@@ -190,8 +191,10 @@ def format_dag_id(family: str, pipeline: str, provider: str, folder: str = "etl"
 
 def parse_dag_id(dag_id: str, folder: str = "etl") -> Optional[Tuple[str, str, str]]:
     """Return (family, pipeline, provider) of a DAG id, or None if it is none of this folder's."""
-    match = re.search(r"([a-z0-9_]+)-([a-z0-9_-]+?)_dag_([a-z0-9_]+)$", dag_id)
-    if not match:
-        return None
-    family, pipeline, provider = match.groups()
-    return (family, pipeline, provider) if format_dag_id(family, pipeline, provider, folder) == dag_id else None
+    family, _, names = dag_id[len("" if folder == "etl" else f"{folder}.") :].partition("-")
+    pipeline, _, provider = names.partition("_dag_")  # no pipeline has it in its name
+    kinds: List[Tuple[str, Type[Text]]] = [(family, FamilyName), (pipeline, PipelineName), (provider, ProviderName)]
+    is_ours = format_dag_id(family, pipeline, provider, folder) == dag_id
+    return (
+        (family, pipeline, provider) if is_ours and all(kind.pattern.fullmatch(name) for name, kind in kinds) else None
+    )

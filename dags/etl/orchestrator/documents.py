@@ -3,6 +3,7 @@
 import os
 import re
 import stat
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
@@ -13,8 +14,11 @@ from yaml.constructor import ConstructorError, SafeConstructor
 from yaml.cyaml import CParser  # type: ignore[attr-defined]
 from yaml.resolver import Resolver
 
-from . import credentials
+from .credentials import HINT, find_credentials, find_in_broken, find_in_comments, may_have_credentials
 from .problems import (
+    MAX_COMPARED,
+    MAX_COMPARISONS,
+    MAX_MESSAGE,
     MAX_SUGGESTIONS,
     AmbiguousInteger,
     KeyPath,
@@ -111,6 +115,9 @@ for tag in (MERGE, VALUE):  # text, as in YAML 1.2
 # --------------------------------------------------------------------------------------------- data and places
 
 
+HIDDEN = "not shown while a credential is written down", "remove the credential first"  # message and hint
+
+
 class Document:
     """A YAML file that was read: path, text and data. It computes the place of a value only when asked.
 
@@ -126,38 +133,43 @@ class Document:
         self.path, self.text = path, text
         self.problems: List[Problem] = []
         self.credentials: Dict[KeyPath, Problem] = {}
-        self._suggestions = MAX_SUGGESTIONS
+        self._suggestions, self._comparisons = MAX_SUGGESTIONS, MAX_COMPARISONS
+        self._marks: Dict[Tuple[int, str, bool], Any] = {}
         self._lines: List[str] = []
         self._root: Any = None
         self._children: Dict[int, Dict[Any, Tuple[Any, Any]]] = {}
+        self._is_quoted = True  # whether problems show lines
         loader = Loader(text)
         try:
             self._root = loader.get_single_node()
+            self._find_credentials()
             self.data: Any = loader.construct_document(self._root) if self._root else None  # type: ignore[no-untyped-call]
         except yaml.YAMLError as error:
-            raise Rejected(self._syntax_problem(error)) from error
+            if self._root is None:
+                self._find_credentials()
+            raise self._rejected(self._syntax_problem(error)) from None  # it quotes the text
         if not isinstance(self.data, dict):
-            raise Rejected(self.problem((), f"expected a mapping, got {describe(self.data)}"))
+            raise self._rejected(self.problem((), f"expected a mapping, got {describe(self.data)}"))
         odd = [key for key in self.data if not isinstance(key, str)]
         if odd:
-            raise Rejected(*(self.problem((key,), *non_text_key(key), at_key=True) for key in odd))
-        if credentials.may_have_credentials(text):
-            self._hide_credentials()
+            raise self._rejected(*(self.problem((key,), *non_text_key(key), at_key=True) for key in odd))
         for key in loader.duplicates:
             message, hint = f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently"
             self.problems.append(self._problem_at(self._location_of(key), message, hint))
 
     @property
     def lines(self) -> List[str]:
-        """The lines as problems show them: without credentials."""
+        """The lines of the file."""
         if not self._lines:
-            self._lines = credentials.hide_credentials(self.text).splitlines() or [""]
+            self._lines = self.text.splitlines() or [""]
         return self._lines
 
     def did_you_mean(self, name: Any, known: Iterable[str]) -> str:
-        """Return the hint for an unknown name, for the first 100 of the file; after these ""."""
+        """Return the hint for an unknown name, for the first of the file; after these ""."""
+        names = list(islice(known, MAX_COMPARED)) if self._suggestions > 0 and self._comparisons > 0 else []
         self._suggestions -= 1
-        return did_you_mean(name, known) if self._suggestions >= 0 else ""
+        self._comparisons -= len(names)
+        return did_you_mean(name, names)
 
     def location(self, path: KeyPath, at_key: bool = False, within: str = "", in_template: bool = False) -> Location:
         """Return the place of a value, or of the nearest one above it if there is none.
@@ -178,10 +190,12 @@ class Document:
         is_text = isinstance(value, yaml.ScalarNode) and value.value
         node = key if key is not None and (at_key or not is_text) else value
         if within and node is value and is_text:
-            mark = self._find(node, within, find_in_template) if in_template else None
-            mark = mark or self._find(node, within, str.find)
-            if mark:
-                return self._location(mark, len(within))
+            key_of_mark = id(node), within, in_template
+            if key_of_mark not in self._marks:  # thousands of providers may have the same mistake
+                mark = self._find(node, within, find_in_template) if in_template else None
+                self._marks[key_of_mark] = mark or self._find(node, within, str.find)
+            if self._marks[key_of_mark]:
+                return self._location(self._marks[key_of_mark], len(within))
         return self._location_of(node)
 
     def problem(
@@ -201,12 +215,14 @@ class Document:
     def _problem_at(
         self, location: Location, message: str, hint: str = "", rule: str = "schema", names: Iterable[str] = ()
     ) -> Problem:
-        """Return a problem without credentials in its texts."""
+        """Return a problem; of a file with a credential, another one is only a place and a rule."""
+        if self.credentials and rule != "secret":
+            return Problem(location, *HIDDEN, rule)
         if "{source}" in hint:
-            # A value with quotes or a tag, of several lines or hidden is not what to write.
+            # A value with quotes or a tag, or of several lines is not what to write.
             is_plain = re.fullmatch(r"[\w.:+ -]+", location.marked)
             hint = hint.replace("{source}", location.marked[:60]) if is_plain else hint.partition(":")[0]
-        message, hint = (credentials.CREDENTIAL.sub("***", text) for text in (message, hint))
+        message, hint = (f"{text[:MAX_MESSAGE]}..." if len(text) > MAX_MESSAGE else text for text in (message, hint))
         return Problem(location, message, hint, rule, tuple(names))
 
     def _find(self, node: Any, text: str, find: Callable[[str, str, int, int], int]) -> Any:
@@ -237,17 +253,25 @@ class Document:
         """Return the place of a mark of YAML's, whose line and column count from 0."""
         line = min(mark.line, len(self.lines) - 1) if mark else 0
         column = min(mark.column, len(self.lines[line])) if mark else 0
-        return Location(self.path, line + 1, column + 1, self.lines[line], width)
+        return Location(self.path, line + 1, column + 1, self.lines[line] if self._is_quoted else "", width)
 
-    def _hide_credentials(self) -> None:
-        """Find the credentials, and hide them in the lines that problems show."""
-        found = list(credentials.find_credentials(self._root))
-        for credential in found:
-            for number, start, end in self._spans(credential.node):
-                line = self.lines[number]
-                self.lines[number] = line[:start] + "*" * (end - start) + line[end:]
-        for path, node, message in found:
-            self.credentials[path] = self._problem_at(self._location_of(node), message, credentials.HINT, "secret")
+    def _find_credentials(self) -> None:
+        """Find the credentials, and show no line if there is one, or could be one in what YAML cannot read."""
+        if not may_have_credentials(self.text):
+            return
+        self._is_quoted = False
+        found = [(path, self._location_of(node), text) for path, node, text in find_credentials(self._root)]
+        lines = {location.line for _, location, _ in found}
+        in_text = find_in_comments(self.text) if self._root else find_in_broken(self.text)
+        for line, column, text in in_text:
+            if line + 1 not in lines:  # or else it is in a value, and no comment
+                found.append(((line,), self._location(SimpleNamespace(line=line, column=column)), text))
+        for path, location, message in found:
+            self.credentials[path] = self._problem_at(location, message, HINT, "secret")
+        self._is_quoted = bool(self._root and not found)
+
+    def _rejected(self, *problems: Problem) -> Rejected:
+        return Rejected(*self.credentials.values(), *problems)
 
     def _child(self, node: Any, part: Any) -> Optional[Tuple[Any, Any]]:
         """Return the nodes of key and value below a node; a list's item has None for a key."""

@@ -1,6 +1,5 @@
 """Checks the expressions of a template against vocabulary.py, and bounds what they can write."""
 
-import re
 from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Set, Tuple, Type, Union
 
 from jinja2 import nodes
@@ -30,9 +29,9 @@ from .vocabulary import (
 
 # The parser takes some 12 of Python's 1,000 frames for a level, and a worker is called from deeper than a scheduler.
 MAX_NESTED = 30
-# Characters that are written in the time that an expression takes by itself; and comparisons in the time of writing one
-# character: Python 3.7 may compare each character of a text with each of the one that it looks for.
-STEP, SEARCH = 16, 16
+# Characters that are written in the time that an expression takes by itself, and a call; and comparisons in the time of
+# writing one: Python 3.7 may compare each character of a text with each of the one that it looks for.
+STEP, CALL, SEARCH = 16, 1024, 16
 
 
 class Fault(NamedTuple):
@@ -98,7 +97,7 @@ class Expressions:
         self.numbers: Set[Tuple[str, str]] = set()
         self.free_names: Set[str] = set()
         self.work = 0
-        self.scope: Optional[Dict[str, Value]] = None  # of a loop
+        self.scope: Optional[Dict[str, Union[Value, Place]]] = None  # of a loop
         self.depth = 0
 
     def fault(self, message: str, hint: str = "", within: str = "", known: Iterable[str] = ()) -> Value:
@@ -141,7 +140,7 @@ class Expressions:
     def refused(self, node: nodes.Node) -> Value:
         kind = type(node).__name__
         name, hint = SYNTAX.get(kind, (kind.lower(), "write names, their members and filters"))
-        return self.fault(f"a template cannot have {name}", hint, re.sub(r" %\}|\W*\.\.\..*", "", name))
+        return self.fault(f"a template cannot have {name}", hint, name.replace(" %}", "").partition("...")[0])
 
     def constant(self, node: nodes.Const) -> Value:
         if node.value is None or isinstance(node.value, bool):
@@ -160,9 +159,9 @@ class Expressions:
         name = node.name
         if self.scope is not None and name in self.scope:
             return self.scope[name]
-        if name == "loop" and not self.scope:
+        if name == "loop":
             return self.fault("'loop' is there only in a loop", "{% for c in params.countries %}", name)
-        self.free_names.update({name} - {"loop"})
+        self.free_names.add(name)
         if name in NAMES:
             return Value(NAMES[name].kind, NAMES[name].size or 0, ("params",) if name == "params" else ())
         if name in PLACES:
@@ -316,7 +315,7 @@ class Expressions:
             size = (size + 1) * entry.times * (1 + sum(sizes))
         else:
             size = size * entry.times + sum(sizes)
-        self.work += size
+        self.work += CALL + size
         return Value(entry.kind, size)
 
     def argument(self, name: str, argument: str, kind: str, node: nodes.Node, size: int) -> int:
@@ -390,7 +389,7 @@ class Expressions:
 
     def truth(self, node: nodes.Node) -> Value:
         """Check an expression that is asked whether it is true; so may be whether there is a run: ``if dag_run``."""
-        if isinstance(node, nodes.Name) and node.name in PLACES:
+        if isinstance(node, nodes.Name) and isinstance(self.name(node), Place):
             return Value(BOOLEAN)
         return self.value(node)
 

@@ -11,19 +11,27 @@ from typing_extensions import Literal
 from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictBool, validator
 from .problems import non_text_key
 from .values import (
+    ConnectionId,
     Count,
     Cron,
     DagTag,
     Duration,
+    EcsName,
     EcsTagKey,
     EcsTagValue,
     Identifier,
     InvalidValue,
+    LogGroup,
+    LogPrefix,
     Moment,
     Owner,
     PlainText,
+    Pool,
     Positive,
+    ProviderBase,
     ProviderName,
+    ProviderWeight,
+    Retries,
     S3Address,
     Scalar,
     TaskDefinition,
@@ -31,6 +39,7 @@ from .values import (
     Text,
     VariableName,
     Weight,
+    check_json,
 )
 
 
@@ -95,17 +104,19 @@ class Task(Model):
     execution_role_arn: Optional[Text] = Field(None, description="IAM role that ECS starts the task with. Templated.")
     tags: Optional[Dict[EcsTagKey, Optional[EcsTagValue]]] = Field(None, description="Tags of the ECS task. Templated.")
     depends_on: Optional[List[Text]] = Field(None, description="Tasks of this pipeline that come before.")
-    retries: Optional[Count] = Field(None, description="How often a failed task is tried again.")
+    retries: Optional[Retries] = Field(None, description="How often a failed task is tried again.")
     retry_delay: Optional[Duration] = Field(None, description="Pause before the next try.")
     retry_exponential_backoff: Optional[StrictBool] = Field(None, description="Double the pause with every try.")
-    max_retry_delay: Optional[Duration] = Field(None, description="The longest pause between tries.")
+    max_retry_delay: Optional[Duration] = Field(
+        None, description="The longest pause between tries; default: a day, if it doubles."
+    )
     execution_timeout: Optional[Duration] = Field(
         None, description="A try that takes longer is stopped and has failed."
     )
     sla: Optional[Duration] = Field(
         None, description="When the task should have succeeded, from the run's planned start."
     )
-    pool: Optional[PlainText] = Field(None, description="Airflow pool that the task takes a slot of.")
+    pool: Optional[Pool] = Field(None, description="Airflow pool that the task takes a slot of.")
     priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
     trigger_rule: Optional[TriggerRule] = Field(
         None, description="When the task runs, by the states of those before it."
@@ -133,6 +144,10 @@ class Param(Model):
     format: Optional[Literal["date", "date-time", "time", "email", "ipv4", "ipv6"]] = Field(
         None, description="What the text has to be: `time` is 03:00:00, `date-time` 2022-01-05T03:00:00Z (or +01:00)."
     )
+
+    @validator("default", "enum", "minimum", "maximum", pre=True, allow_reuse=True)
+    def is_json(cls, value: Any) -> Any:
+        return check_json(value)
 
     @property
     def json_schema(self) -> Dict[str, Any]:
@@ -205,16 +220,16 @@ class Pipeline(Settings):
 class CapacityProvider(Model):
     """One part of a capacity provider strategy, as ECS has it."""
 
-    capacity_provider: PlainText = Field(..., description="Its name, or FARGATE or FARGATE_SPOT.")
-    weight: Optional[Count] = Field(None, description="Its share of the tasks beyond every base.")
-    base: Optional[Count] = Field(None, description="How many tasks it takes before weights count.")
+    capacity_provider: EcsName = Field(..., description="Its name, or FARGATE or FARGATE_SPOT.")
+    weight: Optional[ProviderWeight] = Field(None, description="Its share of the tasks beyond every base.")
+    base: Optional[ProviderBase] = Field(None, description="How many tasks it takes before weights count.")
 
 
 class Logs(Model):
     """Where the containers' awslogs driver writes: streams are called prefix/container/task id."""
 
-    group: PlainText = Field(..., description="CloudWatch log group: awslogs-group of the task definition.")
-    prefix: PlainText = Field(..., description="Start of the streams: awslogs-stream-prefix of the task definition.")
+    group: LogGroup = Field(..., description="CloudWatch log group: awslogs-group of the task definition.")
+    prefix: LogPrefix = Field(..., description="Start of the streams: awslogs-stream-prefix of the task definition.")
     region: Optional[PlainText] = Field(None, description="Default: the environment's.")
 
 
@@ -225,7 +240,9 @@ class Cluster(Model):
     launch_type: Optional[Literal["FARGATE", "EC2", "EXTERNAL"]] = Field(
         None, description="What the tasks run on; default: the cluster's own capacity provider strategy."
     )
-    capacity_provider_strategy: Optional[List[CapacityProvider]] = Field(None, description="Instead of launch_type.")
+    capacity_provider_strategy: Optional[List[CapacityProvider]] = Field(
+        None, description="Instead of launch_type; at most 20.", maxItems=20
+    )
     platform_version: Optional[PlainText] = Field(None, description="Fargate's, such as 1.4.0; default: the latest.")
     subnets: Optional[List[Text]] = Field(
         None, description="1 to 16 subnets of the awsvpc network. Templated.", maxItems=16
@@ -253,7 +270,7 @@ class Environment(Model):
     """One environment of the company: where its tasks run."""
 
     region: PlainText = Field(..., description="AWS region of the clusters, such as eu-west-1.")
-    aws_conn_id: PlainText = Field("aws_default", description="Airflow connection for AWS.")
+    aws_conn_id: ConnectionId = Field("aws_default", description="Airflow connection for AWS.")
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")

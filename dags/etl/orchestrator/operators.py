@@ -4,7 +4,6 @@ import re
 import threading
 import time
 from collections import deque
-from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Deque, Dict, List, Mapping, Optional, Set
 
@@ -22,7 +21,8 @@ from .generations import EcsOperator
 from .models import Param
 from .planning import started_by
 from .problems import did_you_mean
-from .rules import misfits
+from .rules import json_length, misfits
+from .vocabulary import MAX_PARAM_CHARACTERS
 
 # ------------------------------------------------------------------------------------------------ typed params
 
@@ -43,11 +43,13 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
         for key in typed
         if key not in params
     ]
-    values = {}
-    for name, param in params.items():
-        values[name] = typed[name] if name in typed else deepcopy(param.default)  # which a template may change
+    values = {name: typed.get(name, param.default) for name, param in params.items()}
+    for name in params:
         if name in typed:
-            mistakes += [f"'{name}': {message}" for message in misfits(typed[name], param.json_schema)]
+            mistakes += [f"'{name}': {message[:200]}" for message in misfits(typed[name], params[name].json_schema)]
+    length = json_length(values)
+    if length > MAX_PARAM_CHARACTERS:  # a template could grow by more than it is checked for
+        mistakes.append(f"all params together are {length} characters of JSON, and may be {MAX_PARAM_CHARACTERS}")
     if mistakes:
         raise AirflowFailException(f"The run's configuration is not what this DAG takes: {'; '.join(mistakes)}")
     return values

@@ -4,8 +4,9 @@ import hashlib
 import re
 from copy import copy, deepcopy
 from datetime import timedelta
+from itertools import islice
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, Optional, Tuple
+from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 from .compat import ValidationError
 from .definitions import (
@@ -22,7 +23,7 @@ from .definitions import (
 )
 from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Pipeline, Provider, Settings, Task
-from .problems import KeyPath, Problem, name_providers
+from .problems import KeyPath, Problem, Rejected, name_providers
 from .rules import (
     check_dag_id,
     check_dependencies,
@@ -96,6 +97,10 @@ def operator_arguments(task: Task, container: str, cluster: Cluster, environment
         # The fetcher sleeps this out before a task ends; the operator's default is 30 s.
         arguments["awslogs_fetch_interval"] = timedelta(seconds=5)
     arguments.update({key: getattr(task, key) for key in AIRFLOW_ARGUMENTS if getattr(task, key) is not None})
+    if task.retry_exponential_backoff:
+        # Airflow has no bound of its own: after some 30 tries, clearing counts, the next one lies beyond the year 9999,
+        # and the OverflowError ends the scheduler for all DAGs.
+        arguments.setdefault("max_retry_delay", max(task.retry_delay or timedelta(0), timedelta(days=1)))
     return arguments
 
 
@@ -179,7 +184,8 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
         problems += text_problems(text, layers, path, at_key)
         references += references_of(text, layers, path)
 
-    container = task.container or re.sub(r".*task-definition/|:[0-9]+$", "", task.task_definition or "")
+    family = (task.task_definition or "").rpartition("task-definition/")[2]
+    container = task.container or re.sub(":[0-9]+$", "", family)
     if task.task_definition is None:
         message, hint = f"task '{task_id}' has no task_definition", "add 'task_definition: <family>'"
         problems.append(layers.problem((), message, hint, names=(task_id, "task_definition")))
@@ -206,6 +212,10 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
 # ------------------------------------------------------------------------------------------------- definitions
 
 
+MAX_ITEMS = 300_000  # in lists and mappings of tasks, after all layers: one takes 10 us
+MAX_PROBLEMS = 20_000  # of a file; 10,000 providers that have the same mistake take 0.3 s
+
+
 def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResult:
     """Return the definitions of a pipeline in an environment, and the problems of its providers.
 
@@ -213,9 +223,12 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
     """
     definitions: List[Definition] = []
     problems: List[Problem] = []
+    check_merging(document, pipeline, context)
     family, name = document.path.split("/")[-2], Path(document.path).stem
-    env = {**context.environment.explicit().get("variables", {}), "name": context.name}
+    env = with_name(context.environment.variables, context.name)
     settings_of: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
+    shared = Settings.parse_obj(merge([pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)]))
+    checked: Dict[int, List[Problem]] = {}
     plans: Dict[Optional[str], Plan] = {}
     for provider, override in pipeline.providers.items():
         override = override or Provider()
@@ -223,9 +236,8 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
         who = provider if own else None
         layers = Layers.of(Layer(document, ()), Layer(document, ("providers", who)))
         if who not in settings_of:
-            below = pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)
-            settings = Settings.parse_obj(merge([below, override.dict(include=own, exclude_unset=True)]))
-            settings_of[who] = settings, list(check_settings(settings, layers, context))
+            settings = overlay(shared, override, own)
+            settings_of[who] = settings, list(check_settings(settings, layers, context, checked))
         settings, settings_problems = settings_of[who]
         if not settings_problems and settings.environments is not None and context.name not in settings.environments:
             continue
@@ -244,10 +256,10 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             schedule=settings.schedule if context.environment.schedules and context.folder == "etl" else None,
             settings=settings,
             layers=layers,
-            variables={"env": env, "provider": {**override.explicit().get("variables", {}), "name": provider}},
+            variables={"env": env, "provider": with_name(override.variables, provider)},
             plan=plan,
         )
-        own_problems = [*settings_problems, *plan.problems, *check_references(definition)]
+        own_problems = [*settings_problems, *plan.problems, *islice(check_references(definition), MAX_PROBLEMS)]
         if settings.wait_for is not None and WAIT_FOR in plan.tasks:
             message = f"a task cannot be called '{WAIT_FOR}' beside wait_for"
             names = (WAIT_FOR, "wait_for")
@@ -256,7 +268,59 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
         problems += own_problems
         if not own_problems:
             definitions.append(definition)
+        if len(problems) > MAX_PROBLEMS:
+            message, hint = f"more than {MAX_PROBLEMS} problems: the providers after this one are left out", "fix these"
+            problems.append(document.problem(("providers", provider), message, hint, at_key=True))
+            break
     return LoadResult(definitions, list(name_providers(problems)))
+
+
+def with_name(variables: Mapping[Any, Any], name: str) -> Dict[str, Any]:
+    """Return what templates find in ``env`` or ``provider``."""
+    return {**variables, "name": name}
+
+
+def check_merging(document: Document, pipeline: Pipeline, context: Context) -> None:
+    """Check that the layers of all tasks can be merged in time: tasks inherit what the defaults say.
+
+    Raises:
+        Rejected: They cannot.
+    """
+    own = [each for each in pipeline.providers.values() if each and each.__fields_set__ & {"defaults", "tasks"}]
+    inherited = items_of(context.environment.defaults) + items_of(pipeline.defaults)
+    items = (1 + len(own)) * (len(pipeline.tasks) * inherited + sum(map(items_of, pipeline.tasks.values())))
+    items += len(pipeline.tasks) * sum(items_of(each.defaults) for each in own)
+    if items > MAX_ITEMS:
+        message = f"{items} arguments, variables, tags and dependencies of all tasks; a file has at most {MAX_ITEMS}"
+        raise Rejected(document.problem(("tasks",), message, "shorten the defaults", at_key=True))
+
+
+def items_of(task: Optional[Task]) -> int:
+    """Return how many items the lists and mappings of a task have; a template counts by its length, too."""
+    holders = [value for value in vars(task).values() if isinstance(value, (list, dict))] if task else []
+    texts = [text or "" for held in holders for text in (held.values() if isinstance(held, dict) else held)]
+    return sum(1 + len(text) // 16 * ("{" in text) for text in texts)
+
+
+def overlay(shared: Settings, override: Provider, own: Collection[str]) -> Settings:
+    """Return the settings of a provider that has some of its own.
+
+    It shares all other values, and params, with the pipeline: to check them again takes the longest.
+    """
+    if not own:
+        return shared
+    below = shared.dict(include=set(own), exclude_unset=True)
+    named = override.params
+    if named is not None and shared.params:
+        below["params"] = {name: param for name, param in below["params"].items() if name in named}
+    changed = Settings.parse_obj(merge([below, override.dict(include=set(own), exclude_unset=True)]))
+    values = {key: getattr(shared, key) for key in shared.__fields_set__ if key not in own}
+    values.update((key, getattr(changed, key)) for key in changed.__fields_set__)
+    if named is not None and shared.params:
+        again = changed.params or {}
+        kept = ((name, param) for name, param in shared.params.items() if name in again or name not in named)
+        values["params"] = {**dict(kept), **again}
+    return Settings.construct(**values)
 
 
 # --------------------------------------------------------------------- problems beside those that pydantic reports

@@ -1,15 +1,21 @@
 """Document -> Pipeline or Environment; what pydantic finds wrong, in words and places."""
 
 import re
-from typing import Dict, Iterable, Optional, Tuple, Type
+from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
 from .documents import Document, has_value, value_at
 from .models import Environment, Pipeline, Task
 from .problems import AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
 
-# What bounds the work that a file can ask for.
-MAX_TASKS = 30_000  # of all DAGs of a file: 10,000 providers of 3 tasks fit
+# What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
+# these takes at most twice as long.
+MAX_TASKS = 30_000  # of all DAGs
+MAX_OWN_TASKS = 10_000  # of providers with tasks or defaults of their own: planning and making one takes 0.45 ms
+MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
+MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
+MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
+MAX_EXPRESSIONS = 4000  # of templates that providers share: as many as read_template remembers
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
 
 
@@ -23,7 +29,7 @@ def read_environment(document: Document) -> Environment:
         return Environment.parse_obj(document.data)
     except ValidationError as error:
         problems = {**schema_problems(document, Environment, error), **document.credentials}
-        raise Rejected(*document.problems, *problems.values()) from error
+        raise Rejected(*document.problems, *problems.values()) from None  # it quotes values
 
 
 def read_pipeline(
@@ -43,7 +49,7 @@ def read_pipeline(
     """
     data = document.data
     if isinstance(data.get("providers"), dict):
-        check_extent(document, len(data["providers"]))
+        check_extent(document, data["providers"])
     if isinstance(data.get("providers"), dict) and provider in data["providers"]:
         data = {**data, "providers": {provider: data["providers"][provider]}}
     problems: Dict[KeyPath, Problem] = {}
@@ -66,23 +72,45 @@ def read_pipeline(
     return pipeline, problems
 
 
-def check_extent(document: Document, providers: int) -> None:
+def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     """Check that what all providers of a file hold together can be built in time.
 
     Raises:
         Rejected: It cannot.
     """
     shared = {key: value for key, value in document.data.items() if key != "providers"}
-    tasks = len(shared["tasks"]) if isinstance(shared.get("tasks"), dict) else 0
-    if tasks * providers > MAX_TASKS:
-        message = (
-            f"{providers} providers of {tasks} tasks are {tasks * providers} tasks; a file has at most {MAX_TASKS}"
-        )
-    elif len(repr(shared)) * providers > MAX_CHARACTERS:
-        message = f"the pipeline is too long for {providers} providers"
-    else:
-        return
-    raise Rejected(document.problem(("providers",), message, "split it into several pipelines", at_key=True))
+    text, number = repr(shared), len(providers)
+    overrides = [override for override in providers.values() if isinstance(override, dict)]
+    tasks, edges = size_of(shared.get("tasks")), edges_of(shared)
+    changes = sum("tasks" in override or "defaults" in override for override in overrides)
+    params = size_of(shared.get("params")) * number + sum(size_of(override.get("params")) for override in overrides)
+    schedules = {schedule for schedule in (each.get("schedule") for each in overrides) if isinstance(schedule, str)}
+    expressions = text.count("{{") + text.count("{%")
+    for extent, most, things in (
+        (tasks * number, MAX_TASKS, f"tasks ({number} providers of {tasks})"),
+        (tasks * changes, MAX_OWN_TASKS, f"tasks that differ ({changes} providers that change some of {tasks})"),
+        (params, MAX_PARAMS, f"params of {number} providers"),
+        (edges * number, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
+        (len(schedules), MAX_SCHEDULES, "different schedules"),
+        (expressions, MAX_EXPRESSIONS, "templates"),
+        (len(text) * number, MAX_CHARACTERS, f"characters ({number} providers of {len(text)})"),
+    ):
+        if extent > most:
+            message = f"{extent} {things}; a file has at most {most}"
+            raise Rejected(document.problem(("providers",), message, "split it into several pipelines", at_key=True))
+
+
+def size_of(value: Any) -> int:
+    """Return the number of items of a mapping or list; 0 of anything else."""
+    return len(value) if isinstance(value, (dict, list)) else 0
+
+
+def edges_of(shared: Mapping[str, Any]) -> int:
+    """Return how many dependencies the tasks of a pipeline have; those of its defaults count for each task."""
+    tasks, defaults = shared.get("tasks"), shared.get("defaults")
+    own = [task for task in tasks.values() if isinstance(task, dict)] if isinstance(tasks, dict) else []
+    inherited = size_of(defaults.get("depends_on")) if isinstance(defaults, dict) else 0
+    return sum(size_of(task.get("depends_on")) for task in own) + inherited * size_of(tasks)
 
 
 EXPECTED = {
@@ -128,6 +156,8 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
                 hint = f"write {value.value}"
             elif not hint and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
                 hint = f"leave out the quotes: {value}"
+        if "{source}" in hint and not at_key and isinstance(value_at(document.data, path), (dict, list)):
+            hint = hint.partition(":")[0]  # it is about something inside
         problems.setdefault(path, document.problem(path, message, hint, rule, at_key, names=names))
     return problems
 

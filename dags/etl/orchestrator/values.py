@@ -6,6 +6,7 @@ The first line of a kind's docstring says what a value should be, in messages an
 import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
+from math import isfinite
 from typing import Any, Iterator, Optional, Tuple, Union
 
 import pendulum
@@ -48,6 +49,9 @@ class Shape:
         raise NotImplementedError
 
 
+MAX_TEXT = 8192  # characters of any text: ECS takes as many for all of a task
+
+
 class Text(Shape, str):
     """Text without control characters."""
 
@@ -64,6 +68,8 @@ class Text(Shape, str):
         if not isinstance(value, str):
             hint = "quote it: '{source}'" if isinstance(value, (bool, int, float, date, AmbiguousInteger)) else ""
             raise InvalidValue(f"expected text, got {describe(value)}", hint, key=value)
+        if len(value) > MAX_TEXT:
+            raise InvalidValue(f"a text of {len(value)} characters; at most {MAX_TEXT} are taken", key=value)
         if not cls.pattern.fullmatch(value):
             raise InvalidValue(f"{value[:60]!r} is not {cls.what()}", key=value)
         return value
@@ -81,29 +87,36 @@ class FolderName(Text):
     pattern = re.compile(r"[\w.-]{1,100}")  # it begins DAG ids, and is a tag
 
 
-class FamilyName(Text):
-    """A family's name: lower-case letters, digits and _."""
+class EnvironmentName(Text):
+    """An environment's name: at most 100 letters, digits, _, - and dots."""
 
-    pattern = re.compile(r"[a-z0-9][a-z0-9_]*")
+    pattern = re.compile(r"[\w.-]{1,100}")  # it is a tag
+
+
+class FamilyName(Text):
+    """A family's name: at most 100 lower-case letters, digits and _."""
+
+    pattern = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")  # it is a tag
 
 
 class PipelineName(Text):
-    """A pipeline's name: lower-case letters, digits, _ and -, without '_dag_'."""
+    """A pipeline's name: at most 100 lower-case letters, digits, _ and -, without '_dag_'."""
 
     # Not '_dag_' in it, nor '_dag' at its end: the first '_dag_' of a DAG id is where the provider begins.
-    pattern = re.compile(r"(?!.*_dag(?:_|$))[a-z0-9][a-z0-9_-]*")
+    pattern = re.compile(r"(?!.*_dag(?:_|$))[a-z0-9][a-z0-9_-]{0,99}")  # it is a tag
 
 
 class ProviderName(Text):
-    """A provider's name: lower-case letters, digits and _."""
+    """A provider's name: at most 100 lower-case letters, digits and _."""
 
-    pattern = re.compile(r"[a-z0-9][a-z0-9_]*")
+    pattern = re.compile(r"[a-z0-9][a-z0-9_]{0,99}")  # it is a tag
 
 
 class TaskId(Text):
-    """A task's name: lower-case letters, digits, _ and -."""
+    """A task's name: at most 241 lower-case letters, digits, _ and -."""
 
-    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,249}")
+    # The operator notes the ECS task under this name and "_task_arn", in a column of 250 characters: xcom.task_id.
+    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,240}")
 
 
 class Identifier(Text):
@@ -130,6 +143,18 @@ class DagTag(Text):
     pattern = re.compile(r"[^\x00-\x1f\x7f]{1,100}")  # a column of Airflow's database
 
 
+class Pool(PlainText):
+    """A pool's name: 1 to 256 characters on one line (a template does not work here)."""
+
+    pattern = re.compile(r"[^\x00-\x1f\x7f{}]{1,256}")  # task_instance.pool
+
+
+class ConnectionId(PlainText):
+    """A connection's name: 1 to 250 characters on one line (a template does not work here)."""
+
+    pattern = re.compile(r"[^\x00-\x1f\x7f{}]{1,250}")  # connection.conn_id
+
+
 class TaskDefinition(Text):
     """A task definition: family, family:revision or ARN."""
 
@@ -154,6 +179,32 @@ class EcsTagValue(Text):
     pattern = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
 
 
+class EcsName(PlainText):
+    """A name in AWS: 1 to 255 characters on one line (a template does not work here)."""
+
+    pattern = re.compile(r"[^\x00-\x1f\x7f{}]{1,255}")  # as of a cluster, a family, a capacity provider
+
+
+class LogGroup(PlainText):
+    """A log group: 1 to 512 letters, digits and _ / . # -."""
+
+    # https://docs.aws.amazon.com/AmazonCloudWatchLogs/latest/APIReference/API_CreateLogGroup.html
+    pattern = re.compile(r"[A-Za-z0-9_/.#-]{1,512}")
+
+
+class LogPrefix(PlainText):
+    """The start of log streams: 1 to 200 characters on one line, without : and * (a template does not work here)."""
+
+    # A stream has at most 512 characters: prefix/container/task id, of which a container's name may be 255.
+    pattern = re.compile(r"[^\x00-\x1f\x7f{}:*]{1,200}")
+
+
+# croniter and Airflow, each for each DAG, expand a field value by value: "0-59," twenty times takes 20 ms, where
+# "0 3 * * *" takes 0.7 ms. Every other minute as a list has 79 characters, and a whole hour 60 values.
+MAX_CRON = 100  # characters
+MAX_CRON_VALUES = 60  # in the ranges of a field
+
+
 class Cron(Text):
     """A cron expression of five fields, or a preset."""
 
@@ -163,13 +214,16 @@ class Cron(Text):
     @classmethod
     def validate(cls, value: Any) -> str:
         text = super().validate(value)
+        if len(text) > MAX_CRON:
+            message = f"a schedule of {len(text)} characters; it has at most {MAX_CRON}"
+            raise InvalidValue(message, "write a list as a range or a step: 0-29 or */2", rule="schedule")
         mistake = cls.mistake_in(text)
         if mistake:
             raise InvalidValue(*mistake, rule="schedule")
         return text
 
     @classmethod
-    @lru_cache(maxsize=256)  # a thousand providers share a few schedules
+    @lru_cache(maxsize=1024)  # a thousand providers share a few schedules; a file has at most 1,000 (MAX_SCHEDULES)
     def mistake_in(cls, text: str) -> Optional[Tuple[str, str]]:
         """Return message and hint, or None. Airflow itself finds a bad expression only when it bags the DAG."""
         if text.startswith("@"):
@@ -178,6 +232,9 @@ class Cron(Text):
         if len(parts) != len(cls.fields):
             return f"a cron expression has five fields, this has {len(parts)}", f"they are: {', '.join(cls.fields)}"
         for index, part in enumerate(parts):
+            ranges = [abs(int(end) - int(start)) + 1 for start, end in re.findall("(?<![0-9])([0-9]+)-([0-9]+)", part)]
+            if sum(ranges) + part.count("*") * MAX_CRON_VALUES > MAX_CRON_VALUES:
+                return f"the ranges of {part!r} overlap", "name each value once"
             probe = ["*"] * len(parts)
             probe[index] = part
             # croniter's R and H are random: another schedule at every parse.
@@ -247,11 +304,16 @@ class Duration(Shape, timedelta):
         return length
 
 
+NOT_FINITE = "a number is finite, and at most some 1.8e308"
+
+
 class Scalar(Shape):
     """What a variable may be: text, a number or a boolean."""
 
     @classmethod
     def validate(cls, value: Any) -> Union[str, int, float, bool]:
+        if isinstance(value, float) and not isfinite(value):
+            raise InvalidValue(f"expected a number, got {value}", NOT_FINITE)
         if isinstance(value, (bool, int, float)):
             return value
         text = Text.validate(value)
@@ -259,6 +321,24 @@ class Scalar(Shape):
             message = f"a variable has at most {MAX_VARIABLE} characters, this has {len(text)}"
             raise InvalidValue(message, "put the data on S3, and its address in a variable")
         return text
+
+
+def check_json(value: Any) -> Any:
+    """Return a value if it is JSON that PostgreSQL stores: it takes no NUL, and no number that is not finite."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            Text.validate(key)
+            check_json(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_json(item)
+    elif isinstance(value, str):
+        Text.validate(value)
+    elif isinstance(value, float) and not isfinite(value):
+        raise InvalidValue(f"not JSON: {describe(value)}", NOT_FINITE)
+    elif not (value is None or isinstance(value, (bool, int, float))):
+        raise InvalidValue(f"not JSON: {describe(value)}", "quote it: '{source}'")
+    return value
 
 
 class Count(ConstrainedInt):
@@ -277,3 +357,23 @@ class Weight(Positive):
     """A priority: Airflow adds up those of all tasks that come after, in 32 bits."""
 
     le = 10_000
+
+
+class Retries(Count):
+    """A number of retries."""
+
+    # With exponential backoff, the scheduler computes retry_delay * 2 ** (tries - 2): TaskInstance.next_retry_datetime.
+    # After 995 tries with the longest delay, an OverflowError ends it for all DAGs. Clearing adds to the tries.
+    le = 100
+
+
+class ProviderWeight(Count):
+    """The weight of a capacity provider: CapacityProviderStrategyItemWeight of ECS's model."""
+
+    le = 1000
+
+
+class ProviderBase(Count):
+    """The base of a capacity provider: CapacityProviderStrategyItemBase of ECS's model."""
+
+    le = 100_000

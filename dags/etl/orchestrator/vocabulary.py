@@ -18,9 +18,10 @@ ANY = "any"
 PRINTABLE = (TEXT, NUMBER, BOOLEAN, DATE, DATETIME, DURATION, ANY)  # a list shows as Python writes it
 
 # Characters at most. ECS takes 8,192 for all that a task overrides: a longer param could not be passed on.
-MAX_PARAMS = 8192  # of all params of a DAG together, as JSON
+MAX_PARAM_CHARACTERS = 8192  # of all params of a DAG together, as JSON
 MAX_VARIABLE = 1024  # of a variable of env or provider; an S3 key is no longer
 SHORT = 256  # of a date, a number or an id
+LATE = 2**18  # of an XCom or an Airflow variable: CloudWatch cuts a container's last line there
 
 
 class Entry(NamedTuple):
@@ -68,8 +69,8 @@ def date(example: str, takes: Optional[str] = None) -> Entry:
 NAMES: Dict[str, Entry] = {
     "env.*": Entry(JSON, "{{ env.name }}", size=MAX_VARIABLE),
     "provider.*": Entry(JSON, "{{ provider.name }}", size=MAX_VARIABLE),
-    "params": Entry(JSON, "{{ params | tojson }}", size=MAX_PARAMS),
-    "params.*": Entry(JSON, "{{ params.country }}", size=MAX_PARAMS),
+    "params": Entry(JSON, "{{ params | tojson }}", size=MAX_PARAM_CHARACTERS),
+    "params.*": Entry(JSON, "{{ params.country }}", size=MAX_PARAM_CHARACTERS),
     "ds": text("{{ ds }}"),
     "ds_nodash": text("{{ ds_nodash }}"),
     "ts": text("{{ ts }}"),
@@ -103,7 +104,7 @@ NAMES: Dict[str, Entry] = {
     "task.pool": text("{{ task.pool }}"),
     "task.queue": text("{{ task.queue }}"),
     "task.retries": number("{{ task.retries }}"),
-    "dag_run.conf": Entry(JSON, "{{ dag_run.conf['country'] }}", size=MAX_PARAMS),
+    "dag_run.conf": Entry(JSON, "{{ dag_run.conf['country'] }}", size=MAX_PARAM_CHARACTERS),
     "dag_run.dag_id": text("{{ dag_run.dag_id }}"),
     "dag_run.run_id": text("{{ dag_run.run_id }}"),
     "dag_run.run_type": text("{{ dag_run.run_type }}"),
@@ -120,16 +121,14 @@ NAMES: Dict[str, Entry] = {
     "ti.execution_date": date("{{ ti.execution_date | ds }}"),
     "ti.pool": text("{{ ti.pool }}"),
     "ti.queue": text("{{ ti.queue }}"),
-    "ti.xcom_pull": Entry(JSON, "{{ ti.xcom_pull('fetch') }}", "task_ids:names * key?:constant", size=MAX_PARAMS),
+    "ti.xcom_pull": Entry(JSON, "{{ ti.xcom_pull('fetch') }}", "task_ids:names * key?:constant", size=LATE),
     # An administrator put them there for definitions.
-    "var.value.*": Entry(JSON, "{{ var.value.bucket }}", size=MAX_PARAMS),
+    "var.value.*": Entry(JSON, "{{ var.value.bucket }}", size=LATE),
     "var.value.get": Entry(
-        JSON, "{{ var.value.get('bucket', 'none') }}", "item:constant default_var?:value", size=MAX_PARAMS
+        JSON, "{{ var.value.get('bucket', 'none') }}", "item:constant default_var?:value", size=LATE
     ),
-    "var.json.*": Entry(JSON, "{{ var.json.buckets.raw }}", size=MAX_PARAMS),
-    "var.json.get": Entry(
-        JSON, "{{ var.json.get('buckets', 'none') }}", "item:constant default_var?:value", size=MAX_PARAMS
-    ),
+    "var.json.*": Entry(JSON, "{{ var.json.buckets.raw }}", size=LATE),
+    "var.json.get": Entry(JSON, "{{ var.json.get('buckets', 'none') }}", "item:constant default_var?:value", size=LATE),
     "macros.ds_add": Entry(TEXT, "{{ macros.ds_add(ds, -1) }}", "ds:text days:number", size=SHORT),
     "macros.ds_format": Entry(
         TEXT,

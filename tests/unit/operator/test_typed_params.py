@@ -10,6 +10,7 @@ from airflow.exceptions import AirflowFailException
 from orchestrator import WAIT_FOR, Param, load
 from orchestrator.dags import Builder
 from orchestrator.operators import params_of_run
+from orchestrator.vocabulary import MAX_PARAM_CHARACTERS
 
 from tests.ecs import Runs
 from tests.trees import tree
@@ -54,12 +55,13 @@ def test_all_mistakes_of_a_configuration_are_reported_together() -> None:
         params_of_run({}, {"dag_run": Mock(conf={"a": 1, "b": 2})})
 
 
-def test_a_template_that_changes_a_param_changes_it_for_that_task_only() -> None:
-    params = {"days": Param(type="array", default=[1])}
+def test_params_that_are_too_long_for_any_request_fail_before_a_template_is_rendered() -> None:
+    params = {"text": Param(type="string", default="x")}
+    longest = MAX_PARAM_CHARACTERS - len('{"text": ""}')
 
-    params_of_run(params, {})["days"].append(2)
-
-    assert params_of_run(params, {}) == {"days": [1]}
+    assert params_of_run(params, {"dag_run": Mock(conf={"text": "y" * longest})})
+    with pytest.raises(AirflowFailException, match="are 8193 characters of JSON, and may be 8192"):
+        params_of_run(params, {"dag_run": Mock(conf={"text": "y" * (longest + 1)})})
 
 
 def test_a_param_called_as_a_method_of_a_dict_is_the_param(tmp_path: Path) -> None:

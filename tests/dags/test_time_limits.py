@@ -1,0 +1,161 @@
+"""The net behind the counted limits: a file that takes too long is left out, and all others are there.
+
+No definition is known that takes so long: counted limits refuse these. A function stands in for one.
+"""
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any, Callable, List
+
+import pytest
+from airflow.exceptions import AirflowTaskTimeout
+from airflow.models.dagbag import DagBag
+
+from tests.trees import SMALL, dag_bag, import_error, tree
+
+TIMEOUT = 4  # seconds, of the import
+TOO_LONG = "takes too much of the scheduler's time [internal]"
+
+
+def spin(seconds: float) -> None:
+    """Use the processor."""
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Return a function that makes a tree whose files with a certain name take so many seconds in one place."""
+
+    def make(folder: Path, names: List[str], place: str = "loading.read_pipeline", seconds: float = 60) -> Path:
+        root = tree(folder, {f"cwr/{name}.yaml": SMALL for name in names})
+        dag_bag(root)  # which imports the package, for Airflow's process keeps it
+        module, function = place.split(".")
+        owner: Any = sys.modules[f"orchestrator_etl.{module}"]
+        *holder, function = function.split(":")
+        owner = getattr(owner, holder[0]) if holder else owner
+        real = getattr(owner, function)
+
+        def slowed(*arguments: Any, **more: Any) -> Any:
+            if any("slow" in str(getattr(argument, "path", "")) for argument in arguments):
+                spin(seconds)
+            return real(*arguments, **more)
+
+        monkeypatch.setattr(owner, function, slowed)
+        return root
+
+    monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
+    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", TIMEOUT)
+    return make
+
+
+def dags_of(names: List[str]) -> List[str]:
+    return sorted(f"cwr-{name}_dag_{provider}" for name in names for provider in ("un", "wcm"))
+
+
+def parse(root: Path) -> Any:
+    """Parse a tree; check that the process is left as it was."""
+    before = signal.getsignal(signal.SIGPROF)
+    bag = dag_bag(root)
+    assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGPROF) is before
+    return bag
+
+
+@pytest.mark.parametrize("place", ["loading.read_pipeline", "dags.Builder:build"])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["a_slow", "b", "c"],
+        ["a", "b_slow", "c"],
+        ["a", "b", "c_slow"],
+        ["a_slow", "b_slow", "c"],
+        ["a", "b_slow", "c_slow"],
+    ],
+    ids=" ".join,
+)
+def test_the_other_files_are_there_in_every_order(
+    names: List[str], place: str, slow: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = slow(tmp_path, names, place)
+
+    bag = parse(root)
+
+    healthy = [name for name in names if "slow" not in name]
+    assert sorted(bag.dags) == dags_of(healthy)
+    assert import_error(bag).count(TOO_LONG) == len(names) - len(healthy)
+    for name in set(names) - set(healthy):
+        assert f"/cwr/{name}.yaml:1:1: {TOO_LONG}" in import_error(bag)
+
+
+@pytest.mark.slow
+def test_fifty_slow_files_before_a_healthy_one(
+    slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 30)  # Airflow's default
+    root = slow(tmp_path, [*(f"a{number}_slow" for number in range(50)), "z"])
+
+    bag = parse(root)
+
+    assert sorted(bag.dags) == dags_of(["z"])
+    assert import_error(bag).count(TOO_LONG) == 50
+
+
+def test_a_file_that_takes_long_is_tried_again_after_the_others(
+    slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 20)
+    root = slow(tmp_path, ["a_slow", "b"], seconds=1.1)  # its first attempt may take 1 s, the second up to 1.7
+
+    bag = parse(root)
+
+    assert (sorted(bag.dags), bag.import_errors) == (dags_of(["a_slow", "b"]), {})
+
+
+def test_no_handler_on_the_way_swallows_it(slow: Callable[..., Path], tmp_path: Path) -> None:
+    root = slow(tmp_path, ["a_slow", "b"])
+    loading: Any = sys.modules["orchestrator_etl.loading"]
+    stuck = loading.read_pipeline
+
+    def handled(*arguments: Any) -> Any:
+        try:
+            return stuck(*arguments)
+        except Exception as error:
+            raise AssertionError from error
+
+    loading.read_pipeline = handled
+
+    assert sorted(parse(root).dags) == dags_of(["b"])
+
+
+def test_airflows_own_alarm_ends_the_pass(slow: Callable[..., Path], tmp_path: Path) -> None:
+    root = slow(tmp_path, ["a", "b"])
+    loading: Any = sys.modules["orchestrator_etl.loading"]
+    loading.read_pipeline = lambda *_: time.sleep(2 * TIMEOUT)  # which takes no processor time
+
+    bag = parse(root)
+
+    assert bag.dags == {}
+    assert AirflowTaskTimeout.__name__ in import_error(bag)
+
+
+def test_without_a_main_thread_or_beside_a_profiler_nothing_is_limited(
+    slow: Callable[..., Path], tmp_path: Path
+) -> None:
+    root = slow(tmp_path, ["a_slow", "b"], seconds=TIMEOUT / 8)
+    bags: List[Any] = []
+    thread = threading.Thread(target=lambda: bags.append(dag_bag(root)))
+    thread.start()
+    thread.join()
+    before = signal.signal(signal.SIGPROF, lambda *_: None)
+    signal.setitimer(signal.ITIMER_PROF, 100)
+    bags.append(dag_bag(root))
+    left = signal.setitimer(signal.ITIMER_PROF, 0)[0]
+    signal.signal(signal.SIGPROF, before)
+
+    assert 0 < left < 100
+    assert [sorted(bag.dags) for bag in bags] == [dags_of(["a_slow", "b"])] * 2

@@ -1,0 +1,170 @@
+"""What bounds the work that a file asks for: what lies at a limit is built, and one beyond is reported."""
+
+from pathlib import Path
+from typing import Any, Callable, Dict, List, Tuple
+
+import pytest
+from orchestrator import load
+from orchestrator.dags import build
+
+from tests.trees import tree
+
+HEAD = "start_date: 2022-01-01\n"
+LOAD = "tasks: {load: {task_definition: a}}\n"
+UN = "providers: {un: {}}\n"
+
+
+def lines(pattern: str, number: int) -> str:
+    return "".join(pattern.format(n) for n in range(number))
+
+
+def providers(number: int, override: str = "") -> str:
+    return "providers:\n" + "".join(f"  p{n}: {override.replace('#', str(n))}\n" for n in range(number))
+
+
+# The text by how much of it there is; how much is built; a part of what is reported of one more.
+LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
+    "characters of a schedule": (
+        lambda n: f"{HEAD}schedule: '{('0,' * 45 + '0 * * * *').ljust(n)}'\n{LOAD}{UN}",
+        100,
+        "a schedule of 101 characters; it has at most 100",
+    ),
+    "values of a field": (
+        lambda n: f"{HEAD}schedule: 0-29,30-{n - 1 if n <= 60 else '59,5-5'} * * * *\n{LOAD}{UN}",
+        60,
+        "the ranges of '0-29,30-59,5-5' overlap",
+    ),
+    "schedules": (
+        lambda n: (
+            HEAD
+            + LOAD
+            + "providers:\n"
+            + "".join(f"  p{i}: {{schedule: {i % 60} {i // 60} * * *}}\n" for i in range(n))
+        ),
+        1000,
+        "1001 different schedules; a file has at most 1000",
+    ),
+    "tasks": (
+        lambda n: f"{HEAD}tasks: {{a: {{task_definition: a}}, b: {{task_definition: a}}}}\n{providers(n // 2 + n % 2)}",
+        30_000,
+        "30002 tasks (15001 providers of 2); a file has at most 30000",
+    ),
+    "tasks that differ": (
+        lambda n: (
+            HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a}}\n", 500) + providers(20 + n % 2, "{tasks: {}}")
+        ),
+        10_000,
+        "10500 tasks that differ (21 providers that change some of 500); a file has at most 10000",
+    ),
+    "params": (
+        lambda n: f"{HEAD}params: {{{lines('p{}: {{default: 1}}, ', 50)}}}\n{LOAD}{providers(n // 50 + n % 50)}",
+        50_000,
+        "50050 params of 1001 providers; a file has at most 50000",
+    ),
+    "dependencies": (
+        lambda n: (
+            f"{HEAD}tasks:\n  a: {{task_definition: a}}\n  b: {{task_definition: a, depends_on: [{'a, ' * 1000}]}}\n"
+            + providers(n // 1000 + n % 1000)
+        ),
+        200_000,
+        "201000 dependencies (201 providers of 1000); a file has at most 200000",
+    ),
+    "templates": (
+        lambda n: f"{HEAD}description: '{'{{ ds }}' * n}'\n{LOAD}{UN}",
+        4000,
+        "4001 templates; a file has at most 4000",
+    ),
+    "items": (
+        lambda n: (
+            f"{HEAD}defaults: {{task_definition: a, command: [{'x, ' * 750}]}}\n"
+            f"tasks:\n{lines('  t{}: {{}}' + chr(10), 400 + n % 1000)}{UN}"
+        ),
+        300_000,
+        "300750 arguments, variables, tags and dependencies of all tasks; a file has at most 300000",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_what_lies_at_a_limit_is_built_and_one_beyond_is_reported(name: str, tmp_path: Path) -> None:
+    text, limit, message = LIMITS[name]
+
+    def messages(number: int) -> List[str]:
+        root = tree(tmp_path / str(number), {"cwr/big.yaml": text(number)})
+        return [problem.message for problem in load(root, "development").problems]
+
+    assert messages(limit) == []
+    (reported,) = messages(limit + 1)
+    assert message in reported
+
+
+def test_a_long_name_is_not_compared_and_not_printed_in_full(tmp_path: Path) -> None:
+    names = "".join(f"t{n}{'ab' * 50}: {{task_definition: a}}, " for n in range(499))
+    text = f"{HEAD}tasks: {{{names} z: {{task_definition: a, depends_on: [{'ba' * 5000}]}}}}\n{UN}"
+
+    (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
+
+    assert problem.message.startswith("unknown task 'baba")
+    assert len(str(problem)) < 3000
+    assert "did you mean" not in problem.hint
+
+
+def test_the_names_compared_in_a_file_are_counted(tmp_path: Path) -> None:
+    tasks = "".join(f"task{n}: {{task_definition: a}}, " for n in range(499))
+    wrong = ", ".join(f"tusk{n}" for n in range(20))
+    text = f"{HEAD}tasks: {{{tasks} z: {{task_definition: a, depends_on: [{wrong}]}}}}\n{UN}"
+
+    problems = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
+
+    assert len(problems) == 20
+    assert (
+        sum("did you mean" in problem.hint for problem in problems) == 11
+    )  # of 499 names: the last begins below 5,000
+
+
+def test_mistakes_that_thousands_of_providers_have_end_the_reading_of_a_file(tmp_path: Path) -> None:
+    wrong = lines("'{{{{ provider.a{} }}}}', ", 20)
+    text = f"{HEAD}tasks: {{load: {{task_definition: a, command: [{wrong}]}}}}\n{providers(2000)}"
+
+    definitions, problems = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+
+    assert definitions == []
+    assert len(problems) == 20_000 + 20 + 1
+    (last,) = (problem for problem in problems if "more than 20000 problems" in problem.message)
+    assert last.location.marked == "p1000"
+
+
+SHARED = f"""\
+{HEAD}tags: [a]
+params:
+  day: {{default: [1]}}
+  full: {{default: false, type: boolean}}
+  old: {{default: 1}}
+{LOAD}providers:
+  un: {{}}
+  wcm: {{tags: null, owner: wcm, params: {{full: {{default: true}}, old: null, new: {{default: 2}}}}}}
+  prs: {{params: null}}
+  gema: {{params: {{}}, catchup: true}}
+"""
+
+
+def test_providers_share_the_params_that_they_do_not_change(tmp_path: Path) -> None:
+    result = load(tree(tmp_path, {"cwr/big.yaml": SHARED}), "development")
+    assert not result.problems
+    un, wcm, prs, gema = (definition.settings for definition in result.definitions)
+
+    assert {name: param.default for name, param in wcm.effective_params.items()} == {"day": [1], "full": True, "new": 2}
+    assert wcm.effective_params["full"].type == "boolean"
+    assert wcm.effective_params["day"] is un.effective_params["day"] is gema.effective_params["day"]
+    assert (prs.effective_params, list(gema.effective_params)) == ({}, ["day", "full", "old"])
+    assert (un.tags, wcm.tags, wcm.owner, gema.catchup) == (["a"], None, "wcm", True)
+
+
+def test_each_dag_has_its_own_record_of_a_param_for_what_is_typed(tmp_path: Path) -> None:
+    dags: Dict[str, Any] = build(load(tree(tmp_path, {"cwr/big.yaml": SHARED}), "development"))[0]
+    un, wcm = dags["cwr-big_dag_un"], dags["cwr-big_dag_wcm"]
+
+    un.params["day"] = [2]  # as Airflow does with a run's configuration
+
+    assert (un.params["day"], wcm.params["day"], dags["cwr-big_dag_gema"].params["day"]) == ([2], [1], [1])
+    assert (un.get_task("load").owner, wcm.get_task("load").owner) == ("airflow", "wcm")
