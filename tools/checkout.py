@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
-from orchestrator import LoadResult, load, parse_dag_id, pipeline_files
+from orchestrator import LoadResult, environment_names, load, parse_dag_id, pipeline_files
 
 from tools import ETL, ROOT
 
@@ -22,12 +22,12 @@ class RevisionError(Exception):
 
 def environments(etl: Path = ETL) -> List[str]:
     """Return the names of the environments that have a file in ``configs/``."""
-    return sorted(file.stem for file in etl.glob("configs/*.yaml"))
+    return environment_names(etl)
 
 
 def definition_files(etl: Path) -> List[Path]:
     """Return the files of all environments and pipelines."""
-    return [*sorted(etl.glob("configs/*.yaml")), *pipeline_files(etl)[0]]
+    return [*(etl / "configs" / f"{name}.yaml" for name in environment_names(etl)), *pipeline_files(etl)[0]]
 
 
 def real_path(path: Path) -> Path:

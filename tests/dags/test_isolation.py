@@ -163,7 +163,7 @@ def test_a_bug_in_the_package_disables_only_that_file(root: Path, monkeypatch: p
         bag = dag_bag(root)
 
     assert set(bag.dags) == HEALTHY
-    assert "case.yaml:1:1: the factory failed: RuntimeError [factory]" in import_error(bag)
+    assert "case.yaml:1:1: the factory failed: RuntimeError [internal]" in import_error(bag)
 
 
 def test_the_import_timeout_is_reported_by_airflow(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from airflow.models.dagbag import DagBag
 from tests.trees import SMALL, dag_bag, import_error, tree
 
 TIMEOUT = 4  # seconds, of the import
-TOO_LONG = "takes too much of the scheduler's time [factory]"
+TOO_LONG = "takes too much of the scheduler's time [internal]"
 
 
 def spin(seconds: float) -> None:

@@ -13,7 +13,7 @@ from orchestrator import Location, Problem, load
 from tests.checkouts import checkout as checkout_copy
 from tests.trees import COMPANY, DATA, REPOSITORY, SMALL, folder_tree, python, tree
 from tools import checkout, terminal
-from tools.checks import run_task
+from tools.checks import credentials, definitions, run_task
 from tools.checks.definitions import select_files
 from tools.commands import check
 from tools.views import problems as views
@@ -255,3 +255,78 @@ def test_a_progress_bar_is_printed_on_a_slow_terminal(run_check: Checker, monkey
     answer = run_check(pipelines)
     assert "checking" in answer.err
     assert answer.out == "no problems in 7 files, 10 DAGs, 2 environments\n"
+
+
+def test_an_error_of_its_own_is_a_problem_of_the_file_beside_the_report_of_all_others(
+    run_check: Checker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*arguments: object) -> None:
+        raise LookupError("hunter2")
+
+    def fail_for(function: Callable[..., object], name: str) -> Callable[..., object]:
+        return lambda *arguments: (fail if name in str(arguments) else function)(*arguments)
+
+    pipelines = {"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL, "cwr/odd.yaml": SMALL}
+    failure = {"line": 1, "column": 1, "message": "the factory failed: LookupError", "rule": "internal"}
+    for module, name, argument in [
+        (run_task, "request_errors", "cwr-odd"),
+        (definitions, "read_context", "staging"),
+        (credentials, "read_text", "odd.yaml"),
+        (credentials, "read_text", "staging.yaml"),
+    ]:
+        file = "configs/staging.yaml" if "staging" in argument else "pipelines/cwr/odd.yaml"
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, fail_for(getattr(module, name), argument))
+            if name == "request_errors":
+                patch.setattr(run_task, "run_task_request", lambda definition, task_id: {"dag": definition.dag_id})
+            status, out, err = run_check(pipelines, "--format", "json")
+
+        found = {str(problem["path"])[len("dags/etl/") :]: problem for problem in json.loads(out)}
+        assert status == 1
+        assert found[file].items() >= failure.items(), (name, argument)
+        assert "pipelines/cwr/bad.yaml" in found
+        assert "hunter2" not in out + err
+
+
+def test_an_interruption_is_no_problem(run_check: Checker, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(definitions, "check_requests", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_check({"cwr/big.yaml": SMALL})
+
+
+def test_a_pipeline_without_a_dag_in_any_environment_is_reported(run_check: Checker) -> None:
+    head, _, _ = SMALL.partition("providers:")
+    nowhere = "environments: []"
+    answer = run_check(
+        {
+            "cwr/all.yaml": SMALL + nowhere,
+            "cwr/each.yaml": SMALL.replace("{}", f"{{{nowhere}}}"),
+            "cwr/none.yaml": head + "providers: {}\n",
+            "cwr/one.yaml": SMALL.replace("un: {}", f"un: {{{nowhere}}}"),
+            "cwr/staging.yaml": SMALL + "environments: [staging]",
+        },
+        "--format",
+        "json",
+    )
+
+    assert answer.status == 1
+    found = [(str(problem["path"])[len("dags/etl/pipelines/cwr/") :], problem["line"]) for problem in problems(answer)]
+    assert found == [("all.yaml", 7), ("each.yaml", 1), ("none.yaml", 4)]
+    assert {problem["message"] for problem in problems(answer)} == {"the pipeline has no DAG in any environment"}
+    assert problems(answer)[2]["hint"] == "add a provider: ./etl new provider cwr/none NAME"
+
+
+def test_files_that_an_editor_keeps_beside_definitions_are_none(run_check: Checker, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    for file in (root / "configs" / "development.yaml", root / "pipelines" / "cwr" / "big.yaml"):
+        (file.parent / f".#{file.name}").symlink_to("person@machine.1234:1700000000")
+        (file.parent / f"#{file.name}#").write_text("a: [")
+        (file.parent / f"{file.name}~").write_text("a: [")
+        (file.parent / f".{file.name}.swp").write_bytes(b"\xff")
+
+    assert run_check({}).out == "no problems in 3 files, 2 DAGs, 2 environments\n"
+    assert len(load(root, "development").definitions) == 2

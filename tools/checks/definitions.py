@@ -5,14 +5,26 @@ time: credentials by detect-secrets, requests by botocore's model of RunTask, an
 """
 
 import os
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
 
-from orchestrator import Context, Problem, Rejected, display_path, in_order, pipeline_files, read_context, read_file
+from orchestrator import (
+    Context,
+    Document,
+    Problem,
+    Rejected,
+    display_path,
+    in_order,
+    internal_error,
+    pipeline_files,
+    read_context,
+    read_document,
+    read_file,
+)
 
 from tools import checkout
 from tools.checkout import definition_files, real_path
-from tools.checks.credentials import with_credentials
+from tools.checks.credentials import with_credentials, without_values
 from tools.checks.removed import check_removed
 from tools.checks.run_task import check_requests
 from tools.terminal import count, typed_path, with_progress
@@ -79,13 +91,18 @@ def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: 
     # A problem in an environment's defaults shows only when they are laid under a pipeline's tasks.
     related = pipelines if files & set(configs) else [file for file in pipelines if file in files]
     for file in with_progress(related, "checking"):
-        file_problems, file_ids = check_pipeline(etl, file, contexts)
+        try:
+            file_problems, file_ids = check_pipeline(etl, file, contexts)
+            if contexts and not unreadable and not file_problems and not file_ids:
+                file_problems = [no_dag(read_document(etl, file))]
+        except Exception as error:
+            file_problems, file_ids = [internal_error(display_path(etl, file), error, is_quoted=False)], set()
         problems += [problem for problem in file_problems if file in files or problem.location.path in paths]
         dag_ids |= file_ids if file in files else set()
     revision = against or checkout.branch_point(etl.parent.parent)
     if revision:
         problems += check_removed(etl, [file for file in pipelines if file in files], revision)
-    problems = with_credentials(problems, etl, sorted({*files, *configs}))
+    problems = hide_credentials(problems, etl, sorted({*files, *configs}))
     return Report(in_order(problems), len(files), len(dag_ids), len(names), revision)
 
 
@@ -98,6 +115,8 @@ def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[
             contexts.append(read_context(etl, name))
         except Rejected as rejected:
             problems += rejected.args
+        except Exception as error:
+            problems.append(internal_error(display_path(etl, etl / "configs" / f"{name}.yaml"), error, is_quoted=False))
     return contexts, problems
 
 
@@ -107,6 +126,40 @@ def check_pipeline(etl: Path, file: Path, contexts: Sequence[Context]) -> Tuple[
     problems = {name: [*found.problems, *check_requests(found.definitions)] for name, found in loaded.items()}
     ids = {definition.dag_id for found in loaded.values() for definition in found.definitions}
     return merge_environments(problems), ids
+
+
+def no_dag(document: Document) -> Problem:
+    """Return the problem of a pipeline that has no DAG in any environment."""
+    if not document.data["providers"]:
+        family, pipeline = PurePosixPath(document.path).with_suffix("").parts[-2:]
+        key, hint = "providers", f"add a provider: ./etl new provider {family}/{pipeline} NAME"
+    else:
+        key, hint = "environments", "name an environment in it, or delete the file"
+    return document.problem((key,), "the pipeline has no DAG in any environment", hint, at_key=True)
+
+
+def hide_credentials(problems: List[Problem], etl: Path, files: Sequence[Path]) -> List[Problem]:
+    """Add the credentials in files, and quote none; of a file where looking for them fails, quote nothing at all."""
+    try:
+        return with_credentials(problems, etl, files)
+    except Exception:
+        failures: Dict[str, Problem] = {}
+        for file in files:
+            try:
+                with_credentials([], etl, [file])
+            except Exception as error:
+                path = display_path(etl, file)
+                failures[path] = internal_error(path, error, is_quoted=False)
+        if not failures:
+            raise
+        searched = [file for file in files if display_path(etl, file) not in failures]
+        # A problem at a value of the environment may quote a pipeline's, and the other way round.
+        is_any = any("/configs/" in path for path in failures)
+        shown = [
+            without_values(problem) if is_any or path in failures or "/configs/" in path else problem
+            for problem, path in ((problem, problem.location.path) for problem in problems)
+        ]
+        return [*with_credentials(shown, etl, searched), *failures.values()]
 
 
 def merge_environments(problems: Dict[str, List[Problem]]) -> List[Problem]:

@@ -6,7 +6,7 @@ Airflow's web page shows the history of a DAG by the tasks that it has now, so t
 from pathlib import Path
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set
 
-from orchestrator import Document, Problem, Rejected, listed, read_document
+from orchestrator import Document, Problem, Rejected, display_path, internal_error, listed, read_document
 
 from tools.checkout import etl_of_commit
 
@@ -19,9 +19,12 @@ def check_removed(etl: Path, files: Iterable[Path], revision: str) -> List[Probl
     problems: List[Problem] = []
     with etl_of_commit(revision, etl.parent.parent) as old:
         for file in files:
-            before, now = read(old, old / file.relative_to(etl)), read(etl, file)
-            if before and now and before[0].text != now[0].text:
-                problems += removed_tasks(before[0].data, now[0])
+            try:
+                before, now = read(old, old / file.relative_to(etl)), read(etl, file)
+                if before and now and before[0].text != now[0].text:
+                    problems += removed_tasks(before[0].data, now[0])
+            except Exception as error:
+                problems.append(internal_error(display_path(etl, file), error, is_quoted=False))
     return problems
 
 

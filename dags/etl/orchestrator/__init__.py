@@ -26,7 +26,7 @@ from .definitions import (
     parse_dag_id,
 )
 from .documents import HIDDEN, MAX_FILE_BYTES, Document, Loader, display_path, read_document
-from .loading import PROTOCOL, load, pipeline_files, read_context, read_file
+from .loading import PROTOCOL, environment_names, load, pipeline_files, read_context, read_file
 from .models import (
     SETTING_DEFAULTS,
     Alerts,
@@ -168,6 +168,7 @@ __all__ = [
     "Weight",
     "did_you_mean",
     "display_path",
+    "environment_names",
     "format_dag_id",
     "in_order",
     "internal_error",

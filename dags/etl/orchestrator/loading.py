@@ -56,7 +56,7 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
     Raises:
         Rejected: There is no such environment, or something is wrong with it.
     """
-    names = sorted(file.stem for file in root.glob("configs/*.yaml"))
+    names = environment_names(root)
     configs = Location(display_path(root, root / "configs"))
     folder = home_of(root).name
     if not FolderName.pattern.fullmatch(folder):
@@ -81,6 +81,11 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
     if problems:
         raise Rejected(*problems)
     return Context(str(environment), model, document, names, folder)
+
+
+def environment_names(root: Path) -> List[str]:
+    """Return the names of the files in ``configs``; hidden ones are not meant, such as an editor's lock."""
+    return sorted(file.stem for file in root.glob("configs/*.yaml") if not file.name.startswith("."))
 
 
 def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:

@@ -156,6 +156,8 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
                 hint = f"write {value.value}"
             elif not hint and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
                 hint = f"leave out the quotes: {value}"
+        if "{source}" in hint and not at_key and isinstance(value_at(document.data, path), (dict, list)):
+            hint = hint.partition(":")[0]  # it is about something inside
         problems.setdefault(path, document.problem(path, message, hint, rule, at_key, names=names))
     return problems
 

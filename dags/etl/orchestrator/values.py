@@ -237,8 +237,8 @@ class Cron(Text):
                 return f"the ranges of {part!r} overlap", "name each value once"
             probe = ["*"] * len(parts)
             probe[index] = part
-            # croniter's R and H are random: another schedule at every parse.
-            random = re.search(r"[^0-9A-Za-z*,/#-]|\b[RHrh]\b", part)
+            # croniter's R and H are random: another schedule at every parse. At L-3 and L/3 it fails with a NameError.
+            random = re.search(r"[^0-9A-Za-z*,/#-]|\b[RHrh]\b|\b[Ll][/-]", part)
             # It takes day 0 and month 0 for 1.
             zero = index in (2, 3) and re.search(r"(?:^|[,-])0+(?:$|[,/-])", part)
             if random or zero or not croniter.is_valid(" ".join(probe)):
