@@ -109,7 +109,7 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
 
 Loader.add_constructor("tag:yaml.org,2002:int", Loader.construct_yaml_int)  # type: ignore[type-var]
 for tag in (MERGE, VALUE):  # text, as in YAML 1.2
-    Loader.add_constructor(tag, Loader.construct_yaml_str)  # type: ignore[no-untyped-call]
+    Loader.add_constructor(tag, Loader.construct_yaml_str)  # type: ignore[type-var]
 
 
 # --------------------------------------------------------------------------------------------- data and places
