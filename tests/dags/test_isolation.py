@@ -13,7 +13,7 @@ import pytest
 from orchestrator import load
 
 from tests.releases import pass_time
-from tests.trees import DATA, SMALL, dag_bag, import_error, stem, tree
+from tests.trees import DATA, SMALL, dag_bag, import_error, python, stem, tree
 
 HEALTHY = {"cwr-big_dag_un", "cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"}
 BOMB = "a0: &a0 [x, x]\n" + "".join(f"a{n}: &a{n} [*a{n - 1}, *a{n - 1}, *a{n - 1}]\n" for n in range(1, 60))
@@ -281,3 +281,22 @@ def test_a_bug_outside_of_any_file_changes_nothing_and_is_reported_later(
     pass_time(monkeypatch)
 
     assert "release beside factory.py: ZeroDivisionError: division by zero" in import_error(dag_bag(root))
+
+
+@pytest.mark.parametrize("mistake", ["", ", B: no", ", B: ["])
+def test_the_banner_shows_no_line_of_a_file_with_a_credential(
+    root: Path, mistake: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = SMALL.replace(
+        "task_definition: loader", f"task_definition: loader, environment: {{PASSWORD: h8nter2{mistake}}}"
+    )
+    (root / "pipelines" / "cwr" / "case.yaml").write_text(text)
+
+    bag = dag_bag(root)
+    run = "import runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    printed = python(run, str(root / "factory.py"), "staging")
+
+    assert set(bag.dags) == HEALTHY
+    assert "a credential is written down: a literal password [secret]" in import_error(bag)
+    assert "a credential is written down: a literal password [secret]" in printed.stdout
+    assert "h8nter2" not in import_error(bag) + caplog.text + printed.stdout + printed.stderr

@@ -269,3 +269,38 @@ def test_a_text_that_yaml_reads_as_something_else_is_quoted(text: str) -> None:
 def test_a_plain_text_needs_no_quotes(text: str) -> None:
     assert entries.scalar(text) == text
     assert entries.data_of(f"{{a: {text}}}") == {"a": text}
+
+
+@pytest.mark.parametrize(
+    "credential", ["PASSWORD: [h8nter2, no]", "A: no, B: ' {secret}'", "PASSWORD: h8nter2, A: [no"]
+)
+def test_no_command_prints_a_line_of_a_file_with_a_credential(copy: Path, credential: str) -> None:
+    random = "kX9vQ2mZ7" + "pL4wR8tB1nC6yH3" + "sD5fG0jK8uE2aV7q"  # only detect-secrets knows it
+    file = copy / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml"
+    place = f"environment: {{{credential.format(secret=random)}}}\n"
+    file.write_text(file.read_text().replace("task_definition: cwr-load\n", f"task_definition: cwr-load\n    {place}"))
+    commands = [
+        *(["check", "--format", form] for form in ("text", "json", "github")),
+        *(["plan", "--format", form] for form in ("text", "json", "markdown")),
+        ["show"],
+        ["show", "cwr-big_dag_un"],
+        ["new", "provider", "cwr/big", "sony"],
+        ["deploy", "staging"],
+    ]
+    if "h8nter2" not in credential:
+        commands = [command for command in commands if command[0] in ("check", "deploy")]
+    for command in commands:
+        done = run(copy, "./etl", *command)
+        assert done.returncode, command
+        assert "h8nter2" not in done.stdout, command
+        assert random[:8] not in done.stdout, command
+        assert "environment:" not in done.stdout, command
+
+
+def test_the_text_of_a_variable_is_not_quoted(copy: Path) -> None:
+    file = copy / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml"
+    file.write_text(file.read_text() + "...\n")  # the end of the document, after which nothing can be added
+    for text in ("h8nter2", "h8nter2\x07"):
+        done = run(copy, "./etl", "new", "provider", "cwr/big", "sony", "--variable", f"api_key={text}")
+        assert done.returncode
+        assert "h8nter2" not in done.stdout

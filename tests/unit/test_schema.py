@@ -8,6 +8,7 @@ import pytest
 import yaml
 from jsonschema import Draft7Validator
 from orchestrator import (
+    HIDDEN,
     AmbiguousInteger,
     Cron,
     Environment,
@@ -51,6 +52,7 @@ UNSEEN = {
     "missing_cluster_for_all": "clusters are in another file",
     "missing_start_date": "each provider may set it instead of the pipeline",
     "missing_task_definition": "any of five layers may set it",
+    "param_format": "the default and the format are compared",
     "number_is_octal": "editors read YAML 1.2, where 010 is ten",
     "number_is_time": "editors read YAML 1.2, where 1:30 is text; a schema sees the 90 of YAML 1.1",
     "param_default_is_date": "a date is a text to JSON Schema",
@@ -135,7 +137,8 @@ def test_a_bad_pipeline_is_invalid_where_json_schema_can_express_the_rule(name: 
 
 @pytest.mark.parametrize("case", [case for case in BAD if not is_yaml(case)], ids=stem)
 def test_a_file_that_is_not_yaml_is_reported_as_such(case: Path, tmp_path: Path) -> None:
-    assert any(problem.message.startswith("not YAML: ") for problem in problems(case, tmp_path))
+    expected = HIDDEN[0] if case.stem.startswith("secret_") else "not YAML: "
+    assert any(problem.message.startswith(expected) for problem in problems(case, tmp_path))
 
 
 def test_every_unseen_case_exists() -> None:

@@ -76,7 +76,9 @@ def check_names(options: argparse.Namespace) -> None:
     if options.thing == "provider":
         names.append(("NAME", options.name, ProviderName))
         for name, value in options.variable:
-            names += [("--variable", name, VariableName), ("--variable", value, Text)]
+            names.append(("--variable", name, VariableName))
+            if not Text.pattern.fullmatch(value):  # not quoted, since it may be a credential
+                options.parser.error(f"argument --variable: the text of '{name}' is not {Text.what()}")
     for argument, text, kind in names:
         if not kind.pattern.fullmatch(text):
             options.parser.error(f"argument {argument}: {text!r} is not {kind.what()}")

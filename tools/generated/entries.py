@@ -139,6 +139,8 @@ def with_provider(text: str, name: str, variables: Mapping[str, str]) -> str:
             return added
     except yaml.YAMLError:
         pass
+    # Without the variables' values: one may be a credential, which the factory has not looked for yet.
+    entry = f"{scalar(name)}: {flow_mapping({'variables': dict.fromkeys(variables, '...')} if variables else {})}"
     raise Refused(f"the file is written in a way that only a person can add to; add to its providers: {entry}")
 
 

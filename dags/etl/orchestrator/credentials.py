@@ -16,7 +16,8 @@ CREDENTIAL = re.compile(
     r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@)[^\s/@'\"{}]+)@"
 )
 WORD = r"(?:passwords?|passwd|pwd|secret|token|api[_ -]?key|(?:access|private)[_ -]?key|credentials?)"
-NAME = re.compile(rf"(?P<word>{WORD})$", re.I)
+NAME = re.compile(rf"(?P<word>{WORD})\s{{0,9}}$", re.I)
+OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w-]{{0,50}}?(?P<word>{WORD})$", re.I)
 QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
 VALUE = (
     r"(?P<value>(?:\"[^\"\n]*\"|'[^'\n]*'|\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$\{[^{}\n]*\}"
@@ -24,17 +25,17 @@ VALUE = (
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|[\"']{SPACES}:{SPACES}|(?P<prose>{SPACES}:[ \t]{{1,9}})"
+    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|:[-=]|[\"']{SPACES}:{SPACES}|(?P<prose>{SPACES}:[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
     rf"|(?<![\w-])--(?!no-)[\w-]{{0,50}}?(?P<option>{WORD})"
-    rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!-)"
+    rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!--|-\w?(?!\S))"
     rf"{VALUE.replace('value', 'argument')}",
     re.I,
 )
-END = re.compile(
-    r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|$)", re.M
-)  # after a value in prose: "the token: see below" has none
-REFERENCE = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}|\$\{\w+\}|\$\w+")
+# What follows a value in prose: "the token: see below" has none.
+END = re.compile(r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|\{\{|$)", re.M)
+TEMPLATE = re.compile(r"\{\{(?![-(\s]*[\"'])[^{}]*\}\}|\{%[^{}]*%\}")  # but one that begins with a literal
+REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
 
@@ -52,7 +53,7 @@ class Credential(NamedTuple):
 
 def may_have_credentials(text: str) -> bool:
     """Return whether it is worth looking for credentials: most files name nothing that could be one."""
-    return bool(CREDENTIAL.search(text) or re.search(WORD, text, re.I))
+    return bool(CREDENTIAL.search(text) or re.search(rf"{WORD}|\\[uUx\r\n]", text, re.I))  # "\u0070assword" is one
 
 
 def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[Credential]:
@@ -72,14 +73,17 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
                 below = below or named
             elif path[-1:] and path[-1] in THINGS and isinstance(value, yaml.MappingNode):
                 below = word
-            yield from find_credentials(key, (*path, part))
+            is_set = isinstance(value, yaml.ScalarNode) and not value.value  # whose values are its keys
+            yield from find_credentials(key, (*path, part), word if is_set else "")
             yield from find_credentials(value, (*path, part), below)
     elif isinstance(node, yaml.SequenceNode):
         option = ""  # such as --password, whose value is the next item
         for index, item in enumerate(node.value):
             text = item.value if isinstance(item, yaml.ScalarNode) else ""
-            yield from find_credentials(item, (*path, index), word or ("" if text.startswith("-") else option))
-            option = word_of(text) if text.startswith("-") and not text.startswith("--no-") else ""
+            is_option = re.match(r"--|-\w?$", text)
+            yield from find_credentials(item, (*path, index), word or ("" if is_option else option))
+            match = OPTION.search(text)
+            option = match.group("word") if match else ""
 
 
 def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
@@ -114,7 +118,9 @@ def find_in_broken(text: str) -> Iterator[Tuple[int, int, str]]:
 
 def is_literal(value: str) -> bool:
     """Return whether a value says something itself, and not where it is to be had."""
-    rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~\\\"'-")
+    if TEMPLATE.search(value) and "/" in value:  # a path in Secrets Manager: etl/{{ env.name }}/db
+        return False
+    rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~$\\\"'-")
     return bool(rest) and not HARMLESS.fullmatch(rest)
 
 

@@ -217,7 +217,7 @@ class Document:
     ) -> Problem:
         """Return a problem; of a file with a credential, another one is only a place and a rule."""
         if self.credentials and rule != "secret":
-            return Problem(location, *HIDDEN, rule)
+            return Problem(location, *HIDDEN, rule, tuple(names))
         if "{source}" in hint:
             # A value with quotes or a tag, or of several lines is not what to write.
             is_plain = re.fullmatch(r"[\w.:+ -]+", location.marked)

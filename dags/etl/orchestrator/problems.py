@@ -16,8 +16,8 @@ MAX_COMPARISONS = 5000  # of a file
 MAX_COMPARED = 1000  # names
 MAX_COMPARED_LENGTH = 50  # characters
 MAX_LISTED = 20  # names in "known: ..."
-MAX_NAMED = 3  # providers or DAGs that share a mistake
 MAX_MESSAGE = 1000  # characters of a message or a hint, which may quote what a file holds
+MAX_NAMED = 3  # providers or DAGs that share a mistake
 
 
 class Location(NamedTuple):
@@ -70,6 +70,9 @@ class Problem(NamedTuple):
             lines += textwrap.wrap(self.hint, 110, initial_indent="        = ", subsequent_indent="          ")
         # PostgreSQL stores neither NUL nor half a surrogate pair; one of them would keep every DAG of the file out.
         return "\n".join("".join(c if c.isprintable() else " " for c in line) for line in lines)
+
+    def __repr__(self) -> str:
+        return str(self)  # pytest prints it, and ``names`` may quote what a report does not
 
 
 class Rejected(Exception):

@@ -339,8 +339,8 @@ def param_mistakes(param: Param) -> List[str]:
 
 
 def json_length(values: Mapping[str, Any]) -> int:
-    """Return how many characters of JSON the values of params are; what is no JSON is reported elsewhere."""
-    return len(json.dumps(values, default=str))
+    """Return how many characters of JSON the values of params are."""
+    return len(json.dumps(values))
 
 
 FORMATS = FormatChecker()

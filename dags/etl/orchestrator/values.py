@@ -13,7 +13,7 @@ import pendulum
 from croniter import croniter
 
 from .compat import ConstrainedInt, PydanticValueError
-from .problems import AmbiguousInteger, describe, did_you_mean
+from .problems import AmbiguousInteger, describe, did_you_mean, non_text_key
 from .vocabulary import MAX_VARIABLE
 
 
@@ -327,6 +327,8 @@ def check_json(value: Any) -> Any:
     """Return a value if it is JSON that PostgreSQL stores: it takes no NUL, and no number that is not finite."""
     if isinstance(value, dict):
         for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidValue(*non_text_key(key))
             Text.validate(key)
             check_json(item)
     elif isinstance(value, list):
@@ -337,7 +339,7 @@ def check_json(value: Any) -> Any:
     elif isinstance(value, float) and not isfinite(value):
         raise InvalidValue(f"not JSON: {describe(value)}", NOT_FINITE)
     elif not (value is None or isinstance(value, (bool, int, float))):
-        raise InvalidValue(f"not JSON: {describe(value)}", "quote it: '{source}'")
+        raise InvalidValue(f"not JSON: {describe(value)}", "quote it")
     return value
 
 
