@@ -260,11 +260,13 @@ def test_a_progress_bar_is_printed_on_a_slow_terminal(run_check: Checker, monkey
 def test_an_error_of_its_own_is_a_problem_of_the_file_beside_the_report_of_all_others(
     run_check: Checker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*arguments: object) -> None:
-        raise LookupError("hunter2")
-
     def fail_for(function: Callable[..., object], name: str) -> Callable[..., object]:
-        return lambda *arguments: (fail if name in str(arguments) else function)(*arguments)
+        def replacement(*arguments: object) -> object:
+            if name in str(arguments):
+                raise LookupError("hunter2")
+            return function(*arguments)
+
+        return replacement
 
     pipelines = {"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL, "cwr/odd.yaml": SMALL}
     failure = {"line": 1, "column": 1, "message": "the factory failed: LookupError", "rule": "internal"}
@@ -330,3 +332,21 @@ def test_files_that_an_editor_keeps_beside_definitions_are_none(run_check: Check
 
     assert run_check({}).out == "no problems in 3 files, 2 DAGs, 2 environments\n"
     assert len(load(root, "development").definitions) == 2
+
+
+@pytest.mark.parametrize("command", [["check"], ["show"], ["show", "cwr-big_dag_un", "--origin"], ["plan"]])
+def test_every_output_can_take_any_text(command: List[str], tmp_path: Path) -> None:
+    copy = checkout_copy(tmp_path)
+    big = copy / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml"
+    big.write_text(big.read_text(encoding="utf-8").replace("description: ", "description: ☃ "), encoding="utf-8")
+    (big.parent / "bad.yaml").write_text(SMALL + "☃: 1\n", encoding="utf-8")
+    name, *arguments = command
+    line = [sys.executable, "-m", f"tools.commands.{name}", *arguments]
+
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(line, cwd=copy, env=ascii_only, capture_output=True, text=True)
+    closed = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *line], cwd=copy, capture_output=True, text=True)
+
+    assert ("\\u2603" in done.stdout) == (command != ["show"])
+    assert "Traceback" not in done.stderr + closed.stderr
+    assert done.returncode == closed.returncode == (0 if command[0] == "show" and command[1:] else 1)

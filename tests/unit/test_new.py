@@ -217,6 +217,9 @@ def test_a_new_provider_changes_no_other_byte(file: Path) -> None:
         ("providers: {}", "providers:\n  sony: {}\n"),
         ("providers:\r\n  un: {}\r\nowner: a\r\n", "providers:\r\n  un: {}\r\n  sony: {}\r\nowner: a\r\n"),
         ("providers:\n  un: {}\n...\n", "providers:\n  un: {}\n  sony: {}\n...\n"),
+        ("providers: &p\n  un: {}\n", "providers: &p\n  un: {}\n  sony: {}\n"),
+        ("providers: &p\n  {}\n", "providers: &p\n  {sony: {}}\n"),
+        ("providers:\n  ? un\n", "providers:\n  ? un\n  sony: {}\n"),
         ("providers:\n  ünique: {}  # ☃\n", "providers:\n  ünique: {}  # ☃\n  sony: {}\n"),
     ],
 )

@@ -158,3 +158,42 @@ def test_the_same_mistakes_are_reported_in_the_same_way_again(tmp_path: Path) ->
 
         assert first == again
         assert sum("known: " in problem for problem in first) == 80
+
+
+KINDS = "binary bool float int map merge null omap pairs python/name:os.system seq set str timestamp value".split()
+PLACES = {
+    "at the top": "TAG\n",
+    "of a text": SMALL + "description: TAG\n",
+    "of a number": SMALL + "max_active_runs: TAG\n",
+    "of a list": SMALL + "tags: TAG\n",
+    "of a mapping": SMALL + "params: TAG\n",
+    "of an item": SMALL + "tags: [TAG ]\n",
+    "of a key": SMALL + "? TAG\n: 1\n",
+    "of an enum": SMALL + "params: {a: {default: 1, enum: [TAG ]}}\n",
+    "of providers": SMALL.partition("providers")[0] + "providers: TAG\n",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_tag_is_reported_wherever_and_whatever_it_is(place: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"bad/case.yaml": SMALL})
+    tags = [f"!!{kind}" for kind in KINDS] + ["!", "!x", "!<tag:yaml.org,2002:int>"]
+    for tag in tags:
+        for value in ("", "''", "maybe", "'5'", "{a: 1}", "[a]"):
+            text = PLACES[place].replace("TAG", f"{tag} {value}")
+            (root / "pipelines" / "bad" / "case.yaml").write_text(text)
+            (problem,) = load(root, "development").problems
+            assert problem.message == "not YAML: tags (!) are not part of the language", text
+
+
+def test_the_first_of_many_providers_are_named_once_for_each_place(tmp_path: Path) -> None:
+    task = "{task_definition: loader, command: ['{{ env.x }}{{ env.x }}', '{{ provider.y }}']}"
+    head = f"start_date: 2022-01-01\ntasks:\n  a: {task}\n  b: {task}\nproviders:\n"
+    root = tree(tmp_path, {"bad/many.yaml": head + "".join(f"  p{number:02}: {{}}\n" for number in range(40))})
+
+    problems = load(root, "development").problems
+
+    who = "for providers 'p00', 'p01', 'p02' and 37 more"
+    expected = [f"unknown name '{name}' in the template, {who}" for name in ("env.x", "provider.y")] * 2
+    assert [problem.message for problem in problems] == expected
+    assert [problem.location.line for problem in problems] == [3, 3, 4, 4]

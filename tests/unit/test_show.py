@@ -444,6 +444,22 @@ def test_an_invalid_date_is_a_usage_error(etl: Path, capsys: pytest.CaptureFixtu
     assert "'tomorrow' is not a date" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "9999-12-31T23:59-14:00", "0001-01-01T00:00+14:00"])
+def test_a_date_to_which_no_interval_can_be_added_is_a_usage_error(
+    day: str, etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        Output(etl, capsys, "cwr-big_dag_un", "--date", day)
+    assert error.value.code == 2
+    assert "a date lies between 1970 and 2100" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("day", ["1970-01-01", "2100-12-31", "2100-12-31T23:59-14:00"])
+def test_the_first_and_the_last_date_are_rendered(day: str, etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for dag_id in ("cwr-big_dag_un", "cwr-big_dag_wcm"):
+        assert Output(etl, capsys, dag_id, "--date", day).status == 0
+
+
 def test_show_runs_in_any_folder_and_without_airflow(tmp_path: Path) -> None:
     code = (
         "import pathlib, sys; from tools.commands import plan, show;"

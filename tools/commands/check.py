@@ -1,6 +1,7 @@
 """./etl check [PATH...]: report every problem of the definitions, with its place and a hint."""
 
 import argparse
+import signal
 import sys
 from typing import List
 
@@ -50,4 +51,5 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
     sys.exit(main(sys.argv[1:]))

@@ -47,12 +47,15 @@ def parse(arguments: List[str]) -> argparse.Namespace:
 def day_or_moment(text: str) -> Union[date, datetime]:
     """Return a date, or a date and time which is in UTC unless it says otherwise; as an argparse type."""
     try:
-        if len(text) <= len("2022-01-05"):
-            return date.fromisoformat(text)
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        is_day = len(text) <= len("2022-01-05")
+        moment = date.fromisoformat(text) if is_day else datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a date; write one such as 2022-01-05") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    if not 1970 <= moment.year <= 2100:  # as in a definition: intervals are added to it, and a date has its end
+        raise argparse.ArgumentTypeError("a date lies between 1970 and 2100")
+    if isinstance(moment, datetime) and not moment.tzinfo:
+        return moment.replace(tzinfo=timezone.utc)
+    return moment
 
 
 def main(arguments: List[str], etl: Path = ETL) -> int:

@@ -158,7 +158,8 @@ def providers_of(text: str) -> Any:
 def in_block(text: str, providers: Any, entry: str) -> str:
     """Insert an entry on a line of its own, below the providers and the comments that stand among them."""
     lines = text.splitlines(keepends=True)
-    indent = providers.start_mark.column
+    # The block begins at an anchor, which stands further right, or at the '?' of its first key.
+    indent = min(providers.start_mark.column, providers.value[0][0].start_mark.column)
     # A block ends where the next thing starts; what is above that and no deeper than its keys is not its own.
     end = providers.end_mark.line + (providers.end_mark.column > 0)
     while not is_inside(lines[end - 1], indent):
@@ -179,7 +180,7 @@ def in_flow(text: str, providers: Any, entry: str) -> str:
         return insert_text(lines, providers.value[-1][1].end_mark, f", {entry}")
     before = lines[start.line][: start.column]
     if before != "providers: " or start.line != end.line:
-        return insert_text(lines, start, entry, skip=1)
+        return insert_text(lines, end, entry, skip=-1)
     lines[start.line] = before.rstrip() + lines[start.line][end.column :]
     return insert_line(lines, start.line + 1, f"  {entry}")
 
@@ -192,7 +193,7 @@ def insert_line(lines: List[str], number: int, line: str) -> str:
 
 
 def insert_text(lines: List[str], mark: Any, text: str, skip: int = 0) -> str:
-    """Return the lines with a text at a mark of the parser, or ``skip`` characters behind it."""
+    """Return the lines with a text at a mark of the parser, or ``skip`` characters from it."""
     line, column = lines[mark.line], mark.column + skip
     return "".join([*lines[: mark.line], line[:column], text, line[column:], *lines[mark.line + 1 :]])
 

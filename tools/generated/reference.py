@@ -193,8 +193,8 @@ members.
 YAML = """\
 ## YAML
 
-- A definition is a file of UTF-8, at most {size} KiB, with one document and no aliases (`*x`). A text has at most
-  {text} characters.
+- A definition is a file of UTF-8, at most {size} KiB, with one document, no aliases (`*x`), no tags (`!x`) and no
+  merging (`<<`). A text has at most {text} characters.
 - Airflow reads YAML 1.1 and editors read YAML 1.2. If text is expected, a word that YAML 1.1 reads as something else is
   an error. Quote it: `"no"`, `"on"`, `"010"`, `"1:30"`, `"2022-01-01"`.
 

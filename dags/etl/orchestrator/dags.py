@@ -3,9 +3,11 @@
 import json
 import os
 import re
+import sys
 from copy import copy
 from datetime import timedelta
 from functools import partial
+from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,6 +108,8 @@ def main(root: Path, arguments: List[str]) -> int:
     if len(arguments) != 1 or arguments[0].startswith("-"):
         print("usage: python dags/etl/factory.py ENVIRONMENT\ne.g.:  python dags/etl/factory.py development")
         return 2
+    if isinstance(sys.stdout, TextIOWrapper):  # of ASCII, perhaps
+        sys.stdout.reconfigure(errors="backslashreplace")
     (environment,) = arguments
     result = load(root, environment)
     dags, problems = build(result)
