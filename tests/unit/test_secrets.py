@@ -124,6 +124,8 @@ WRITTEN = {
     "option with equals": "defaults: {{command: ['run --db-password={w}{inside} --all'], tags: {{A: b{beside}}}}}\n",
     "enum": "params: {{api_key: {{type: string, default: null, enum: [null, {w}{inside}]{beside}}}}}\n",
     "default": "params: {{token: {{type: string, default: {w}{inside}{beside}}}}}\n",
+    "mistyped key of a param": "params: {{token: {{type: string, defalt: {w}{inside}{beside}}}}}\n",
+    "spaces around equals": "defaults: {{environment: {{A: a{inside}{beside}}}}}  # DB_PASSWORD = '{w}'\n",
     "comment": "defaults: {{environment: {{A: a{inside}{beside}}}}}  # password: {w}\n",
     "comment with option": "defaults: {{environment: {{A: a{inside}{beside}}}}}  # --token {w} was it\n",
     "unknown key": "passwords: {w}{inside}\nretrys: {{A: b{beside}}}\n",
@@ -212,6 +214,9 @@ tasks:
       - load --token "$TOKEN" --password ${DB_PASSWORD} --secret {{ var.value.x }} --token=$(cat x) --no-password y
       - export DB_PASSWORD={{ var.value.db }} PASSWORD= TOKEN_URL=https://example/x?token=$TOKEN
       - postgres://etl:$DB_PASSWORD@db.example/cwr
+      - sftp://etl:<password>@sftp.example, with --password <the password>
+      - connect(password=os.environ["DB_PASSWORD"], token=read_token(), secret=config.get('x'))
+      - if [ $TOKEN = x ]; then [ ${TOKEN} = y ]; fi
       - --token
       - --password
       - "{{ var.value.x }}"
@@ -228,6 +233,7 @@ tasks:
       B_TOKEN: $TOKEN
       C_TOKEN: ${TOKEN}
       D_TOKEN: ""
+      F_TOKEN: <token>
       E_TOKEN: "true"
 providers:
   token: {variables: {kind: "token"}}  # the token: see the wiki; DB_PASSWORD is one of its secrets

@@ -13,7 +13,7 @@ CREDENTIAL = re.compile(
     r"\b(?P<AWS_access_key>(?:AKIA|ASIA)[0-9A-Z]{16})\b"
     r"|(?P<private_key>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)"
     r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
-    r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@)[^\s/@'\"{}]+)@"
+    r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@|<[\w -]{1,40}>@)[^\s/@'\"{}]+)@"
 )
 WORD = r"(?:passwords?|passwd|pwd|secret|token|api[_ -]?key|(?:access|private)[_ -]?key|credentials?)"
 NAME = re.compile(rf"(?P<word>{WORD})\s{{0,9}}$", re.I)
@@ -25,22 +25,27 @@ VALUE = (
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|:[-=]|[\"']{SPACES}:{SPACES}|(?P<prose>{SPACES}:[ \t]{{1,9}})"
+    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|:[-=]|[\"']{SPACES}:{SPACES}|"
+    rf"(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
     rf"|(?<![\w-])--(?!no-)[\w-]{{0,50}}?(?P<option>{WORD})"
     rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!--|-\w?(?!\S))"
     rf"{VALUE.replace('value', 'argument')}",
     re.I,
 )
-# What follows a value in prose: "the token: see below" has none.
+# What follows a value in prose: "the token: see below" has none, nor has a test of a shell, [ $TOKEN = x ].
 END = re.compile(r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|\{\{|$)", re.M)
+TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
+# What a program says of a value, and not a value: password=os.environ['PASSWORD'].
+CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
 TEMPLATE = re.compile(r"\{\{(?![-(\s]*[\"'])[^{}]*\}\}|\{%[^{}]*%\}")  # but one that begins with a literal
-REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+")
+REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|<[\w -]{{1,40}}>")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
 
 THINGS = {"tasks", "providers", "clusters", "params"}  # have keys that people make up, for mappings that are no values
-VALUES = {"default", "enum", "const", "examples"}  # of a param
+# Keys of a param that have no value of it; those that are mistyped may have.
+ABOUT = {"type", "title", "description", "minimum", "maximum", "minLength", "maxLength", "format"}
 
 
 class Credential(NamedTuple):
@@ -67,7 +72,7 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
         named = "".join(word_of(value.value) for part, _, value in texts if part.lower() in ("name", "key"))
         for part, key, value in texts:
             below = word or word_of(part)
-            if part in VALUES and path[-2:-1] == ("params",):
+            if part not in ABOUT and path[-2:-1] == ("params",):
                 below = word_of(str(path[-1]))
             elif part.lower() == "value":
                 below = below or named
@@ -94,7 +99,9 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         return match.start(), f"a credential is written down: {kind}"
     for match in NAMED.finditer(text):
         is_prose = match.group("prose") and not is_yaml and not END.match(text, match.end())
-        if not is_prose and is_literal(match.group("value") or match.group("argument")):
+        is_code = CODE.match(text, match.start("value")) if match.group("value") else None
+        is_tested = match.group("prose") and TESTED.search(text[max(0, match.start() - 60) : match.start()])
+        if not (is_prose or is_code or is_tested) and is_literal(match.group("value") or match.group("argument")):
             return match.start(), literal(match.group("word") or match.group("option"))
     return None
 
