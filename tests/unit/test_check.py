@@ -269,8 +269,8 @@ def test_an_error_of_its_own_is_a_problem_of_the_file_beside_the_report_of_all_o
 
         return replacement
 
-    # To standard error, as in ./etl check; another test may have imported Airflow, which logs to standard output.
-    monkeypatch.setattr(logging.getLogger("orchestrator.problems"), "propagate", False)
+    # Not its log, which has lines of this file; it goes to standard output if another test has imported Airflow.
+    monkeypatch.setattr(logging.getLogger("orchestrator.problems"), "disabled", True)
     pipelines = {"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL, "cwr/odd.yaml": SMALL}
     failure = {"line": 1, "column": 1, "message": "the factory failed: LookupError", "rule": "internal"}
     for module, name, argument in [
