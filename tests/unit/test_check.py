@@ -199,6 +199,7 @@ def test_environments_can_be_named_by_their_link(path: str, tmp_path: Path) -> N
     ("path", "message"),
     [
         ("dags/etl/pipelines/cwr/nothing.yaml", "there is no dags/etl/pipelines/cwr/nothing.yaml"),
+        ("x" * 5000, "there is no xxx"),  # longer than a path can be
         ("dags/etl/factory.py", "dags/etl/factory.py is no definition; one is "),
         ("empty", "empty holds no definition; one is "),
     ],
