@@ -1,6 +1,7 @@
 """``./etl check``: which problems it reports, in which format, and its exit status."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -269,6 +270,8 @@ def test_an_error_of_its_own_is_a_problem_of_the_file_beside_the_report_of_all_o
 
         return replacement
 
+    # To standard error, as in ./etl check; another test may have imported Airflow, which logs to standard output.
+    monkeypatch.setattr(logging.getLogger("orchestrator.problems"), "propagate", False)
     pipelines = {"cwr/bad.yaml": BAD, "cwr/good.yaml": SMALL, "cwr/odd.yaml": SMALL}
     failure = {"line": 1, "column": 1, "message": "the factory failed: LookupError", "rule": "internal"}
     for module, name, argument in [

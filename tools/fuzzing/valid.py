@@ -244,7 +244,6 @@ def texts(draw: Any, data: Any) -> str:
             "allow_unicode": draw(st.booleans()),
             "width": draw(st.sampled_from([20, 120])),
             "indent": draw(st.sampled_from([2, 5])),
-            "default_style": draw(st.sampled_from([None, None, '"', "'"])),
         }
         text = yaml.dump(data, Dumper=Plain, sort_keys=False, **options)
     return text
