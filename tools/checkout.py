@@ -33,7 +33,7 @@ def definition_files(etl: Path) -> List[Path]:
 def real_path(path: Path) -> Path:
     """Return the absolute path with the links to folders followed, but not one that stands for a definition."""
     real = Path(os.path.realpath(str(path)))
-    return real if real.is_dir() else Path(os.path.realpath(str(path.parent))) / path.name
+    return real if os.path.isdir(str(real)) else Path(os.path.realpath(str(path.parent))) / path.name
 
 
 def load_all(etl: Path = ETL) -> Dict[str, LoadResult]:

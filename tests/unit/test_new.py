@@ -82,6 +82,7 @@ def test_a_new_pipeline_is_valid_and_accepts_providers(copy: Path) -> None:
         (["provider", "cwr/big", "s" * 101], 2, "is not a provider's name: at most 100"),
         (["provider", "ddex/releases", "sony"], 1, "is given with --variable NAME=TEXT"),
         (["provider", "cwr/big", "sony", "--variable", "host"], 2, "'host' is not NAME=TEXT"),
+        (["provider", "cwr/big", "sony", "--variable", "host=\udcff"], 2, "'host=\\udcff' is not UTF-8"),
         (["provider", "cwr/big", "sony", "--variable", "name=x"], 2, "'name' is not a variable's name"),
         (["provider", "cwr/big", "sony", "--variable", "api_key=x"], 1, "a credential is written down"),
         (["pipeline", "cwr/big"], 1, "there is dags/etl/pipelines/cwr/big.yaml already"),

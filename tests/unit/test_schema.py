@@ -42,6 +42,7 @@ BEYOND = {
 UNSEEN = {
     "cluster_unknown": "clusters are in another file",
     "cron_29_february": "the calendar has to be known",
+    "cron_before_last_day": "croniter has to be asked",
     "cron_never": "the calendar has to be known",
     "duplicate_key": "the YAML parser of the editor reports it before the schema",
     "duplicate_provider": "the YAML parser of the editor reports it before the schema",

@@ -58,6 +58,8 @@ def pipeline_names(text: str) -> Tuple[str, str]:
 def variable(text: str) -> Tuple[str, str]:
     """Return name and value of NAME=TEXT; as an argparse type."""
     name, equals, value = text.partition("=")
+    if text.encode(errors="replace").decode() != text:  # a byte that is none became half a surrogate pair
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8")
     if not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TEXT, such as host=sftp.example")
     return name, value
