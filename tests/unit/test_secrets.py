@@ -126,6 +126,7 @@ WRITTEN = {
     "default": "params: {{token: {{type: string, default: {w}{inside}{beside}}}}}\n",
     "mistyped key of a param": "params: {{token: {{type: string, defalt: {w}{inside}{beside}}}}}\n",
     "spaces around equals": "defaults: {{environment: {{A: a{inside}{beside}}}}}  # DB_PASSWORD = '{w}'\n",
+    "before a sign": "defaults: {{environment: {{A: a{inside}{beside}}}}}  # DB_PASSWORD = {w}[ PASSWORD: {w}`\n",
     "comment": "defaults: {{environment: {{A: a{inside}{beside}}}}}  # password: {w}\n",
     "comment with option": "defaults: {{environment: {{A: a{inside}{beside}}}}}  # --token {w} was it\n",
     "unknown key": "passwords: {w}{inside}\nretrys: {{A: b{beside}}}\n",

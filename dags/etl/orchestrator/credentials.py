@@ -34,7 +34,7 @@ NAMED = re.compile(
     re.I,
 )
 # What follows a value in prose: "the token: see below" has none, nor has a test of a shell, [ $TOKEN = x ].
-END = re.compile(r"[\\\"']{0,2}[ \t]{0,9}(?:[,;)}\]]|\{\{|$)", re.M)
+END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|[^\s\\\"'])", re.M)
 TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'].
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
