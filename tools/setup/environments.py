@@ -229,9 +229,12 @@ def run(program: str, *arguments: str, quiet: bool = False) -> bool:
     environ = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
     output = subprocess.DEVNULL if quiet else sys.stderr.fileno()
     try:
-        return subprocess.run(command, cwd=ROOT, env=environ, stdout=output, stderr=output).returncode == 0
-    except OSError:
-        return False
+        status = subprocess.run(command, cwd=ROOT, env=environ, stdout=output, stderr=output).returncode
+    except OSError as error:
+        status = error.errno or 1
+    if status and not quiet:
+        print_status(f"{program} {arguments[0]}: exit status {status}")  # it may have been killed without a word
+    return status == 0
 
 
 @contextmanager
