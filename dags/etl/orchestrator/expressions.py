@@ -254,7 +254,7 @@ class Expressions:
     def call(self, node: nodes.Call) -> Value:
         found = self.resolve(node.node)
         if isinstance(found, Function):
-            return self.result(found.name, found.entry, node, found.size)
+            return self.result(found.name, found.entry, node, Value(ANY, found.size))
         self.arguments(node)
         if isinstance(found, Place):
             return self.unreachable(found.path)
@@ -270,11 +270,7 @@ class Expressions:
         if entry is None:
             return self.unknown("filter", node.name, FILTERS)
         self.check_kind(f"the filter {node.name}", value, entry, node.name)
-        result = self.result(node.name, entry, node, value.size)
-        if entry is FILTERS["default"]:
-            defaults = [self.value(argument) for argument in node.args[:1]]
-            return merge(value, *(defaults or [Value(TEXT)]))
-        return result
+        return self.result(node.name, entry, node, value)
 
     def test(self, node: nodes.Test) -> Value:
         entry = TESTS.get(node.name)
@@ -283,7 +279,7 @@ class Expressions:
             return self.unknown("test", node.name, TESTS)
         value = self.number(node.node, node.name) if entry.of == (NUMBER,) else self.value(node.node)
         self.check_kind(f"the test {node.name}", value, entry, node.name)
-        return self.result(node.name, entry, node, SHORT)
+        return self.result(node.name, entry, node, value)
 
     def unknown(self, what: str, name: str, known: Iterable[str]) -> Value:
         return self.fault(f"unknown {what} '{name}' in the template", INSTEAD.get(name, ""), name, known)
@@ -294,8 +290,8 @@ class Expressions:
         if value.kind != UNKNOWN and not set(may_be) & set(entry.of):
             self.fault(f"{what} is not for {a(value.kind)}", f"it is for: {', '.join(entry.of)}", within)
 
-    def result(self, name: str, entry: Entry, node: Any, size: int) -> Value:
-        """Check the arguments of a call, filter or test; return its value."""
+    def result(self, name: str, entry: Entry, node: Any, above: Value) -> Value:
+        """Check the arguments of a call, filter or test of ``above``; return its value."""
         takes = signature_of(entry)
         named = {keyword.key: keyword.value for keyword in node.kwargs}
         given: Dict[str, nodes.Node] = {**dict(zip(takes.kinds, node.args)), **named}
@@ -304,35 +300,39 @@ class Expressions:
         if is_wrong or node.dyn_args or node.dyn_kwargs:
             self.arguments(node)
             return self.fault(f"'{name}' takes {takes}", "", name)
-        sizes = [
-            self.argument(name, argument, kind, given[argument], size)
+        values = {
+            argument: self.argument(name, argument, kind, given[argument], above.size)
             for argument, kind in takes.kinds.items()
             if argument in given
-        ]
+        }
+        added = sum(value.size for value in values.values())
         if entry.size is not None:
             size = entry.size
         elif entry.spreads:
-            size = (size + 1) * entry.times * (1 + sum(sizes))
+            size = (above.size + 1) * entry.times * (1 + added)
         else:
-            size = size * entry.times + sum(sizes)
+            size = above.size * entry.times + added
         self.work += CALL + size
-        return Value(entry.kind, size)
+        kind = entry.kind
+        if entry is FILTERS["default"]:
+            kind = merge(above, values.get("default_value", Value(TEXT))).kind
+        return Value(kind, size)
 
-    def argument(self, name: str, argument: str, kind: str, node: nodes.Node, size: int) -> int:
-        """Check an argument of a call of a value of ``size``; return how many characters it may add."""
+    def argument(self, name: str, argument: str, kind: str, node: nodes.Node, size: int) -> Value:
+        """Check an argument of a call of a value of ``size``; return it, with how many characters it may add."""
         if kind == "names" and isinstance(node, nodes.List):
-            return sum(self.argument(name, argument, "constant", item, size) for item in node.items)
+            names = [self.argument(name, argument, "constant", item, size) for item in node.items]
+            return Value(LIST, sum(value.size for value in names))
         words, values, is_allowed = KINDS[kind]
         value, constant = self.value(node), constant_of(node)
         if kind == "sought":
             self.work += size * value.size // SEARCH
             value = value._replace(size=0)
         if kind == ANY or value.kind in (*values, UNKNOWN):
-            return value.size
+            return value
         if is_allowed(constant):
-            return int(constant) if kind == "small" else value.size
-        self.fault(f"'{argument}' of '{name}' is {words}", "", name)
-        return 0
+            return value._replace(size=int(constant)) if kind == "small" else value
+        return self.fault(f"'{argument}' of '{name}' is {words}", "", name)
 
     def arguments(self, node: Any) -> None:
         """Check the arguments of what is refused anyway."""

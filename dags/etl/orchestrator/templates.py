@@ -144,8 +144,9 @@ class Checker(Expressions):
         if self.scope is not None or statement.recursive:
             self.fault("a loop in a loop", "one {% for %} is enough for a list; let the container do more", "{% for")
             return
-        self.scope = {}
+        self.scope = {}  # what is asked for late is not for the list either
         items = self.value(statement.iter)
+        self.scope = None
         if items.kind not in (LIST, JSON, UNKNOWN):
             hint = "a loop goes over a param, or a list of constants: {% for c in params.countries %}"
             self.fault("a template cannot loop over that", hint, "{% for")

@@ -90,7 +90,7 @@ class FolderName(Text):
 class EnvironmentName(Text):
     """An environment's name: at most 100 letters, digits, _, - and dots."""
 
-    pattern = re.compile(r"[\w.-]{1,100}")  # it is a tag
+    pattern = FolderName.pattern  # it is a tag, too
 
 
 class FamilyName(Text):
