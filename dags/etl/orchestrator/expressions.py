@@ -3,6 +3,7 @@
 from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Set, Tuple, Type, Union
 
 from jinja2 import nodes
+from markupsafe import Markup
 
 from .arguments import KINDS, PLAIN, constant_of, signature_of
 from .vocabulary import (
@@ -14,6 +15,7 @@ from .vocabulary import (
     FILTERS,
     INSTEAD,
     JSON,
+    LATE,
     LIST,
     LOOP,
     MEMBERS,
@@ -32,6 +34,7 @@ MAX_NESTED = 30
 # Characters that are written in the time that an expression takes by itself, and a call; and comparisons in the time of
 # writing one: Python 3.7 may compare each character of a text with each of the one that it looks for.
 STEP, CALL, SEARCH = 16, 1024, 16
+ESCAPED = 16  # characters for one, where Python or JSON writes a list: '\U000e0001',
 
 
 class Fault(NamedTuple):
@@ -67,20 +70,18 @@ class Function(NamedTuple):
 
 UNKNOWN = "unknown"  # kind of what is refused, with which nothing else is wrong
 GIVEN = ("env", "provider", "params")  # whose members the definitions say
-LATE = ("var.", "ti.xcom_pull", "task_instance.xcom_pull")  # asked for when it is rendered, and of any length
-# A mapping's own methods come before its items in {{ params.x.items }}.
-METHODS = {name for kind in (dict, list, str, int, float) for name in dir(kind)}
+# A mapping's own methods come before its items in {{ params.x.items }}; tojson gives a Markup.
+METHODS = {name for kind in (dict, list, Markup, int, float) for name in dir(kind)}
 
 
 def merge(*values: Value) -> Value:
     """Return what one of several values is."""
     kinds = {value.kind for value in values}
     size = sum(value.size for value in values)
-    if len(kinds) == 1 or UNKNOWN in kinds:
-        return Value(UNKNOWN if UNKNOWN in kinds else kinds.pop(), size)
-    if LIST in kinds:
-        return Value(LIST if kinds <= {LIST, *PLAIN} else ANY, size)
-    return Value(JSON if kinds <= set(PLAIN) else ANY, size)
+    for kind in (UNKNOWN, LIST):  # the text of what may be a list nobody takes
+        if kind in kinds:
+            return Value(kind, size)
+    return Value(kinds.pop() if len(kinds) == 1 else JSON if kinds <= set(PLAIN) else ANY, size)
 
 
 def a(kind: str) -> str:
@@ -149,11 +150,12 @@ class Expressions:
 
     def list(self, node: Any) -> Value:
         values = [self.value(item) for item in node.items]
-        if not all(value.kind in (*PLAIN, LIST) for value in values):
-            self.fault(
-                "a list holds text, numbers and params", "write the date as text: {{ data_interval_start | ds }}"
-            )
-        return Value(LIST, sum(value.size + 1 for value in values))
+        lists = {id(item) for item in node.items if isinstance(item, (nodes.List, nodes.Tuple))}
+        # A list that is computed may be a generator, whose members lead to Python's frames.
+        if any(v.kind not in (*PLAIN, UNKNOWN) for item, v in zip(node.items, values) if id(item) not in lists):
+            hint = "write it as text: {{ data_interval_start | ds }}, {{ params.x | join(',') }}"
+            self.fault("a list holds text, numbers, params and lists of these", hint, "[")
+        return Value(LIST, sum(value.size * (ESCAPED if value.kind == LIST else 1) + 1 for value in values))
 
     def name(self, node: nodes.Name) -> Any:
         name = node.name
@@ -218,8 +220,6 @@ class Expressions:
         """Return what ``place.key`` is."""
         path, root = f"{place}.{key}", place.split(".")[0]
         names = LOOP if root == "loop" else NAMES
-        if self.scope is not None and path.startswith(LATE):
-            return self.fault(f"'{path}' is not for a loop", "each item would ask the database again", key)
         entry = names.get(path)
         if entry is None and not key.startswith("_"):
             entry = names.get(f"{place}.*")
@@ -228,6 +228,8 @@ class Expressions:
                 return Value(entry.kind, entry.size or 0, (place, key))
         if entry is None:
             return Place(path) if path in PLACES else self.unreachable(path)
+        if entry.size == LATE and self.scope is not None:
+            return self.fault(f"'{path}' is not for a loop", "each item would ask the database again", key)
         if entry.takes is not None:
             return Function(path, entry)
         return Value(entry.kind, entry.size or 0)
@@ -306,17 +308,12 @@ class Expressions:
             if argument in given
         }
         added = sum(value.size for value in values.values())
-        if entry.size is not None:
-            size = entry.size
-        elif entry.spreads:
+        size = above.size * entry.times + added + SHORT if entry.size is None else entry.size
+        if entry.spreads:
             size = (above.size + 1) * entry.times * (1 + added)
-        else:
-            size = above.size * entry.times + added
         self.work += CALL + size
-        kind = entry.kind
-        if entry is FILTERS["default"]:
-            kind = merge(above, values.get("default_value", Value(TEXT))).kind
-        return Value(kind, size)
+        one_of = above, values.get("default_value", Value(TEXT))
+        return Value(merge(*one_of).kind if entry is FILTERS["default"] else entry.kind, size)
 
     def argument(self, name: str, argument: str, kind: str, node: nodes.Node, size: int) -> Value:
         """Check an argument of a call of a value of ``size``; return it, with how many characters it may add."""
@@ -358,8 +355,10 @@ class Expressions:
         left, right = self.value(node.left), self.value(node.right)
         sign, kinds = SIGNS[type(node)], {left.kind, right.kind}
         result = UNKNOWN if UNKNOWN in kinds else SUMS.get((left.kind, sign, right.kind))
-        if result is None and JSON in kinds and kinds <= {*PLAIN, LIST}:
+        if result is None and JSON in kinds and kinds <= set(PLAIN):
             result = JSON if sign == "+" else NUMBER
+        if sign == "+" and kinds == {JSON, LIST}:
+            result = LIST
         if result is None:
             hint = "write ~ to join texts" if TEXT in kinds else "add numbers, or dates and lengths of time"
             return self.fault(f"{a(left.kind)} {sign} {a(right.kind)} is nothing", hint, sign)

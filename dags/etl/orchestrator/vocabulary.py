@@ -34,7 +34,7 @@ class Entry(NamedTuple):
             is not called. Those after ``*`` are given by name, those before ``/`` are not. The kinds beside those of
             values are the keys of ``ARGUMENTS``.
         size: How many characters the result has at most; None: as many as the value that it is taken of, ``times``,
-            and those of the arguments.
+            those of the arguments, and a few.
         times: See ``size``.
         spreads: The arguments may stand in the result once for each character of the value, as those of ``join``.
         of: The kinds that a filter or test is for; JSON may be each of them.
@@ -154,8 +154,7 @@ NAMES: Dict[str, Entry] = {
         "{{ (logical_date - macros.dateutil.relativedelta.relativedelta(months=1)) | ds }}",
         "* years?:number months?:number weeks?:number days?:number hours?:number minutes?:number seconds?:number"
         " year?:number month?:number day?:number hour?:number minute?:number second?:number weekday?:number",
-        size=SHORT,
-    ),
+    ),  # it keeps numbers of any length
 }
 NAMES.update({f"task_instance{name[2:]}": entry for name, entry in NAMES.items() if name.startswith("ti.")})
 # Inside of {% for %}.
@@ -237,7 +236,7 @@ MEMBERS: Dict[str, Dict[str, Entry]] = {
         "to_iso8601_string": Entry(TEXT, "{{ data_interval_start.to_iso8601_string() }}", "", size=SHORT),
     },
     DURATION: {
-        "days": number("{{ (data_interval_end - data_interval_start).days }}"),
+        "days": Entry(NUMBER, "{{ (data_interval_end - data_interval_start).days }}"),
         "seconds": number("{{ (data_interval_end - data_interval_start).seconds }}"),
         "total_seconds": number("{{ (data_interval_end - data_interval_start).total_seconds() | int }}", ""),
     },
@@ -271,11 +270,11 @@ FILTERS: Dict[str, Entry] = {
     ),
     "string": Entry(TEXT, "{{ params.shard | string }}", "", of=PRINTABLE),
     "urlencode": Entry(TEXT, "{{ params.name | urlencode }}", "", times=12, of=PRINTABLE),  # %F0%9F%98%80
-    "tojson": Entry(TEXT, "{{ params.countries | tojson }}", "", times=12, of=(TEXT, NUMBER, BOOLEAN, LIST)),
-    "int": Entry(NUMBER, "{{ params.shard | int }}", "default?:small", of=(TEXT, NUMBER, BOOLEAN)),
+    "tojson": Entry(TEXT, "{{ params.countries | tojson }}", "", times=16, of=(TEXT, NUMBER, BOOLEAN, LIST)),
+    "int": Entry(NUMBER, "{{ params.shard | int }}", "default?:small", times=64, of=(TEXT, NUMBER, BOOLEAN)),  # 1e308
     "float": Entry(NUMBER, "{{ params.share | float }}", "default?:small", size=SHORT, of=(TEXT, NUMBER, BOOLEAN)),
     "abs": Entry(NUMBER, "{{ params.days | int | abs }}", "", of=(NUMBER,)),
-    "round": Entry(NUMBER, "{{ params.share | round(2) }}", "precision?:small", size=2 * SHORT, of=(NUMBER,)),
+    "round": Entry(NUMBER, "{{ params.share | round(2) }}", "precision?:small", of=(NUMBER,)),
     "length": Entry(NUMBER, "{{ params.countries | length }}", "", size=SHORT, of=(TEXT, LIST)),
     "first": Entry(JSON, "{{ params.countries | first }}", "", of=(TEXT, LIST)),
     "last": Entry(JSON, "{{ params.countries | last }}", "", of=(TEXT, LIST)),
@@ -285,7 +284,7 @@ FILTERS: Dict[str, Entry] = {
     "sort": Entry(LIST, "{{ params.countries | sort | join(',') }}", "reverse?:flag", of=(TEXT, LIST)),
     "reverse": Entry(LIST, "{{ params.countries | reverse | join(',') }}", "", of=(TEXT, LIST)),
     "unique": Entry(LIST, "{{ params.countries | unique | join(',') }}", "", of=(TEXT, LIST)),
-    "map": Entry(LIST, "{{ params.countries | map('upper') | join(',') }}", "filter:plain", times=32, of=(TEXT, LIST)),
+    "map": Entry(LIST, "{{ params.countries | map('upper') | join(',') }}", "filter:plain", times=64, of=(TEXT, LIST)),
     "join": Entry(TEXT, "{{ params.countries | join(',') }}", "d?:text", spreads=True, of=(TEXT, LIST)),
 }
 FILTERS.update(d=FILTERS["default"], count=FILTERS["length"])
