@@ -17,6 +17,8 @@ from orchestrator.vocabulary import NAMES
 
 from tests.trees import COMPANY, REPOSITORY, folder_tree, tree
 from tools.commands import show
+from tools.deploying.named import uses_of
+from tools.local.inventory import inventory
 from tools.views import confinement, effective, rendering, schedules
 
 CONFIG = """\
@@ -366,6 +368,25 @@ def test_a_template_that_takes_too_long_or_too_much_memory_is_reported(
         "joiner",
     ]
     assert command(dag, "fetch")[0] == "un False 5"
+
+
+def test_what_a_deploy_and_the_emulated_aws_ask_for_is_rendered_within_the_same_limits(
+    etl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def endless(text: str, names: Any) -> Any:
+        while text == "lefter":
+            names = dict(names)
+        return f"<{text}>", {}
+
+    monkeypatch.setattr(rendering, "render", endless)
+    monkeypatch.setattr(confinement, "SECONDS", 1)
+    definitions = [each for each in load(etl, "development").definitions if each.dag_id == "cwr-big_dag_un"]
+
+    names = [use.names["task_definition"] for use in uses_of(definitions)]
+    seeded = inventory("development", etl)["task_definitions"]
+
+    assert names == ["<fetcher:3>", "lefter", "<righter>", "<joiner>"]
+    assert set(names) <= set(seeded)
 
 
 def test_a_template_that_gives_more_than_ecs_takes_is_reported(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:

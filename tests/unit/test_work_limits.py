@@ -22,6 +22,12 @@ def providers(number: int, override: str = "") -> str:
     return "providers:\n" + "".join(f"  p{n}: {override.replace('#', str(n))}\n" for n in range(number))
 
 
+def templated(number: int, length: int = 4096) -> str:
+    """Return a task with a template of so many characters, unlike those of other tasks."""
+    text = ("{{ ds }}" + str(number)).ljust(length, "x")
+    return f"  t{number}: {{task_definition: a, command: ['{text}']}}\n"
+
+
 # The text by how much of it there is; how much is built; a part of what is reported of one more.
 LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "characters of a schedule": (
@@ -49,12 +55,17 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         30_000,
         "30002 tasks (15001 providers of 2); a file has at most 30000",
     ),
+    "tasks and deliveries": (
+        lambda n: f"{HEAD}wait_for: {{s3: s3://a/b}}\n{LOAD}{providers(n // 2 + n % 2)}",
+        30_000,
+        "30002 tasks (15001 providers of 1 and wait_for); a file has at most 30000",
+    ),
     "tasks that differ": (
         lambda n: (
-            HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a}}\n", 500) + providers(20 + n % 2, "{tasks: {}}")
+            HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a}}\n", 500) + providers(8 + n % 2, "{tasks: {}}")
         ),
-        10_000,
-        "10500 tasks that differ (21 providers that change some of 500); a file has at most 10000",
+        4000,
+        "4500 tasks that differ (9 providers that change some of 500); a file has at most 4000",
     ),
     "params": (
         lambda n: f"{HEAD}params: {{{lines('p{}: {{default: 1}}, ', 50)}}}\n{LOAD}{providers(n // 50 + n % 50)}",
@@ -70,14 +81,14 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         "201000 dependencies (201 providers of 1000); a file has at most 200000",
     ),
     "templates": (
-        lambda n: (
-            f"{HEAD}description: '{'{{ ds }}' * (n - 3000)}'\nparams:\n"
-            + lines(f"  p{{}}: {{{{default: 1, title: '{'{{{{ ds }}}}' * 1000}'}}}}\n", 3)
-            + LOAD
-            + UN
-        ),
-        4000,
-        "4001 templates; a file has at most 4000",
+        lambda n: f"{HEAD}tasks:\n{''.join(map(templated, range(31)))}{templated(31, n - 31 * 4096)}{UN}",
+        2**17,
+        "not YAML: more than 131072 characters of templates",
+    ),
+    "tags": (
+        lambda n: f"{HEAD}tags: [{lines('t{}, ', n)} t0]\n{LOAD}{UN}",
+        50,
+        "51 tags; a DAG has at most 50",
     ),
     "items": (
         lambda n: (

@@ -1,12 +1,11 @@
 """What the definitions name in AWS, each with the place that names it."""
 
 import json
-from types import SimpleNamespace
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Tuple
 
 from orchestrator import Cluster, Definition, KeyPath, Layer, Layers, Location, PlainText, PlannedTask, Problem
 
-from tools.views.rendering import render
+from tools.views.rendering import fill_in
 
 
 class Place(NamedTuple):
@@ -44,35 +43,28 @@ class Use(NamedTuple):
 
 def uses_of(definitions: Iterable[Definition]) -> List[Use]:
     """Return what the tasks name; what providers share is listed once."""
+    tasks = [(definition, planned) for definition in definitions for planned in definition.plan.tasks.values()]
     uses: Dict[Tuple[int, str], Use] = {}
-    for definition in definitions:
-        context = definition.context
-        for planned in definition.plan.tasks.values():
-            key = PlainText(planned.task.cluster or "default")
-            cluster = context.environment.clusters[key]
-            overrides = planned.operator["overrides"]
-            names = {
-                "cluster": cluster.cluster,
-                "subnets": cluster.subnets or [],
-                "security_groups": cluster.security_groups or [],
-                "task_definition": planned.task.task_definition,
-                "container": overrides["containerOverrides"][0]["name"],
-                "task_role_arn": planned.task.task_role_arn or "",
-                "execution_role_arn": planned.task.execution_role_arn or "",
-            }
-            names = {name: fill(value, definition) for name, value in names.items()}
-            settings = Layers.of(Layer(context.document, ("clusters", key)))
-            uses.setdefault((id(planned), json.dumps(names)), Use(planned, cluster, settings, names))
+    for (definition, planned), names in zip(tasks, fill_in([(each, texts_of(each, task)) for each, task in tasks])):
+        key = PlainText(planned.task.cluster or "default")
+        settings = Layers.of(Layer(definition.context.document, ("clusters", key)))
+        cluster = definition.context.environment.clusters[key]
+        uses.setdefault((id(planned), json.dumps(names)), Use(planned, cluster, settings, names))
     return list(uses.values())
 
 
-def fill(value: Any, definition: Definition) -> Any:
-    """Fill in what the environment and the provider say; what only a run knows stays a template."""
-    if isinstance(value, list):
-        return [fill(item, definition) for item in value]
-    if "{" not in value:
-        return value
-    return render(value, {name: SimpleNamespace(**values) for name, values in definition.variables.items()})[0]
+def texts_of(definition: Definition, planned: PlannedTask) -> Dict[str, Any]:
+    """Return the texts by which a task names something."""
+    cluster = definition.context.environment.clusters[PlainText(planned.task.cluster or "default")]
+    return {
+        "cluster": cluster.cluster,
+        "subnets": cluster.subnets or [],
+        "security_groups": cluster.security_groups or [],
+        "task_definition": planned.task.task_definition,
+        "container": planned.operator["overrides"]["containerOverrides"][0]["name"],
+        "task_role_arn": planned.task.task_role_arn or "",
+        "execution_role_arn": planned.task.execution_role_arn or "",
+    }
 
 
 def names_of_uses(uses: Iterable[Use], region: str) -> Iterator[Tuple[Thing, Place]]:
@@ -94,21 +86,23 @@ def names_of_uses(uses: Iterable[Use], region: str) -> Iterator[Tuple[Thing, Pla
 
 def names_of_definitions(definitions: Iterable[Definition]) -> Iterator[Tuple[Thing, Place]]:
     """Yield what the DAGs name beside their tasks, each with its place."""
+    definitions = list(definitions)
     for definition in definitions:
         environment = definition.context.environment
         if environment.alerts:
             topic = Thing("topic", environment.alerts.sns_topic_arn, environment.region)
             yield topic, Place(Layers.of(Layer(definition.context.document, ())), ("alerts", "sns_topic_arn"))
-        if definition.settings.wait_for:
-            bucket, _ = delivery(definition)
-            yield Thing("bucket", bucket, environment.region), Place(definition.layers, ("wait_for", "s3"))
+    for bucket, place, _, _ in deliveries(definitions):
+        yield bucket, place
 
 
-def delivery(definition: Definition) -> Tuple[str, str]:
-    """Return bucket and key of the delivery that a DAG waits for."""
-    address = (definition.settings.wait_for and definition.settings.wait_for.s3) or ""
-    bucket, _, key = fill(address, definition).partition("://")[2].partition("/")
-    return bucket, key
+def deliveries(definitions: Iterable[Definition]) -> Iterator[Tuple[Thing, Place, str, str]]:
+    """Yield what DAGs wait for: bucket, place, key, and the address with its templates."""
+    waits = [(each, each.settings.wait_for.s3 or "") for each in definitions if each.settings.wait_for]
+    for (definition, address), filled in zip(waits, fill_in(waits)):
+        bucket, _, key = filled.partition("://")[2].partition("/")
+        thing = Thing("bucket", bucket, definition.context.environment.region)
+        yield thing, Place(definition.layers, ("wait_for", "s3")), key, address
 
 
 def by_thing(names: Iterable[Tuple[Thing, Place]]) -> Dict[Thing, List[Place]]:

@@ -9,7 +9,7 @@ from orchestrator import Context, Definition, Location, Problem
 
 from tools.deploying import cloud
 from tools.deploying.lookup import PERMISSIONS, REFUSED, Denied, Missing, answers_of, chunks, code_of, last, usable
-from tools.deploying.named import Place, Thing, Use, delivery, names_of_definitions, names_of_uses
+from tools.deploying.named import Place, Thing, Use, deliveries, names_of_definitions, names_of_uses
 
 # What MWAA's execution role has to be allowed for the operator, the sensor and the alerts; docs/operations.md has the
 # policy. IAM is asked for it with what the definitions name: see needs_of_uses and needs_of_definitions.
@@ -83,19 +83,18 @@ def needs_of_definitions(
 ) -> Iterator[Tuple[Need, Place]]:
     """Yield what the delivery sensor and the alerts do; of the providers that wait alike, one is asked for."""
     arn = f"{role.partition(':iam:')[0]}:s3:::"
+    definitions = list(definitions)
+    for thing, place in names_of_definitions(definitions):
+        if thing.kind == "topic" and usable(answers, thing):
+            yield Need("sns:Publish", thing.name), place
     addresses = set()
-    for definition in definitions:
-        for thing, place in names_of_definitions([definition]):
-            if not usable(answers, thing):
-                continue
-            if thing.kind == "topic":
-                yield Need("sns:Publish", thing.name), place
-            elif definition.settings.wait_for and (thing.name, definition.settings.wait_for.s3) not in addresses:
-                addresses.add((thing.name, definition.settings.wait_for.s3))
-                key = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\s", "x", delivery(definition)[1])
-                prefix = (("s3:prefix", re.split(r"[*?]", key)[0]),)
-                yield Need("s3:ListBucket", f"{arn}{thing.name}", prefix), place
-                yield Need("s3:GetObject", f"{arn}{thing.name}/{re.sub('[*?]', 'x', key)}"), place
+    for thing, place, key, address in deliveries(definitions):
+        if usable(answers, thing) and (thing.name, address) not in addresses:
+            addresses.add((thing.name, address))
+            key = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\s", "x", key)
+            prefix = (("s3:prefix", re.split(r"[*?]", key)[0]),)
+            yield Need("s3:ListBucket", f"{arn}{thing.name}", prefix), place
+            yield Need("s3:GetObject", f"{arn}{thing.name}/{re.sub('[*?]', 'x', key)}"), place
 
 
 def check_permissions(context: Context, role: str, needs: Iterable[Tuple[Need, Place]]) -> List[Problem]:

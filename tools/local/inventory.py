@@ -10,14 +10,11 @@ to its containers, log group and log prefix. Definitions with problems are left 
 import json
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Dict, List
 
-from jinja2 import StrictUndefined
-from jinja2.sandbox import SandboxedEnvironment
 from orchestrator import Rejected, load, read_context
 
-JINJA = SandboxedEnvironment(undefined=StrictUndefined)
+from tools.views.rendering import fill_in
 
 
 def inventory(environment: str, etl: Path) -> Dict[str, Any]:
@@ -34,20 +31,19 @@ def inventory(environment: str, etl: Path) -> Dict[str, Any]:
     }
     clusters: List[str] = []
     log_groups: List[str] = []
-    for definition in load(etl, environment).definitions:
-        variables = {name: SimpleNamespace(**values) for name, values in definition.variables.items()}
-        for planned in definition.plan.tasks.values():
-            operator = planned.operator
-            clusters.append(JINJA.from_string(operator["cluster"]).render(variables))
-            name = JINJA.from_string(operator["task_definition"]).render(variables)
-            container = operator["overrides"]["containerOverrides"][0]["name"]
-            seeded = names["task_definitions"].setdefault(name, {"containers": []})
-            if container not in seeded["containers"]:
-                seeded["containers"].append(container)
-            if "awslogs_group" in operator:
-                log_groups.append(operator["awslogs_group"])
-                seeded["log_group"] = operator["awslogs_group"]
-                seeded["log_prefix"] = operator["awslogs_stream_prefix"].rpartition("/")[0]
+    definitions = load(etl, environment).definitions
+    tasks = [(definition, planned.operator) for definition in definitions for planned in definition.plan.tasks.values()]
+    texts = [(definition, [operator["cluster"], operator["task_definition"]]) for definition, operator in tasks]
+    for (_, operator), (cluster, name) in zip(tasks, fill_in(texts)):
+        clusters.append(cluster)
+        container = operator["overrides"]["containerOverrides"][0]["name"]
+        seeded = names["task_definitions"].setdefault(name, {"containers": []})
+        if container not in seeded["containers"]:
+            seeded["containers"].append(container)
+        if "awslogs_group" in operator:
+            log_groups.append(operator["awslogs_group"])
+            seeded["log_group"] = operator["awslogs_group"]
+            seeded["log_prefix"] = operator["awslogs_stream_prefix"].rpartition("/")[0]
     return {**names, "clusters": sorted(set(clusters)), "log_groups": sorted(set(log_groups))}
 
 

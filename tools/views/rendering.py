@@ -56,6 +56,24 @@ def render_request(definition: Definition, task_id: str, run: Run) -> RenderedRe
     return RenderedRequest(rendered(run_task_request(definition, task_id, run.run_id)), left)
 
 
+def fill_in(values: Sequence[Tuple[Definition, Any]]) -> List[Any]:
+    """Fill in what environment and provider of a DAG say, in a text or all texts of a value.
+
+    What only a run knows stays a template, and so does what cannot be rendered within limits.
+    """
+    filled = confined([partial(fill, *each) for each in values])
+    return [value if why else found for (_, value), (found, why) in zip(values, filled)]
+
+
+def fill(definition: Definition, value: Any) -> Any:
+    """Do so for one value."""
+    if isinstance(value, dict):
+        return {key: fill(definition, item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [fill(definition, item) for item in value]
+    return render(value, {name: SimpleNamespace(**values) for name, values in definition.variables.items()})[0]
+
+
 def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
     """Render a template; unknown parts stay as they are, and are returned with the reason."""
     if "{" not in text:

@@ -54,7 +54,7 @@ from .problems import (
     internal_error,
     listed,
 )
-from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TASKS, MAX_ECS_TAGS
+from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TAGS, MAX_DAG_TASKS, MAX_ECS_TAGS
 from .templates import MAX_OVERRIDES, read_template
 from .values import (
     MAX_TEXT,
@@ -82,6 +82,7 @@ from .values import (
     ProviderName,
     ProviderWeight,
     Retries,
+    Runs,
     S3Address,
     Scalar,
     Shape,
@@ -100,6 +101,7 @@ __all__ = [
     "MAX_CAPACITY_PROVIDERS",
     "MAX_CHAIN",
     "MAX_DAG_ID",
+    "MAX_DAG_TAGS",
     "MAX_DAG_TASKS",
     "MAX_ECS_TAGS",
     "MAX_FILE_BYTES",
@@ -155,6 +157,7 @@ __all__ = [
     "ProviderWeight",
     "Rejected",
     "Retries",
+    "Runs",
     "S3Address",
     "Scalar",
     "Settings",

@@ -25,7 +25,7 @@ from .definitions import Definition, LoadResult, Plan, parse_dag_id
 from .documents import display_path, home_of
 from .generations import CHANGED_IN_PLACE, running_dag_id
 from .loading import load
-from .models import SETTING_DEFAULTS, Param
+from .models import SETTING_DEFAULTS, Environment, Param
 from .operators import PipelineEcsOperator
 from .planning import WAIT_FOR
 from .problems import Location, Problem, internal_error, takes_too_long
@@ -158,12 +158,7 @@ class Builder:
 
     def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
         self._commits = commits or {}
-        self._operators: Dict[int, Dict[str, PipelineEcsOperator]] = {}  # by the plan's id
-        self._params: Dict[int, AirflowParam] = {}  # by the id of ours
-        self._tables: Dict[int, str] = {}  # by the plan's id
-        self._descriptions: Dict[str, str] = {}
-        self._namespaces: Dict[int, SimpleNamespace] = {}  # by the id of the values
-        self._publisher: Optional[Publisher] = None
+        self._made: Dict[Tuple[Callable[[Any], Any], int], Any] = {}
 
     def build_all(self, definitions: Iterable[Definition]) -> Tuple[Dict[str, DAG], List[Problem]]:
         """Build the DAGs of definitions, by their ids, and return those that failed as problems."""
@@ -198,38 +193,29 @@ class Builder:
             dagrun_timeout=settings.dagrun_timeout,
             tags=tags_of(definition),
             # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.
-            params={name: copy(self._param(param)) for name, param in params.items()},
-            user_defined_macros={name: self._names(values) for name, values in definition.variables.items()},
+            params={name: copy(self._once(airflow_param, param)) for name, param in params.items()},
+            user_defined_macros={name: self._once(names, values) for name, values in definition.variables.items()},
             doc_md=doc_md(
                 definition,
-                self._escaped(definition.description),
-                self._table(definition.plan),
+                self._once(markdown, definition.description),
+                self._once(task_table, definition.plan),
                 self._commit(definition),
             ),
             **optional,
         )
         owner = settings.owner or SETTING_DEFAULTS["owner"]
         tasks: Dict[str, Any] = {
-            task_id: join(dag, operator, owner) for task_id, operator in self._shared(definition.plan).items()
+            task_id: join(dag, operator, owner) for task_id, operator in self._once(operators, definition.plan).items()
         }
         for task_id, planned in definition.plan.tasks.items():
             if planned.task.depends_on:
                 tasks[task_id].set_upstream([tasks[other] for other in planned.task.depends_on])
         if settings.wait_for is not None:
-            from .sensors import DeliverySensor  # here, since it takes a tenth of a small parse
-
             roots = [task for task in tasks.values() if not task.upstream_task_ids]
-            tasks[WAIT_FOR] = DeliverySensor(
-                task_id=WAIT_FOR,
-                dag=dag,
-                owner=owner,
-                bucket_key=[str(settings.wait_for.s3)],
-                aws_conn_id=environment.aws_conn_id,
-                mode="reschedule",  # a worker's slot is taken only for the moment of a look
-                poke_interval=(settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds(),
-                timeout=(settings.wait_for.timeout or timedelta(hours=12)).total_seconds(),
-                retries=3,  # of a look that failed; a delivery that is too late is not tried again
-            )
+            tasks[WAIT_FOR] = join(dag, self._once(sensor, environment), owner)
+            tasks[WAIT_FOR].bucket_key = [str(settings.wait_for.s3)]
+            tasks[WAIT_FOR].poke_interval = (settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds()
+            tasks[WAIT_FOR].timeout = (settings.wait_for.timeout or timedelta(hours=12)).total_seconds()
             tasks[WAIT_FOR].set_downstream(roots)
         for task in tasks.values():
             if params:
@@ -243,47 +229,53 @@ class Builder:
         environment = definition.context.environment
         if not environment.alerts:
             return None
-        self._publisher = self._publisher or Publisher(environment)
-        return partial(self._publisher.publish, definition.provider)
+        return partial(self._once(Publisher, environment).publish, definition.provider)
 
-    def _shared(self, plan: Plan) -> Dict[str, PipelineEcsOperator]:
-        """Return the operators of a plan, by their task ids; they belong to no DAG and no owner."""
-        if id(plan) not in self._operators:
-            operators = {
-                task_id: PipelineEcsOperator(task_id=task_id, reattach=True, **planned.operator)
-                for task_id, planned in plan.tasks.items()
-            }
-            for task_id, operator in operators.items():
-                operator.places = plan.tasks[task_id].places
-            self._operators[id(plan)] = operators
-        return self._operators[id(plan)]
-
-    def _param(self, param: Param) -> AirflowParam:
-        """Return Airflow's record of a param, for copies: it checks each with jsonschema, which takes 70 us."""
-        if id(param) not in self._params:
-            self._params[id(param)] = AirflowParam(param.default, param.description or "")
-        return self._params[id(param)]
+    def _once(self, make: Callable[[Any], Any], value: Any) -> Any:
+        """Return what a function makes of a value."""
+        key = make, id(value)
+        if key not in self._made:
+            self._made[key] = make(value)
+        return self._made[key]
 
     def _commit(self, definition: Definition) -> str:
         """Return the commit of a definition, shortened; "" where none is known."""
         own = self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
         return f"{own[:12]}{own[40:]}"
 
-    def _names(self, values: Dict[str, Any]) -> SimpleNamespace:
-        """Return what a template finds in ``env`` or ``provider``; all DAGs of a file have the same ``env``."""
-        if id(values) not in self._namespaces:
-            self._namespaces[id(values)] = SimpleNamespace(**values)
-        return self._namespaces[id(values)]
 
-    def _escaped(self, description: str) -> str:
-        if description not in self._descriptions:
-            self._descriptions[description] = markdown(description)
-        return self._descriptions[description]
+def operators(plan: Plan) -> Dict[str, PipelineEcsOperator]:
+    """Return the operators of a plan, by their task ids; they belong to no DAG and no owner."""
+    made = {
+        task_id: PipelineEcsOperator(task_id=task_id, reattach=True, **planned.operator)
+        for task_id, planned in plan.tasks.items()
+    }
+    for task_id, operator in made.items():
+        operator.places = plan.tasks[task_id].places
+    return made
 
-    def _table(self, plan: Plan) -> str:
-        if id(plan) not in self._tables:
-            self._tables[id(plan)] = task_table(plan)
-        return self._tables[id(plan)]
+
+def sensor(environment: Environment) -> BaseOperator:
+    """Return the sensor of a delivery, for copies: making one takes as long as a whole DAG."""
+    from .sensors import DeliverySensor  # here, since it takes a tenth of a small parse
+
+    return DeliverySensor(
+        task_id=WAIT_FOR,
+        bucket_key=[],
+        aws_conn_id=environment.aws_conn_id,
+        mode="reschedule",  # a worker's slot is taken only for the moment of a look
+        retries=3,  # of a look that failed; a delivery that is too late is not tried again
+    )
+
+
+def airflow_param(param: Param) -> AirflowParam:
+    """Return Airflow's record of a param, for copies: it checks each with jsonschema, which takes 70 us."""
+    return AirflowParam(param.default, param.description or "")
+
+
+def names(values: Dict[str, Any]) -> SimpleNamespace:
+    """Return what a template finds in ``env`` or ``provider``; all DAGs of a file have the same ``env``."""
+    return SimpleNamespace(**values)
 
 
 def tags_of(definition: Definition) -> List[str]:

@@ -6,7 +6,7 @@ import stat
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import yaml
 from yaml.composer import Composer, ComposerError
@@ -38,6 +38,7 @@ MAX_FILE_BYTES = 512 * 1024
 MAX_DEPTH = 50
 MAX_VALUES = 50_000  # keys and values as they are written: 10,000 providers of 3 tasks fit
 MAX_NUMBER = 100  # characters: reading a number takes the square of them
+MAX_TEMPLATES = 2**17  # characters of different texts with a brace: to parse them and check what they say takes 1 s
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 MERGE, VALUE = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"  # of << and = without quotes
 
@@ -56,6 +57,8 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         SafeConstructor.__init__(self)
         Resolver.__init__(self)
         self.depth = self.values = 0
+        self.templates: Set[str] = set()
+        self.templated = 0  # characters of them
         self.duplicates: List[yaml.Node] = []
 
     def compose_node(self, parent: Any, index: Any) -> Any:
@@ -73,6 +76,12 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         self.values += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
+        if isinstance(node, yaml.ScalarNode) and "{" in node.value and node.value not in self.templates:
+            self.templates.add(node.value)
+            self.templated += len(node.value)
+            if self.templated > MAX_TEMPLATES:
+                message = f"more than {MAX_TEMPLATES} characters of templates"
+                raise ComposerError(None, None, message, node.start_mark)
         return node
 
     def construct_object(self, node: Any, deep: bool = False) -> Any:

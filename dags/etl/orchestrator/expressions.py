@@ -3,7 +3,7 @@
 from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Set, Tuple, Type, Union
 
 from jinja2 import nodes
-from markupsafe import Markup
+from markupsafe import Markup  # type: ignore[import]
 
 from .arguments import KINDS, PLAIN, constant_of, signature_of
 from .vocabulary import (

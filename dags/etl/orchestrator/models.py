@@ -32,6 +32,7 @@ from .values import (
     ProviderName,
     ProviderWeight,
     Retries,
+    Runs,
     S3Address,
     Scalar,
     TaskDefinition,
@@ -179,11 +180,11 @@ class Settings(Model):
     catchup: Optional[StrictBool] = Field(
         None, description="Run the intervals missed since start_date; default: false."
     )
-    max_active_runs: Optional[Positive] = Field(None, description="Runs at the same time; default: 1.")
+    max_active_runs: Optional[Runs] = Field(None, description="Runs at the same time; default: 1.")
     max_active_tasks: Optional[Positive] = Field(None, description="Tasks at the same time over all runs.")
     dagrun_timeout: Optional[Duration] = Field(None, description="A scheduled run that takes longer has failed.")
     tags: Optional[List[DagTag]] = Field(
-        None, description="Tags of the DAG, beside family, pipeline, provider, environment."
+        None, description="At most 50 tags, beside family, pipeline, provider, environment."
     )
     params: Optional[Dict[Identifier, Optional[Param]]] = Field(
         None, description="What a person may set when triggering."

@@ -22,7 +22,7 @@ from .definitions import (
     merge,
 )
 from .documents import Document, has_value, value_at
-from .models import SETTING_DEFAULTS, Cluster, Environment, Pipeline, Provider, Settings, Task
+from .models import SETTING_DEFAULTS, Cluster, Environment, Model, Pipeline, Provider, Settings, Task
 from .problems import KeyPath, Problem, Rejected, name_providers
 from .rules import (
     check_dag_id,
@@ -309,18 +309,20 @@ def overlay(shared: Settings, override: Provider, own: Collection[str]) -> Setti
     """
     if not own:
         return shared
-    below = shared.dict(include=set(own), exclude_unset=True)
-    named = override.params
-    if named is not None and shared.params:
-        below["params"] = {name: param for name, param in below["params"].items() if name in named}
-    changed = Settings.parse_obj(merge([below, override.dict(include=set(own), exclude_unset=True)]))
-    values = {key: getattr(shared, key) for key in shared.__fields_set__ if key not in own}
-    values.update((key, getattr(changed, key)) for key in changed.__fields_set__)
-    if named is not None and shared.params:
-        again = changed.params or {}
-        kept = ((name, param) for name, param in shared.params.items() if name in again or name not in named)
-        values["params"] = {**dict(kept), **again}
-    return Settings.construct(**values)
+    values = {key: getattr(shared, key) for key in shared.__fields_set__}
+    values.update((key, laid_over(values.get(key), getattr(override, key))) for key in own)
+    return Settings.construct(**{key: value for key, value in values.items() if value is not None})
+
+
+def laid_over(below: Any, value: Any) -> Any:
+    """Lay a value that has been checked over another, as :func:`merge` does."""
+    if isinstance(value, Model):
+        layers = [each.explicit() for each in (below, value) if isinstance(each, Model)]
+        return type(value).parse_obj(merge(layers))
+    if isinstance(value, dict):
+        items = {**(below or {}), **{key: laid_over((below or {}).get(key), item) for key, item in value.items()}}
+        return {key: item for key, item in items.items() if item is not None}
+    return value
 
 
 # --------------------------------------------------------------------- problems beside those that pydantic reports

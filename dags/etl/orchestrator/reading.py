@@ -10,12 +10,11 @@ from .problems import AmbiguousInteger, KeyPath, Problem, Rejected, closest, des
 
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
 # these takes at most twice as long.
-MAX_TASKS = 30_000  # of all DAGs
-MAX_OWN_TASKS = 10_000  # of providers with tasks or defaults of their own: planning and making one takes 0.45 ms
+MAX_TASKS = 30_000  # of all DAGs, with the sensors of wait_for
+MAX_OWN_TASKS = 4000  # of providers with tasks or defaults of their own: planning and making one takes 0.45 ms
 MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
 MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
 MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
-MAX_EXPRESSIONS = 4000  # of templates that providers share: as many as read_template remembers
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
 
 
@@ -79,21 +78,21 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         Rejected: It cannot.
     """
     shared = {key: value for key, value in document.data.items() if key != "providers"}
-    text, number = repr(shared), len(providers)
+    length, number = len(repr(shared)), len(providers)
     overrides = [override for override in providers.values() if isinstance(override, dict)]
     tasks, edges = size_of(shared.get("tasks")), edges_of(shared)
     changes = sum("tasks" in override or "defaults" in override for override in overrides)
     params = size_of(shared.get("params")) * number + sum(size_of(override.get("params")) for override in overrides)
     schedules = {schedule for schedule in (each.get("schedule") for each in overrides) if isinstance(schedule, str)}
-    expressions = text.count("{{") + text.count("{%")
+    sensors = number if "wait_for" in shared else sum("wait_for" in override for override in overrides)
+    each = f"{tasks} and wait_for" if sensors else str(tasks)
     for extent, most, things in (
-        (tasks * number, MAX_TASKS, f"tasks ({number} providers of {tasks})"),
+        (tasks * number + sensors, MAX_TASKS, f"tasks ({number} providers of {each})"),
         (tasks * changes, MAX_OWN_TASKS, f"tasks that differ ({changes} providers that change some of {tasks})"),
         (params, MAX_PARAMS, f"params of {number} providers"),
         (edges * number, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
-        (expressions, MAX_EXPRESSIONS, "templates"),
-        (len(text) * number, MAX_CHARACTERS, f"characters ({number} providers of {len(text)})"),
+        (length * number, MAX_CHARACTERS, f"characters ({number} providers of {length})"),
     ):
         if extent > most:
             message = f"{extent} {things}; a file has at most {most}"

@@ -9,8 +9,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PASS_SECONDS = 30  # where no alarm limits the pass: Airflow's and MWAA's core.dagbag_import_timeout
-FRACTION = 8  # a file gets an eighth of the time left at first: 1.5 s to be read, and 10,000 providers need 0.4 s
-LEAST = 0.05  # seconds, for some 200 providers
+FRACTION = 4  # a file gets a quarter of what is left at first: 3 s to be read, and 10,000 providers need 0.4 s
+LEAST = 0.05  # seconds, for some 200 providers, which all files after it are left, or an eighth of the time
 
 
 class OutOfTime(BaseException):
@@ -20,10 +20,11 @@ class OutOfTime(BaseException):
 def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) -> List[Optional[Result]]:
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
-    An item that exceeds a fraction of the time left is tried again after all others, which so get theirs in any order;
-    these last ones share a quarter of what is left then, as other processes may have the processor. The timer is that
-    of the process's processor time, as Airflow uses the other one, and its signal is seen between two bytecodes.
-    Without a main thread, or with a profiler that uses the timer, nothing is limited.
+    An item that exceeds a fraction of the time left is tried again after all others, which so get theirs in any order:
+    a share for each of them is kept back, and all shares together are an eighth of the time at most, as other
+    processes may have the processor. The last ones share most of what is left then. The timer is that of the process's
+    processor time, as Airflow uses the other one, and its signal is seen between two bytecodes. Without a main thread,
+    or with a profiler that uses the timer, nothing is limited.
 
     Args:
         items: What the work is for, such as files.
@@ -34,7 +35,8 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
         return [work(item) for item in items]
     alarm = signal.getitimer(signal.ITIMER_REAL)[0]
     clock = time.monotonic if alarm else time.process_time  # the alarm also rings when others have the processor
-    end = clock() + part * (alarm or PASS_SECONDS)
+    total = part * (alarm or PASS_SECONDS)
+    end, share = clock() + total, min(LEAST, total / 8 / max(len(items), 1))
     results: Dict[int, Result] = {}
     late: List[int] = []
 
@@ -52,10 +54,10 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
     before = signal.signal(signal.SIGPROF, ring)
     try:
         for index in range(len(items)):
-            attempt(index, max((end - clock()) / FRACTION, LEAST))
+            attempt(index, max((end - clock() - share * (len(items) - index)) / FRACTION, share))
         again, late = late, []
         for number, index in enumerate(again):
-            left = (end - clock()) / 4
+            left = 0.75 * (end - clock())
             if left > 0:
                 attempt(index, left / (len(again) - number))
     finally:

@@ -355,6 +355,14 @@ class Positive(Count):
     ge = 1
 
 
+class Runs(Positive):
+    """A number of runs at the same time."""
+
+    # The scheduler creates runs for the ten DAGs that are longest overdue: ten that catch up without end keep all
+    # others waiting. Airflow's own default is 16.
+    le = 100
+
+
 class Weight(Positive):
     """A priority: Airflow adds up those of all tasks that come after, in 32 bits."""
 
