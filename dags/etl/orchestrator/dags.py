@@ -113,18 +113,21 @@ def main(root: Path, arguments: List[str]) -> int:
     (environment,) = arguments
     result = load(root, environment)
     dags, problems = build(result)
-    print(f"environment {environment}\n")
+    lines = [f"environment {environment}", ""]
     providers: Dict[str, List[str]] = {}
     for definition in result.definitions:
         providers.setdefault(f"{definition.family}-{definition.pipeline}", []).append(definition.provider)
-    for pipeline, names in providers.items():
-        print(f"{pipeline}: {', '.join(names)}")
-    print()
-    for definition in result.definitions:
-        if definition.dag_id in dags:
-            print(f"{definition.dag_id}  {definition.path}")
-    for problem in problems:
-        print(f"\n{problem}")
+    lines += [f"{pipeline}: {', '.join(names)}" for pipeline, names in providers.items()]
+    lines.append("")
+    lines += [f"{each.dag_id}  {each.path}" for each in result.definitions if each.dag_id in dags]
+    lines += [f"\n{problem}" for problem in problems]
+    try:
+        print("\n".join(lines), flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python tries once more at its end
+        if not isinstance(error, BrokenPipeError):  # `| head` is no error
+            print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        return 1
     return 1 if problems else 0
 
 
