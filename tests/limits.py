@@ -14,7 +14,7 @@ ENVIRONMENT = "e" * 100
 FAMILY, PROVIDER = "f" * 100, "s" * 100
 PIPELINE = "p" * (MAX_DAG_ID - len(f"{FAMILY}-_dag_{PROVIDER}"))
 POOL = "P" * 256
-LONGEST = 2**31 - 1  # seconds of a duration, runs at the same time
+LONGEST = 2**31 - 1  # seconds of a duration, tasks at the same time
 FIRST = "a" * 241  # a task
 
 
@@ -54,7 +54,7 @@ def pipeline(**changes: Any) -> Data:
         "owner": "o" * 36,
         "schedule": "@daily",
         "start_date": "2022-01-01",
-        "max_active_runs": LONGEST,
+        "max_active_runs": 100,
         "max_active_tasks": LONGEST,
         "dagrun_timeout": LONGEST,
         "tags": ["t" * 100],

@@ -140,7 +140,7 @@ BEYOND: Dict[str, Any] = {
     "retries": (of_defaults(retries=101), "at most 100"),
     "weight": (of_defaults(priority_weight=10_001), "at most 10000"),
     "duration": (of_defaults(sla=LONGEST + 1), "expected a duration"),
-    "runs": ({"max_active_runs": LONGEST + 1}, "at most 2147483647"),
+    "runs": ({"max_active_runs": 101}, "at most 100"),
     "provider": ({"providers": {"s" * 101: {}}}, "is not a provider's name: at most 100"),
     "task id": ({"tasks": {f"{FIRST}a": {"task_definition": "x"}}}, "is not a task's name: at most 241"),
     "tags of ECS": (of_defaults(tags={str(number): "" for number in range(51)}), "ECS takes at most 50 tags"),

@@ -6,6 +6,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple, Type
 from orchestrator import (
     MAX_FILE_BYTES,
     MAX_TEXT,
+    ActiveRuns,
     Alerts,
     CapacityProvider,
     Cluster,
@@ -99,6 +100,7 @@ SHAPES: Dict[Any, str] = {
     Count: "whole number from 0",
     Positive: "whole number from 1",
     Weight: "whole number from 1 to 10000",
+    ActiveRuns: "whole number from 1 to 100",
     Retries: "whole number from 0 to 100",
     ProviderWeight: "whole number from 0 to 1000",
     ProviderBase: "whole number from 0 to 100000",

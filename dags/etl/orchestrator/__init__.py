@@ -58,6 +58,7 @@ from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TA
 from .templates import MAX_OVERRIDES, read_template
 from .values import (
     MAX_TEXT,
+    ActiveRuns,
     ConnectionId,
     Count,
     Cron,
@@ -108,6 +109,7 @@ __all__ = [
     "PROTOCOL",
     "SETTING_DEFAULTS",
     "WAIT_FOR",
+    "ActiveRuns",
     "Alerts",
     "AmbiguousInteger",
     "CapacityProvider",

@@ -16,6 +16,9 @@ MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as mu
 MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
 MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
 MAX_EXPRESSIONS = 4000  # of templates that providers share: as many as read_template remembers
+# Of DAGs that catch up with several at the same time. The scheduler creates 10 runs in each of its loops, which take a
+# second or more, and first those that lie back furthest: so many delay the runs of all other DAGs by some minutes.
+MAX_CATCHUP_RUNS = 1000
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
 
 
@@ -85,6 +88,8 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     changes = sum("tasks" in override or "defaults" in override for override in overrides)
     params = size_of(shared.get("params")) * number + sum(size_of(override.get("params")) for override in overrides)
     schedules = {schedule for schedule in (each.get("schedule") for each in overrides) if isinstance(schedule, str)}
+    runs = sum(runs_at_once({**shared, **override}) for override in overrides)
+    runs += runs_at_once(shared) * (number - len(overrides))
     expressions = text.count("{{") + text.count("{%")
     for extent, most, things in (
         (tasks * number, MAX_TASKS, f"tasks ({number} providers of {tasks})"),
@@ -92,6 +97,7 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         (params, MAX_PARAMS, f"params of {number} providers"),
         (edges * number, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
+        (runs, MAX_CATCHUP_RUNS, f"runs to catch up with at the same time ({number} providers, max_active_runs)"),
         (expressions, MAX_EXPRESSIONS, "templates"),
         (len(text) * number, MAX_CHARACTERS, f"characters ({number} providers of {len(text)})"),
     ):
@@ -103,6 +109,12 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
 def size_of(value: Any) -> int:
     """Return the number of items of a mapping or list; 0 of anything else."""
     return len(value) if isinstance(value, (dict, list)) else 0
+
+
+def runs_at_once(settings: Mapping[str, Any]) -> int:
+    """Return how many runs a DAG creates at once that catches up; 0 for one that does not, or one by one."""
+    runs = settings.get("max_active_runs")
+    return runs if settings.get("catchup") is True and type(runs) is int and runs > 1 else 0
 
 
 def edges_of(shared: Mapping[str, Any]) -> int:

@@ -355,6 +355,12 @@ class Positive(Count):
     ge = 1
 
 
+class ActiveRuns(Positive):
+    """A number of runs: the scheduler creates 10 in each loop, first those that lie back furthest, of whichever DAG."""
+
+    le = 100
+
+
 class Weight(Positive):
     """A priority: Airflow adds up those of all tasks that come after, in 32 bits."""
 
