@@ -12,6 +12,7 @@ Only ``dags`` and what it is made of (``generations``, ``operators``, ``sensors`
 read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
+from .credentials import find_in_comments
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
@@ -171,6 +172,7 @@ __all__ = [
     "did_you_mean",
     "display_path",
     "environment_names",
+    "find_in_comments",
     "format_dag_id",
     "in_order",
     "internal_error",

@@ -157,7 +157,7 @@ BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after
 MAX_SLA_INTERVALS = 25  # that a task is behind: one takes 0.4 ms
 
 
-class PipelineDag(DAG):  # type: ignore[misc]
+class PipelineDag(DAG):
     """A DAG whose missed SLAs are looked for among its latest intervals.
 
     Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
