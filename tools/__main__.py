@@ -7,12 +7,11 @@ a module of ``tools/commands/`` and a line in ``COMMANDS``.
 import difflib
 import importlib
 import os
-import signal
 import sys
 from typing import Any, Dict, List, Tuple
 
 from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS, PEERS, Environment, SetupError, ensure
-from tools.terminal import print_status
+from tools.terminal import print_status, run_command
 
 # The environments that each command needs; the first one runs it, or the Python of the launcher if there is none.
 COMMANDS: Dict[str, Tuple[Environment, ...]] = {
@@ -71,5 +70,4 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -1,12 +1,13 @@
 """What the commands share of the command line and the terminal: parsers, status lines, progress, colours."""
 
 import argparse
+import errno
 import os
 import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Dict, Iterator, Mapping, Sequence, TypeVar
+from typing import TYPE_CHECKING, Any, Callable, Dict, Iterator, List, Mapping, NoReturn, Sequence, TypeVar
 
 if TYPE_CHECKING:  # the help texts need the standard library alone
     from rich.console import Console
@@ -41,6 +42,22 @@ def typed_path(text: str) -> Path:
 def print_status(text: str, program: str = "etl") -> None:
     """Print a line about progress or failure; the standard output holds the answer alone."""
     print(f"{program}: {text}", file=sys.stderr, flush=True)
+
+
+def run_command(main: Callable[[List[str]], int]) -> NoReturn:
+    """Run a command with this process's arguments, and exit; an output that cannot be written is no traceback."""
+    try:
+        status = main(sys.argv[1:])
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None or error.errno not in (errno.ENOSPC, errno.EPIPE, errno.EIO, errno.EDQUOT):
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python tries once more at its end
+        if error.errno != errno.EPIPE:  # `| head` is no error
+            print_status(f"the output cannot be written: {error.strerror}")
+        status = 1
+    sys.exit(status)
 
 
 def console() -> "Console":

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator
 
+import pendulum
 import pytest
 from orchestrator import load
 
@@ -300,3 +301,18 @@ def test_the_banner_shows_no_line_of_a_file_with_a_credential(
     assert "a credential is written down: a literal password [secret]" in import_error(bag)
     assert "a credential is written down: a literal password [secret]" in printed.stdout
     assert "h8nter2" not in import_error(bag) + caplog.text + printed.stdout + printed.stderr
+
+
+def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path) -> None:
+    text = SMALL.replace("loader}", "loader, sla: 1h}").replace("2022-01-01", "1970-01-01")
+    crons = {"minutes": "* * * * *", "days": "@daily", "mondays": "* * * * 1", "years": "@yearly"}
+    files = {f"cwr/{name}.yaml": f"schedule: '{cron}'\ncatchup: true\n{text}" for name, cron in crons.items()}
+    dags = dag_bag(tree(tmp_path, files)).dags
+
+    for name in crons:
+        dag = dags[f"cwr-{name}_dag_un"]
+        steps, now = 0, pendulum.now("UTC")
+        info = dag.next_dagrun_info(None)  # and then as Airflow's DagFileProcessor.manage_slas asks for them
+        while info.logical_date < now and steps < 1000:
+            steps, info = steps + 1, dag.next_dagrun_info(info.data_interval, restricted=False)
+        assert 0 < steps < 30, (name, steps)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import List
 
 import pytest
+from orchestrator import load
 
 from tests.trees import COMPANY, DATA, tree
 from tools import checkout
@@ -122,6 +123,20 @@ def test_a_credential_in_a_comment_is_found(capsys: pytest.CaptureFixture[str]) 
 
     assert check.main([]) == 1
     assert "big.yaml:7:10: this looks like a credential: GitLab Token [secret]" in capsys.readouterr().out
+
+
+def test_a_comment_that_names_a_credential_is_reported_here_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    write(TEXT.format("un") + "# token: refresh\n# password: x  # pragma: allowlist secret\n")
+
+    result = load(checkout.ETL, "development")
+    assert check.main([]) == 1
+
+    assert result.definitions
+    assert result.problems == []
+    out = capsys.readouterr().out
+    assert "big.yaml:7:3: this looks like a credential: a literal token [secret]" in out
+    assert "refresh" not in out
+    assert "1 problem" in out
 
 
 def test_a_credential_in_an_environment_is_found(capsys: pytest.CaptureFixture[str]) -> None:

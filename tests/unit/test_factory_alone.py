@@ -1,5 +1,6 @@
 """``python dags/etl/factory.py ENVIRONMENT``: the factory without Airflow's scheduler."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +42,20 @@ def test_the_command_reports_its_usage(tmp_path: Path) -> None:
     assert "factory.py development" in run(root, "--help").stdout
     assert "known" not in run(root, "production").stderr
     assert "development, staging" in run(root, "production").stdout
+
+
+def test_the_command_reports_a_full_disk_and_is_silent_for_a_closed_pipe(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    command = [sys.executable, "-W", "ignore", str(root / "factory.py"), "development"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+
+    assert (done.returncode, done.stderr) == (1, "the output cannot be written: No space left on device\n")
+    assert (closed.returncode, closed.stderr) == (1, "")
 
 
 def test_the_package_loads_definitions_without_airflow(tmp_path: Path) -> None:

@@ -34,7 +34,23 @@ def test_a_command_runs_as_a_module(name: str) -> None:
     command = [sys.executable, "-m", f"tools.commands.{name}", "--help"]
     done = subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True)
 
-    assert done.stdout.startswith(f"usage: ./etl {name}"), "its module ends without: sys.exit(main(sys.argv[1:]))"
+    assert done.stdout.startswith(f"usage: ./etl {name}"), "its module ends without: run_command(main)"
+
+
+@pytest.mark.parametrize("arguments", ["--help", "check", "show", "plan HEAD --format json"])
+def test_a_full_disk_is_reported_and_a_closed_pipe_is_silent(arguments: str) -> None:
+    command = [str(REPOSITORY / "etl"), *arguments.split()]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    reader, writer = os.pipe()
+    os.close(reader)
+    closed = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+
+    assert done.returncode == closed.returncode == 1
+    assert done.stderr.splitlines()[-1] == "etl: the output cannot be written: No space left on device"
+    assert "Traceback" not in done.stderr + closed.stderr
+    assert "cannot be written" not in closed.stderr
 
 
 def test_an_unknown_command_suggests_the_nearest() -> None:

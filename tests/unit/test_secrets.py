@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from orchestrator import load, loading
+from orchestrator import HIDDEN, load, loading
 
 from tests.trees import tree
 
@@ -168,7 +168,9 @@ def test_no_word_of_a_file_with_a_credential_is_printed(
             report = "\n".join(map(str, result.problems)) + repr(result)
             assert WORD not in report, report
             # Of what YAML cannot read, only a name and its value on one line are reported; no line is shown, anyway.
-            assert "[secret]" in report or "not YAML" in report, file.read_text()
+            # One in a comment is no problem of the factory's; if there is another one, it quotes nothing.
+            is_comment = "  # " in WRITTEN[place] and (not result.problems or HIDDEN[0] in report)
+            assert "[secret]" in report or "not YAML" in report or is_comment, file.read_text()
             assert " | " not in report
     assert WORD not in "".join([*capsys.readouterr(), caplog.text])
 

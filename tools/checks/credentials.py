@@ -1,7 +1,7 @@
 """Credentials in the text of a definition, by detect-secrets: what the factory's own exact set does not know.
 
 Nothing is verified: that would send it over the network. Names (``PASSWORD: hunter2``) are the factory's,
-which knows what a template is.
+which knows what a template is; of those in comments it only says where they are.
 """
 
 import re
@@ -29,7 +29,7 @@ from detect_secrets.plugins.square_oauth import SquareOAuthDetector
 from detect_secrets.plugins.stripe import StripeDetector
 from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
 from detect_secrets.plugins.twilio import TwilioKeyDetector
-from orchestrator import HIDDEN, MAX_FILE_BYTES, Location, Problem, display_path
+from orchestrator import HIDDEN, MAX_FILE_BYTES, Location, Problem, display_path, find_in_comments
 
 # Shapes that an issuer gives its credentials and nothing else has. Left out is what ordinary definitions look like:
 # public IP addresses, Artifactory's ("APAC2022..."), and IBM's, which are short names followed by anything.
@@ -105,6 +105,17 @@ def find_credentials(text: str) -> List[Credential]:
     ]
 
 
+def find_all(text: str) -> List[Credential]:
+    """Return the same, and the credentials in comments by their names, which the factory does not report."""
+    found, lines = find_credentials(text), text.splitlines()
+    known = {credential.line for credential in found}
+    return found + [
+        Credential(line + 1, column + 1, message.rpartition(": ")[2])
+        for line, column, message in find_in_comments(text)
+        if line + 1 not in known and not ALLOWED.search(lines[line])
+    ]
+
+
 def pieces(line: str) -> Iterator[Tuple[int, str]]:
     """Yield the parts of a line that are looked at, each with where it begins."""
     for start in range(0, max(1, len(line) - OVERLAP), PIECE - OVERLAP):
@@ -145,7 +156,8 @@ def with_credentials(problems: List[Problem], etl: Path, files: Iterable[Path]) 
     # What the package reports there; a block's text begins below the place of the value.
     reported = {(p.location.path, p.location.line + below) for p in problems if p.rule == "secret" for below in (0, 1)}
     paths = {display_path(etl, file): file for file in files}
-    found = [(path, credential) for path, file in paths.items() for credential in find_credentials(read_text(file))]
+    texts = {path: read_text(file) for path, file in paths.items()}
+    found = [(path, credential) for path, text in texts.items() for credential in find_all(text)]
     if not found:
         return problems
     # A problem at a value of the environment may quote a pipeline's, and the other way round.

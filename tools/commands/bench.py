@@ -9,7 +9,7 @@ from typing import Dict, List
 
 from tools import ROOT
 from tools.bench.contenders import CONTENDERS
-from tools.terminal import help_texts, print_status, typed_path
+from tools.terminal import help_texts, print_status, run_command, typed_path
 
 SUMMARY = "measure what the factory costs beside a hand-written loop and its peers"
 EXAMPLES = {
@@ -154,4 +154,4 @@ def measure(options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -1,11 +1,9 @@
 """./etl check [PATH...]: report every problem of the definitions, with its place and a hint."""
 
 import argparse
-import signal
-import sys
 from typing import List
 
-from tools.terminal import help_texts, print_status
+from tools.terminal import help_texts, print_status, run_command
 
 SUMMARY = "report every problem of the definitions, with its place and a hint"
 EXAMPLES = {
@@ -51,5 +49,4 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping
 
-from tools.terminal import help_texts, print_status
+from tools.terminal import help_texts, print_status, run_command
 
 SUMMARY = "deploy this checkout to an environment's MWAA, or go back to an earlier release"
 EXAMPLES = {
@@ -140,4 +140,4 @@ def check_account(etl: Path, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -1,11 +1,9 @@
 """./etl generate schema|docs: write the files that are generated from the factory's models."""
 
 import argparse
-import signal
-import sys
 from typing import List
 
-from tools.terminal import help_texts, print_status
+from tools.terminal import help_texts, print_status, run_command
 
 SUMMARY = "write the files that are generated from the factory's models"
 EXAMPLES = {
@@ -42,5 +40,4 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

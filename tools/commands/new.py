@@ -1,11 +1,9 @@
 """./etl new provider|pipeline: write a new provider or pipeline where it belongs."""
 
 import argparse
-import signal
-import sys
 from typing import List, Tuple, Type
 
-from tools.terminal import help_texts, print_status
+from tools.terminal import help_texts, print_status, run_command
 
 SUMMARY = "write a new provider or pipeline where it belongs"
 EXAMPLES = {
@@ -115,5 +113,4 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -2,13 +2,12 @@
 
 import argparse
 import json
-import signal
 import sys
 from pathlib import Path
 from typing import List, NoReturn, Optional, Tuple
 
 from tools import ROOT
-from tools.terminal import help_texts, print_status
+from tools.terminal import help_texts, print_status, run_command
 
 SUMMARY = "show what the working tree changes of the DAGs, compared with a commit"
 EXAMPLES = {
@@ -92,5 +91,4 @@ def choose_base(revision: Optional[str], root: Path) -> Tuple[str, str]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -1,12 +1,11 @@
 """./etl releases ENV: list the releases in an environment's bucket, and which of them counts."""
 
 import argparse
-import sys
 from pathlib import Path
 from typing import List
 
 from tools.commands.deploy import new_parser, run
-from tools.terminal import console
+from tools.terminal import console, run_command
 
 SUMMARY = "list the releases in an environment's bucket, and which of them counts"
 EXAMPLES = {
@@ -51,4 +50,4 @@ def show(etl: Path, options: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

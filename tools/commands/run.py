@@ -2,12 +2,11 @@
 
 import argparse
 import json
-import sys
 from pathlib import Path
 from typing import List
 
 from tools import ROOT
-from tools.terminal import help_texts, typed_path
+from tools.terminal import help_texts, run_command, typed_path
 
 SUMMARY = "run a real Airflow on this machine, against an emulated AWS"
 EXAMPLES = {
@@ -93,4 +92,4 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

@@ -1,14 +1,12 @@
 """./etl show [SELECTION]: all DAGs, some of them, or what one of them is and does after all layers."""
 
 import argparse
-import signal
-import sys
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import List, Optional, Union
 
 from tools import ETL
-from tools.terminal import help_texts, print_status
+from tools.terminal import help_texts, print_status, run_command
 
 SUMMARY = "show a table of DAGs, or one of them with its layers and requests"
 EXAMPLES = {
@@ -93,5 +91,4 @@ def choose_environments(etl: Path, name: Optional[str]) -> List[str]:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `| head` is no error
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

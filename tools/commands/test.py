@@ -6,7 +6,7 @@ import os
 import sys
 from typing import List
 
-from tools.terminal import help_texts
+from tools.terminal import help_texts, run_command
 
 SUMMARY = "run all tests and static checks, or a part of them"
 EXAMPLES = {
@@ -54,4 +54,4 @@ def main(arguments: List[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    run_command(main)

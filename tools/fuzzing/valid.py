@@ -167,7 +167,7 @@ PIPELINE_SETTINGS = optional(
         "schedule": CRON,
         "end_date": END,
         "catchup": st.booleans(),
-        "max_active_runs": POSITIVE,
+        "max_active_runs": st.integers(1, 100),
         "max_active_tasks": POSITIVE,
         "dagrun_timeout": DURATION,
         "tags": st.lists(WORD, max_size=3),

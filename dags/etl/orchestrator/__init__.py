@@ -12,6 +12,7 @@ Only ``dags`` and what it is made of (``generations``, ``operators``, ``sensors`
 read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
+from .credentials import find_in_comments
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
@@ -58,6 +59,7 @@ from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TA
 from .templates import MAX_OVERRIDES, read_template
 from .values import (
     MAX_TEXT,
+    ActiveRuns,
     ConnectionId,
     Count,
     Cron,
@@ -82,7 +84,6 @@ from .values import (
     ProviderName,
     ProviderWeight,
     Retries,
-    Runs,
     S3Address,
     Scalar,
     Shape,
@@ -110,6 +111,7 @@ __all__ = [
     "PROTOCOL",
     "SETTING_DEFAULTS",
     "WAIT_FOR",
+    "ActiveRuns",
     "Alerts",
     "AmbiguousInteger",
     "CapacityProvider",
@@ -157,7 +159,6 @@ __all__ = [
     "ProviderWeight",
     "Rejected",
     "Retries",
-    "Runs",
     "S3Address",
     "Scalar",
     "Settings",
@@ -172,6 +173,7 @@ __all__ = [
     "did_you_mean",
     "display_path",
     "environment_names",
+    "find_in_comments",
     "format_dag_id",
     "in_order",
     "internal_error",

@@ -148,6 +148,7 @@ class Document:
         self._root: Any = None
         self._children: Dict[int, Dict[Any, Tuple[Any, Any]]] = {}
         self._is_quoted = True  # whether problems show lines
+        self._is_secret = False  # whether they show only a place and a rule
         loader = Loader(text)
         try:
             self._root = loader.get_single_node()
@@ -225,7 +226,7 @@ class Document:
         self, location: Location, message: str, hint: str = "", rule: str = "schema", names: Iterable[str] = ()
     ) -> Problem:
         """Return a problem; of a file with a credential, another one is only a place and a rule."""
-        if self.credentials and rule != "secret":
+        if self._is_secret and rule != "secret":
             return Problem(location, *HIDDEN, rule, tuple(names))
         if "{source}" in hint:
             # A value with quotes or a tag, or of several lines is not what to write.
@@ -265,19 +266,20 @@ class Document:
         return Location(self.path, line + 1, column + 1, self.lines[line] if self._is_quoted else "", width)
 
     def _find_credentials(self) -> None:
-        """Find the credentials, and show no line if there is one, or could be one in what YAML cannot read."""
+        """Find the credentials, and show no line if there is one, or could be one in what YAML cannot read.
+
+        One in a comment is for `./etl check` to report: it is not in the DAG, and only sounds like one at times.
+        """
         if not may_have_credentials(self.text):
             return
         self._is_quoted = False
         found = [(path, self._location_of(node), text) for path, node, text in find_credentials(self._root)]
-        lines = {location.line for _, location, _ in found}
-        in_text = find_in_comments(self.text) if self._root else find_in_broken(self.text)
-        for line, column, text in in_text:
-            if line + 1 not in lines:  # or else it is in a value, and no comment
-                found.append(((line,), self._location(SimpleNamespace(line=line, column=column)), text))
+        for line, column, text in () if self._root else find_in_broken(self.text):
+            found.append(((line,), self._location(SimpleNamespace(line=line, column=column)), text))
         for path, location, message in found:
-            self.credentials[path] = self._problem_at(location, message, HINT, "secret")
-        self._is_quoted = bool(self._root and not found)
+            self.credentials[path] = Problem(location, message, HINT, "secret")
+        self._is_secret = bool(found or any(find_in_comments(self.text)))
+        self._is_quoted = bool(self._root) and not self._is_secret
 
     def _rejected(self, *problems: Problem) -> Rejected:
         return Rejected(*self.credentials.values(), *problems)

@@ -11,6 +11,7 @@ from typing_extensions import Literal
 from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictBool, validator
 from .problems import non_text_key
 from .values import (
+    ActiveRuns,
     ConnectionId,
     Count,
     Cron,
@@ -32,7 +33,6 @@ from .values import (
     ProviderName,
     ProviderWeight,
     Retries,
-    Runs,
     S3Address,
     Scalar,
     TaskDefinition,
@@ -115,7 +115,8 @@ class Task(Model):
         None, description="A try that takes longer is stopped and has failed."
     )
     sla: Optional[Duration] = Field(
-        None, description="When the task should have succeeded, from the run's planned start."
+        None,
+        description="When the task should have succeeded, from the run's planned start; less than 25 intervals.",
     )
     pool: Optional[Pool] = Field(None, description="Airflow pool that the task takes a slot of.")
     priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
@@ -180,7 +181,7 @@ class Settings(Model):
     catchup: Optional[StrictBool] = Field(
         None, description="Run the intervals missed since start_date; default: false."
     )
-    max_active_runs: Optional[Runs] = Field(None, description="Runs at the same time; default: 1.")
+    max_active_runs: Optional[ActiveRuns] = Field(None, description="Runs at the same time; default: 1.")
     max_active_tasks: Optional[Positive] = Field(None, description="Tasks at the same time over all runs.")
     dagrun_timeout: Optional[Duration] = Field(None, description="A scheduled run that takes longer has failed.")
     tags: Optional[List[DagTag]] = Field(

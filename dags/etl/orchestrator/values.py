@@ -355,11 +355,9 @@ class Positive(Count):
     ge = 1
 
 
-class Runs(Positive):
-    """A number of runs at the same time."""
+class ActiveRuns(Positive):
+    """A number of runs: the scheduler creates 10 in each loop, first those that lie back furthest, of whichever DAG."""
 
-    # The scheduler creates runs for the ten DAGs that are longest overdue: ten that catch up without end keep all
-    # others waiting. Airflow's own default is 16.
     le = 100
 
 
