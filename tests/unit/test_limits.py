@@ -33,7 +33,7 @@ from orchestrator import (
     Weight,
     load,
 )
-from orchestrator.operators import PipelineEcsOperator
+from orchestrator.operators import EcsTask
 
 from tests.limits import (
     ENVIRONMENT,
@@ -56,7 +56,7 @@ def longest(kind: Type[Text]) -> int:
     return max(length for length in range(MOST) if kind.pattern.fullmatch("a" * length))
 
 
-NOTE = len(PipelineEcsOperator.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=""))
+NOTE = len(EcsTask.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=""))
 TAGS: List[Type[Text]] = [DagTag, EnvironmentName, FamilyName, FolderName, PipelineName, ProviderName]
 # The most characters that a definition can bring into a column; of one that every table has, by the column's name.
 REACHED = {

@@ -48,8 +48,6 @@ QUICK = {
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     # Airflow 2.2.2 warns of its own use of distutils, at every start.
     "PYTHONWARNINGS": "ignore::DeprecationWarning:airflow.configuration",
-    # botocore's waiter looks every 6 s whether an ECS task has ended; this data says 1 s.
-    "AWS_DATA_PATH": str(ROOT / "tools" / "local" / "botocore"),
 }
 
 

@@ -26,7 +26,7 @@ from .documents import display_path, home_of
 from .generations import CHANGED_IN_PLACE, running_dag_id
 from .loading import load
 from .models import SETTING_DEFAULTS, Param
-from .operators import PipelineEcsOperator
+from .operators import EcsTask
 from .planning import WAIT_FOR
 from .problems import Location, Problem, internal_error, takes_too_long
 from .time_limits import in_time
@@ -158,7 +158,7 @@ class Builder:
 
     def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
         self._commits = commits or {}
-        self._operators: Dict[int, Dict[str, PipelineEcsOperator]] = {}  # by the plan's id
+        self._operators: Dict[int, Dict[str, EcsTask]] = {}  # by the plan's id
         self._params: Dict[int, AirflowParam] = {}  # by the id of ours
         self._tables: Dict[int, str] = {}  # by the plan's id
         self._descriptions: Dict[str, str] = {}
@@ -246,15 +246,15 @@ class Builder:
         self._publisher = self._publisher or Publisher(environment)
         return partial(self._publisher.publish, definition.provider)
 
-    def _shared(self, plan: Plan) -> Dict[str, PipelineEcsOperator]:
+    def _shared(self, plan: Plan) -> Dict[str, EcsTask]:
         """Return the operators of a plan, by their task ids; they belong to no DAG and no owner."""
         if id(plan) not in self._operators:
             operators = {
-                task_id: PipelineEcsOperator(task_id=task_id, reattach=True, **planned.operator)
-                for task_id, planned in plan.tasks.items()
+                task_id: EcsTask(task_id=task_id, **planned.operator) for task_id, planned in plan.tasks.items()
             }
             for task_id, operator in operators.items():
                 operator.places = plan.tasks[task_id].places
+                operator.skip_exit_codes = plan.tasks[task_id].task.skip_exit_codes or ()
             self._operators[id(plan)] = operators
         return self._operators[id(plan)]
 

@@ -369,6 +369,12 @@ class Retries(Count):
     le = 100
 
 
+class ExitCode(Positive):
+    """A container's exit code that is no success."""
+
+    le = 255
+
+
 class ProviderWeight(Count):
     """The weight of a capacity provider: CapacityProviderStrategyItemWeight of ECS's model."""
 
