@@ -102,7 +102,7 @@ class EcsTask(EcsOperator):
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger; check that before anything starts."""
-        if context["ti"].prev_attempted_tries > 1:  # before Airflow replaces them: a deploy may have changed the fields
+        if getattr(context.get("ti"), "prev_attempted_tries", 0) > 1:  # Airflow is about to replace them
             self.before = RenderedTaskInstanceFields.get_templated_fields(context["ti"]) or {}
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
