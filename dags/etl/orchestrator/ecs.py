@@ -21,7 +21,6 @@ PASSING = re.compile(
     r"|limit on the number of|[Cc]apacity is unavailable|No Container Instances were found"
 )
 NO_CAPACITY = re.compile(r"RESOURCE:|AGENT$|.*[Cc]apacity is unavailable")  # reasons of a task that does not start
-ATTEMPTS, PAUSE, MAX_PAUSE = 8, 2.0, 60.0  # seconds; each pause is twice the one before: some 3 minutes
 
 
 class NoCapacity(Exception):
@@ -41,6 +40,11 @@ def is_fault(error: BaseException) -> bool:
     if isinstance(error, ClientError):
         return not is_answer(error) or bool(PASSING.search(str(error)))
     return isinstance(error, (BotoCoreError, NoCapacity)) and not isinstance(error, ParamValidationError)
+
+
+def is_from_aws(error: BaseException) -> bool:
+    """Return whether AWS, or the way to it, is the reason."""
+    return isinstance(error, (BotoCoreError, ClientError))
 
 
 @contextmanager
@@ -72,45 +76,37 @@ class Aws:
 
     def __init__(self, connection: Optional[str], region: Optional[str], log: Any, pace: float) -> None:
         self.connection, self.region, self.log, self.pace = connection, region, log, pace
-        self._clients: Dict[Any, Any] = {}
+        self._clients: Dict[str, Any] = {}
 
-    def ask(self, operation: str, **request: Any) -> Dict[str, Any]:
-        """Send a request to ECS once; return the answer."""
-        return self._send("ecs", self.region, operation, request)
-
-    def ask_logs(self, region: Optional[str], operation: str, **request: Any) -> Dict[str, Any]:
-        """Send a request to CloudWatch Logs once; return the answer."""
-        return self._send("logs", region, operation, request)
-
-    def _send(self, service: str, region: Optional[str], operation: str, request: Mapping[str, Any]) -> Dict[str, Any]:
+    def ask(self, operation: str, service: str = "ecs", region: Optional[str] = None, **request: Any) -> Any:
+        """Send a request once; return the answer."""
         with signals_held():
             try:
-                client = self._clients.get(service)
-                if not client:
-                    hook = AwsBaseHook(self.connection, client_type=service, region_name=region, config=self.CONFIG)
+                if service not in self._clients:
+                    where = {"aws_conn_id": self.connection, "region_name": region or self.region}
+                    hook = AwsBaseHook(**where, client_type=service, config=self.CONFIG)
                     self._clients[service] = client = hook.get_conn()
                     if service == "ecs":  # the botocore in MWAA's image does not know this member of the request
                         members = client.meta.service_model.operation_model("RunTask").input_shape.members
                         members.setdefault("clientToken", members["group"])
-                answer: Dict[str, Any] = getattr(client, operation)(**request)
-                return answer
+                return getattr(self._clients[service], operation)(**request)
             except (BotoCoreError, ClientError):
                 self._clients.pop(service, None)  # the next attempt looks for credentials again
                 raise
 
-    def outlast(self, operation: str, **request: Any) -> Dict[str, Any]:
-        """Send a request to ECS until no fault stands in its way; return the answer."""
-        answer: Dict[str, Any] = self.persist(lambda: self.ask(operation, **request))
-        return answer
+    def outlast(self, operation: str, stop: Any = None, fault: Any = is_fault, **request: Any) -> Any:
+        """Send a request, again and again while a fault lasts; return the answer."""
+        return self.persist(lambda: self.ask(operation, **request), stop, fault)
 
-    def persist(
-        self,
-        call: Callable[[], Any],
-        stop: Any = None,
-        fault: Callable[[BaseException], bool] = is_fault,
-        max_pause: float = MAX_PAUSE,
-    ) -> Any:
-        """Call again, with growing pauses, while a fault lasts; raise the last one."""
+    def persist(self, call: Callable[[], Any], stop: Any = None, fault: Any = is_fault, max_pause: float = 60) -> Any:
+        """Call again, with growing pauses, while a fault lasts; raise the last one after 8 attempts in 3 minutes.
+
+        Args:
+            call: What raises the fault.
+            stop: When to give up instead, as tenacity has it.
+            fault: Tells of an exception whether it is one.
+            max_pause: Seconds.
+        """
 
         def log_fault(state: Any) -> None:
             number, pause = state.attempt_number + 1, state.next_action.sleep
@@ -118,17 +114,42 @@ class Aws:
 
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(fault),
-            wait=tenacity.wait_exponential(multiplier=PAUSE * self.pace, max=max_pause * self.pace),
-            stop=stop or tenacity.stop_after_attempt(ATTEMPTS),
+            wait=tenacity.wait_exponential(multiplier=2 * self.pace, max=max_pause * self.pace),
+            stop=stop or tenacity.stop_after_attempt(8),
             before_sleep=log_fault,
             reraise=True,
         )
         return retrying(call)
 
 
+MAX_PAGES = 100  # of 100 ECS tasks each
+
+
+def tasks_of(ask: Callable[..., Any], cluster: str, **which: Optional[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield the ECS tasks of a cluster that ListTasks has, as DescribeTasks has them; none of a cluster that is gone.
+
+    Args:
+        ask: :meth:`Aws.ask` or :meth:`Aws.outlast`.
+        cluster: Name or ARN.
+        which: The filters of ListTasks.
+    """
+    for _ in range(MAX_PAGES):
+        try:
+            page = ask("list_tasks", cluster=cluster, **which)
+        except ClientError as error:
+            if "ClusterNotFound" in str(error):
+                return
+            raise
+        if page["taskArns"]:
+            yield from ask("describe_tasks", cluster=cluster, tasks=page["taskArns"])["tasks"]
+        if not page.get("nextToken"):
+            return
+        which["nextToken"] = page["nextToken"]
+
+
 # ---------------------------------------------------------------------------------------- the end of an ECS task
 
-ESSENTIAL = "EssentialContainerExited"
+ESSENTIAL, FAILED_TO_START = "EssentialContainerExited", "TaskFailedToStart"  # stop codes
 
 
 def exit_code(task: Mapping[str, Any], container: str) -> Optional[int]:
@@ -163,43 +184,36 @@ class LogTail:
     """Writes a container's output in CloudWatch Logs to the task's log, each look from where the last one ended."""
 
     def __init__(self, aws: Aws, region: Optional[str], group: Optional[str], stream: str) -> None:
-        self.aws, self.region, self.group = aws, region, group
-        self.request: Dict[str, Any] = {"logGroupName": group, "logStreamName": stream, "startFromHead": True}
+        self.aws, self.group, self.reported = aws, group, ""
+        self.request: Dict[str, Any] = {"service": "logs", "region": region, "startFromHead": True}
+        self.request.update(logGroupName=group, logStreamName=stream)
         self.last: Deque[str] = deque(maxlen=LAST_LINES)
-        self.reported = ""
 
-    def read(self) -> None:
-        """Write what has come since the last look; raise what AWS raises."""
-        while self.group:
-            try:
-                page = self.aws.ask_logs(self.region, "get_log_events", **self.request)
-            except ClientError as error:
-                if "stream does not exist" in str(error):  # the container has not written yet
-                    return
-                raise
-            for event in page["events"]:
-                line = clean(event["message"])
-                self.last.append(line)
-                written = datetime.utcfromtimestamp(event["timestamp"] / 1000).isoformat(" ", "milliseconds")
-                self.aws.log.info("[%s] %s", written, line)
-            if self.request.get("nextToken") == page["nextForwardToken"]:
-                return
-            self.request["nextToken"] = page["nextForwardToken"]
-
-    def try_to_read(self, read: Optional[Callable[[], None]] = None) -> None:
-        """Read; an error is logged once, and is no reason to fail: the next look has the lines, too."""
+    def read(self, persist: Callable[..., Any] = lambda call: call()) -> None:
+        """Write what has come since the last look. An error is no reason to fail: the next look has the same lines."""
         try:
-            (read or self.read)()
+            while self.group and persist(self.read_page):
+                pass
         except (BotoCoreError, ClientError) as error:
-            if str(error) != self.reported:
+            # There is no stream before the container has written.
+            if "stream does not exist" not in str(error) and str(error) != self.reported:
                 self.reported = str(error)
                 self.aws.log.warning("The container's log cannot be read from %s: %s", self.group, error)
 
     def read_to_the_end(self) -> None:
         """Read what the container wrote last; CloudWatch has that a moment after it has ended."""
-        if self.group:
-            time.sleep(self.aws.pace)
-            self.try_to_read(lambda: self.aws.persist(self.read))
+        time.sleep(self.aws.pace)
+        self.read(self.aws.persist)
+
+    def read_page(self) -> bool:
+        """Write one page; return whether there may be another."""
+        page = self.aws.ask("get_log_events", **self.request)
+        for event in page["events"]:
+            self.last.append(clean(event["message"]))
+            written = datetime.utcfromtimestamp(event["timestamp"] / 1000).isoformat(" ", "milliseconds")
+            self.aws.log.info("[%s] %s", written, self.last[-1])
+        before, self.request["nextToken"] = self.request.get("nextToken"), page["nextForwardToken"]
+        return bool(before != page["nextForwardToken"])
 
 
 def clean(text: str) -> str:

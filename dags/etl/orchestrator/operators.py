@@ -1,8 +1,8 @@
 """The ECS task: one for each try of an Airflow task, taken up by the next try if its worker was lost."""
 
 import time
-from functools import partial
-from typing import Any, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
+from itertools import chain
+from typing import Any, Callable, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from uuid import uuid4
 
 import tenacity
@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from .definitions import JSON_OPTIONS, ParamValues
 from .ecs import (
+    FAILED_TO_START,
     NO_CAPACITY,
     Aws,
     LogTail,
@@ -23,7 +24,9 @@ from .ecs import (
     exit_code,
     is_answer,
     is_fault,
+    is_from_aws,
     signals_held,
+    tasks_of,
 )
 from .generations import EcsOperator
 from .models import Param
@@ -74,7 +77,6 @@ def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
 # ------------------------------------------------------------------------------------------------------ the task
 
 LOOKS = (0, 3, 7)  # seconds before each look for an ECS task: ListTasks shows a new one only after a while
-MAX_PAGES = 100  # of 100 stopped ECS tasks each; ECS forgets them after an hour
 FORGOTTEN = 60  # seconds for which ECS may not know a task: DescribeTasks, too, shows a new one only after a while
 OUTAGE = 3600  # seconds of unbroken fault while an ECS task runs
 KILLING = 20  # seconds, and the last attempt; Airflow kills a task 60 s after SIGTERM
@@ -123,13 +125,11 @@ class EcsTask(EcsOperator):
         try:
             self.take_up(self.earlier)
             task, lines = self.aws.persist(self.start_and_wait)
-        except ClientError as error:
+        except (BotoCoreError, ClientError, NoCapacity) as error:
             if is_fault(error):
-                raise AirflowException(f"ECS could not be asked: {error}") from error
+                raise AirflowException(f"ECS could not start the task: {error}") from error
             place = self.places.get("cluster" if "luster" in str(error) else "task_definition", "the definition")
             raise AirflowFailException(f"ECS refuses the task: {error}. Look at {place}") from error
-        except (BotoCoreError, NoCapacity) as error:
-            raise AirflowException(f"ECS could not start the task: {error}") from error
         except KeyboardInterrupt:  # of ``airflow tasks test``
             self.on_kill()
             raise
@@ -140,15 +140,17 @@ class EcsTask(EcsOperator):
         if not self.ecs_task:
             self.start()
         task, lines = self.wait()
-        if task.get("stopCode") == "TaskFailedToStart" and NO_CAPACITY.search(task.get("stoppedReason", "")):
+        reason = task.get("stoppedReason", "")
+        if task.get("stopCode") == FAILED_TO_START and NO_CAPACITY.match(reason):
             self.attempt, self.ecs_task = self.attempt + 1, None
-            raise NoCapacity(task["stoppedReason"])
+            raise NoCapacity(reason)
         return task, lines
 
     def start(self) -> None:
         """Ask ECS to start the task. What got no answer is sent again as it was, and then starts nothing twice."""
-        name = self.request["startedBy"]
-        self.unanswered = True
+        if not self.is_current():
+            raise AirflowException("A later try has taken over")
+        name, self.unanswered = self.request["startedBy"], True
         try:
             answer = self.aws.ask("run_task", **self.request, clientToken=f"{name}-{self.attempt}")
         except ClientError as error:
@@ -161,126 +163,105 @@ class EcsTask(EcsOperator):
                 raise AirflowException(f"ECS has started the task before, and does not show it: {error}") from error
             return
         self.unanswered = False
-        if answer["failures"]:
-            self.attempt += 1
-            reasons = [failure.get("reason", "") for failure in answer["failures"]]
-            if all(map(NO_CAPACITY.match, reasons)):
-                raise NoCapacity(", ".join(reasons))
-            raise AirflowException(f"ECS could not start the task: {answer['failures']}")
-        self.follow(answer["tasks"][0])
+        if not answer["failures"]:
+            self.follow(answer["tasks"][0])
+            return
+        self.attempt += 1
+        reasons = ", ".join(failure.get("reason", "") for failure in answer["failures"])
+        raise NoCapacity(reasons) if NO_CAPACITY.match(reasons) else AirflowException(f"ECS: {answer['failures']}")
 
     def follow(self, task: Mapping[str, Any]) -> None:
-        """Note the ECS task, and log where a person finds it in AWS's console."""
+        """Note an ECS task as this try's, and log where a person finds it in AWS's console."""
         self.ecs_task = {"cluster": task["clusterArn"], "task": task["taskArn"]}
-        region, cluster = task["taskArn"].split(":")[3], task["clusterArn"].split("/")[-1]
-        place = f"clusters/{cluster}/tasks/{task['taskArn'].split('/')[-1]}?region={region}"
-        self.log.info("The ECS task in the console: https://%s.console.aws.amazon.com/ecs/v2/%s", region, place)
+        region, cluster, number = task["taskArn"].split(":")[3], *(arn.split("/")[-1] for arn in self.ecs_task.values())
+        console = f"https://{region}.console.aws.amazon.com/ecs/v2/clusters"
+        self.log.info("The ECS task in the console: %s/%s/tasks/%s?region=%s", console, cluster, number, region)
 
     # ------------------------------------------------------------------------------------- tasks of earlier tries
 
     def take_up(self, names: Sequence[str]) -> None:
-        """Follow an ECS task of an earlier try, if there is one that runs or has done its work."""
+        """Follow an ECS task with one of the names as startedBy, if there is one that runs or has done its work."""
         for pause in LOOKS if names else ():
             time.sleep(pause * self.pace)
             seen = []
-            for task in self.find(names):
-                seen.append(task["startedBy"])
+            for task in chain(self.running(names, self.aws.outlast), self.stopped(names)):
                 arn, status = task["taskArn"], task["lastStatus"]
-                if status != "STOPPED" and task["desiredStatus"] == "STOPPED":  # two at once could do harm
+                if status != "STOPPED" and task["desiredStatus"] == "STOPPED":  # only its end tells how
                     self.follow(task)
-                    task, self.ecs_task = self.wait()[0], None
-                    status = task["lastStatus"]
+                    task, self.ecs_task, status = self.wait()[0], None, "STOPPED"
                 if status != "STOPPED" or exit_code(task, self.container) in (0, *self.skip_exit_codes):
                     self.log.info("Taking up %s, which an earlier try started: %s", arn, status)
                     self.follow(task)
                     return
                 self.log.info("An earlier try started %s: %s", arn, describe_end(task, self.container))
+                if task.get("stopCode") != FAILED_TO_START:  # after which the same try may have started another one
+                    seen.append(task["startedBy"])
             if names[-1] in seen:
-                break
+                return
 
-    def find(self, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
-        """Yield the ECS tasks whose startedBy is one of the names; first those that run, of the latest try."""
-        before = self.before.get("cluster", self.cluster), self.before.get("task_definition", self.task_definition)
-        places = dict.fromkeys([(self.cluster, self.task_definition), before])
-        for cluster in dict.fromkeys(cluster for cluster, _ in places):
+    def running(self, names: Sequence[str], ask: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield the ECS tasks that run, those of the latest try first."""
+        for cluster in dict.fromkeys((self.cluster, self.before.get("cluster", self.cluster))):
             for name in reversed(names):  # ListTasks takes no other filter beside startedBy
-                yield from self.list_tasks(cluster, startedBy=name)
-        for cluster, task_definition in places:
-            family = task_definition.split("/")[-1].split(":")[0]
-            for task in self.list_tasks(cluster, family=family, desiredStatus="STOPPED"):
+                yield from tasks_of(ask, cluster, startedBy=name)
+
+    def stopped(self, names: Sequence[str]) -> Iterator[Mapping[str, Any]]:
+        """Yield the ECS tasks that are to stop, or have stopped within the last hour."""
+        now, before = vars(self), {**vars(self), **self.before}
+        for cluster, definition in dict.fromkeys((each["cluster"], each["task_definition"]) for each in (now, before)):
+            family = definition.split("/")[-1].split(":")[0]
+            for task in tasks_of(self.aws.outlast, cluster, family=family, desiredStatus="STOPPED"):
                 if task.get("startedBy") in names:
                     yield task
-
-    def list_tasks(self, cluster: str, **which: str) -> Iterator[Mapping[str, Any]]:
-        """Yield ECS tasks of a cluster as DescribeTasks has them."""
-        token: Dict[str, str] = {}
-        for _ in range(MAX_PAGES):
-            try:
-                page = self.aws.outlast("list_tasks", cluster=cluster, **which, **token)
-            except ClientError as error:
-                if cluster != self.cluster and "ClusterNotFound" in str(error):  # of a try before a deploy
-                    return
-                raise
-            if page["taskArns"]:
-                yield from self.aws.outlast("describe_tasks", cluster=cluster, tasks=page["taskArns"])["tasks"]
-            token = {"nextToken": page.get("nextToken")}
-            if not page.get("nextToken"):
-                return
-        self.log.warning("%s has more than %d pages of tasks: the others were not searched", cluster, MAX_PAGES)
 
     # ------------------------------------------------------------------------------------------- wait, judge, kill
 
     def wait(self) -> Tuple[Mapping[str, Any], Sequence[str]]:
         """Return the ECS task when it has stopped, as DescribeTasks has it, and the last lines of its log."""
         assert self.ecs_task
-        arn = self.ecs_task["task"]
+        cluster, arn = self.ecs_task.values()
         stream = f"{self.awslogs_stream_prefix}/{arn.split('/')[-1]}"
-        tail = LogTail(
-            self.aws, self.awslogs_region, self.awslogs_group if self.awslogs_stream_prefix else None, stream
-        )
-        look = partial(self.aws.ask, "describe_tasks", cluster=self.ecs_task["cluster"], tasks=[arn])
+        tail = LogTail(self.aws, self.awslogs_region, self.awslogs_group, stream)
         outage = tenacity.stop_after_delay(OUTAGE * self.pace)
         began, unknown_since = time.monotonic(), None
         while True:
             try:  # whatever AWS answers, the ECS task runs on
-                answer = self.aws.persist(look, outage, fault=is_from_aws)
+                answer = self.aws.outlast("describe_tasks", outage, is_from_aws, cluster=cluster, tasks=[arn])
             except (BotoCoreError, ClientError) as error:
                 self.on_kill()
-                raise AirflowException(f"ECS could not be asked for an hour how {arn} is: {error}") from error
-            tail.try_to_read()
+                raise AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
+            tail.read()
+            now = time.monotonic()
             if not answer["tasks"]:
-                unknown_since = unknown_since or time.monotonic()
-                if time.monotonic() - unknown_since > FORGOTTEN * self.pace:
+                unknown_since = unknown_since or now
+                if now - unknown_since > FORGOTTEN * self.pace:
                     raise AirflowException(f"ECS no longer knows the task {arn}: {answer['failures']}")
             elif answer["tasks"][0]["lastStatus"] == "STOPPED":
                 tail.read_to_the_end()
                 return answer["tasks"][0], tail.last
             else:
                 unknown_since = None
-            time.sleep(min(1 + (time.monotonic() - began) / 20, MAX_POLL) * self.pace)
+            time.sleep(min(1 + (now - began) / 20, MAX_POLL) * self.pace)
 
     def judge(self, task: Mapping[str, Any], lines: Sequence[str]) -> Optional[str]:
-        """Return the last line, or raise what a stopped ECS task comes to; as for :meth:`execute`."""
+        """Return the last line of a stopped ECS task, or raise what :meth:`execute` does."""
         code, end = exit_code(task, self.container), describe_end(task, self.container)
         self.log.info("The ECS task has ended: %s", end)
         if code in self.skip_exit_codes:
             raise AirflowSkipException(end)
         if code != 0:
             raise AirflowException(f"The ECS task has failed: {end}{excerpt(lines)}")
-        if lines and len(lines[-1]) > MAX_MESSAGE:
-            self.log.warning(
-                "The last line is no XCom: it has %d characters, of at most %d", len(lines[-1]), MAX_MESSAGE
-            )
-        return lines[-1] if lines and len(lines[-1]) <= MAX_MESSAGE else None
+        last = lines[-1] if lines else ""
+        if len(last) > MAX_MESSAGE:
+            self.log.warning("The last line is no XCom: it has %d characters, more than %d", len(last), MAX_MESSAGE)
+        return last if 0 < len(last) <= MAX_MESSAGE else None
 
     def on_kill(self) -> None:
         """Stop the ECS task, in 45 s at most. Never raise: why Airflow ends the try is what a person has to read."""
-        if self.aws is None:
-            return
         with signals_held():
             try:
-                if self.is_current():
-                    self.aws.persist(self.stop, tenacity.stop_after_delay(KILLING * self.pace), longest=4)
+                if self.aws and self.is_current():
+                    self.aws.persist(self.stop, tenacity.stop_after_delay(KILLING * self.pace), max_pause=4)
             except Exception:
                 self.log.exception("The ECS task could not be stopped")
 
@@ -288,11 +269,9 @@ class EcsTask(EcsOperator):
         """Ask ECS to stop the task: also one whose RunTask has no answer yet, or that was not yet taken up."""
         if self.unanswered:
             self.start()
-        if not self.ecs_task:  # Airflow ends the try before it has found what an earlier one left
-            running = (task for task in self.find(self.earlier) if task["lastStatus"] != "STOPPED")
-            for task in running:
+        if not self.ecs_task:
+            for task in self.running(self.earlier, self.aws.ask):
                 self.follow(task)
-                break
         if self.ecs_task:
             self.aws.ask("stop_task", **self.ecs_task, reason="Airflow has ended the try")
 
@@ -315,8 +294,3 @@ def names_of_tries(owner: str, context: Any) -> List[str]:
     first = ti.max_tries - ti.task.retries + 1  # clearing has set the tries before it aside
     numbers = range(max(1, min(first, number)), number + 1)
     return [started_by(owner, airflow, ti.dag_id, ti.task_id, run.run_id, run.id, each) for each in numbers]
-
-
-def is_from_aws(error: BaseException) -> bool:
-    """Return whether AWS or the way to it is the reason."""
-    return isinstance(error, (BotoCoreError, ClientError))
