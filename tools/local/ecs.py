@@ -101,7 +101,7 @@ class Ecs:
         for identifier in identifiers:
             arn = self._arn(cluster, identifier)
             task = self.tasks.by_arn.get(arn)
-            if task and not task.forgotten:
+            if task and self._is_described(task):
                 tasks.append(dict(task.members))
             else:
                 failures.append({"arn": arn, "reason": "MISSING"})
@@ -109,6 +109,10 @@ class Ecs:
             for members in tasks:
                 members["tags"] = []
         return {"tasks": tasks, "failures": failures}
+
+    def _is_described(self, task: Task) -> bool:
+        lag = self.tasks.setting("describe_lag", task.family)
+        return not task.forgotten and bool(task.members["createdAt"] <= time.time() - lag)
 
     def _list_tasks(self, cluster: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         filters = {"family", "desiredStatus", "containerInstance", "serviceName", "launchType", "daemonName"}

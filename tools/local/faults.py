@@ -60,8 +60,13 @@ class Fault:
         times: float = float("inf"),
         seconds: float = float("inf"),
     ) -> None:
-        if str(kind).startswith("failure:") and operation != "RunTask":
+        word, _, detail = str(kind).partition(": ")
+        if word == "failure" and operation != "RunTask":
             raise ValueError(f"{kind!r} is for RunTask only")
+        if word == "slow":
+            float(detail)
+        elif isinstance(kind, int):
+            HTTPStatus(kind)
         self.operation, self.kind, self.family = operation, kind, family
         self.after, self.times, self.seconds = int(after), float(times), float(seconds)
         self.end = 0.0  # on the monotonic clock; 0 before the first request met it

@@ -18,8 +18,9 @@ value for ``*`` counts for families that have none:
     Seconds until a task runs, and from the end of its containers until it is STOPPED.
 ``stop_seconds``, ``stop_exit_codes``
     Seconds from StopTask until the containers end, and their exit code.
-``lag``
-    Seconds after which ListTasks shows that a task was started or was stopped.
+``lag``, ``describe_lag``
+    Seconds after which ListTasks shows that a task was started or was stopped, and for which DescribeTasks says MISSING
+    of a new one.
 ``forget``
     A list of families, without values: ECS no longer knows the tasks of these that there are.
 ``crowd``
@@ -45,6 +46,7 @@ DEFAULTS: dict[str, Any] = {
     "stop_seconds": 0.0,
     "stop_exit_codes": KILLED,
     "lag": 0.0,
+    "describe_lag": 0.0,
 }
 NUMBERS = {name for name, value in DEFAULTS.items() if isinstance(value, float)}
 
