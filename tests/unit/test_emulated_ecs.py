@@ -1,6 +1,7 @@
 """The emulated ECS, through boto3 over HTTP: the rules of the real API, and what a test may do to it."""
 
 import json
+import threading
 import time
 from typing import Any, Callable, Dict, Iterator, List, Optional, Union
 
@@ -303,12 +304,17 @@ def test_run_task_reports_a_failure(ecs: FakeEcs, client: Any) -> None:
     assert (answer["tasks"], answer["failures"][0]["reason"]) == ([], "RESOURCE:MEMORY")
 
 
-def test_an_answer_is_late(ecs: FakeEcs, client: Any) -> None:
-    run(client)
-    ecs.faults.add("RunTask", "slow: 0.2")
-    began = time.monotonic()
-    run(client)
-    assert time.monotonic() - began >= 0.2
+@pytest.mark.parametrize(("kind", "tasks"), [("slow: 0.5", 1), ("held: 0.5", 0)])
+def test_an_answer_is_late_or_the_request_is(ecs: FakeEcs, client: Any, kind: str, tasks: int) -> None:
+    ecs.faults.add("RunTask", kind)
+    thread = threading.Thread(target=run, args=(client,))
+    thread.start()
+    while not ecs.requests:
+        time.sleep(0.01)
+    time.sleep(0.1)
+    assert (len(ecs.tasks()), thread.is_alive()) == (tasks, True)
+    thread.join()
+    assert len(ecs.tasks()) == 1
 
 
 def test_faults_are_met_in_turn_after_some_requests_and_for_some_time(ecs: FakeEcs, client: Any) -> None:
@@ -395,6 +401,17 @@ def test_the_lines_of_a_family_end_its_log(ecs: FakeEcs, client: Any) -> None:
     arn = run(client)
     assert events(ecs, arn)[1:] == lines
     assert events(ecs, arn, "side")[-1].startswith("emulated: exited with code 0")
+
+
+def test_cloudwatch_has_the_last_lines_a_while_after_the_container_has_ended(ecs: FakeEcs, client: Any) -> None:
+    arn = run(client)
+    assert len(events(ecs, arn)) == 1
+    ecs.set(log_lag={"*": 0.2})
+    ecs.finish(arn)
+    assert describe(client, arn)["lastStatus"] == "STOPPED"
+    assert len(events(ecs, arn)) == 1
+    time.sleep(0.2)
+    assert len(events(ecs, arn)) == 2
 
 
 def test_an_answer_has_a_mebibyte_of_lines_at_most(ecs: FakeEcs, client: Any) -> None:
