@@ -154,9 +154,7 @@ class Ecs:
         task = self.tasks.by_arn.get(self._arn(cluster, parameters["task"]))
         if not task or task.forgotten:
             raise invalid("The referenced task was not found.")
-        if task.members["desiredStatus"] != "STOPPED":
-            reason = parameters.get("reason") or "Task stopped by user"
-            self.tasks.want_stopped(task, "UserInitiated", reason)
+        self.tasks.want_stopped(task, "UserInitiated", parameters.get("reason") or "Task stopped by user")
         return {"task": task.members}
 
     def _arn(self, cluster: str, identifier: str) -> str:

@@ -134,7 +134,6 @@ class Faults:
             time.sleep(float(detail))
         answered = self._handle(environ, start_response, operation, parameters)
         if word == "lost":
-            b"".join(answered)  # moto handles a request when its answer is read
             return drop(environ)
         if word == "slow":
             time.sleep(float(detail))
