@@ -3,7 +3,7 @@
 import json
 import urllib.error
 import urllib.request
-from typing import Any, Dict, List
+from typing import Any, Dict, List, Union
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -19,13 +19,28 @@ class Agent:
         self.url = f"{address}/_agent"
 
     def set(self, **what: Any) -> None:
-        """Set outcomes, seconds, away or denied; raises AgentRefuses."""
+        """Change settings, such as seconds, ends or faults; raises AgentRefuses."""
         try:
             DIRECT.open(urllib.request.Request(self.url, json.dumps(what).encode()), timeout=10).close()
         except urllib.error.HTTPError as error:
             raise AgentRefuses(error.read().decode()) from error
 
+    def add_fault(self, operation: str, kind: Union[int, str], **more: Any) -> None:
+        """Add a fault; ``more`` is its family, after, times and seconds."""
+        self.set(faults=[{"operation": operation, "kind": kind, **more}])
+
+    def clear_faults(self) -> None:
+        """Remove all faults."""
+        self.set(faults=None)
+
     def tasks(self, family: str) -> List[Dict[str, Any]]:
         """Return all ECS tasks of a family that were ever started."""
-        with DIRECT.open(self.url, timeout=10) as response:
-            return [task for task in json.load(response) if task["family"] == family]
+        return [task for task in self._get(self.url) if task["family"] == family]
+
+    def requests(self, operation: str) -> List[Dict[str, Any]]:
+        """Return the last requests for an operation."""
+        return [request for request in self._get(f"{self.url}/requests") if request["operation"] == operation]
+
+    def _get(self, url: str) -> Any:
+        with DIRECT.open(url, timeout=10) as response:
+            return json.load(response)

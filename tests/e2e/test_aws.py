@@ -148,19 +148,25 @@ def test_a_file_can_be_delivered_by_an_http_put(emulated: Emulated) -> None:
     assert [item["Key"] for item in objects] == ["un/catalogue.xml"]
 
 
-def test_the_outcomes_of_the_next_tasks_of_a_family_can_be_set(emulated: Emulated, ecs: Any) -> None:
+def test_the_ends_of_the_next_tasks_of_a_family_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.set(outcomes={"fetch": ["RESOURCE:MEMORY", "ThrottlingException", "TaskFailedToStart", 7]})
+    agent.set(ends={"fetch": ["ResourceInitializationError: no address", 7]})
 
-    answer = ecs.run_task(cluster="etl", taskDefinition="fetch", **FARGATE)
-    assert (answer["tasks"], answer["failures"][0]["reason"]) == ([], "RESOURCE:MEMORY")
-    with pytest.raises(ecs.exceptions.ClientError, match="ThrottlingException"):
-        run(ecs, "fetch")
     not_started = wait(ecs, run(ecs, "fetch"), "STOPPED")
     assert not_started["stopCode"] == "TaskFailedToStart"
     assert "exitCode" not in not_started["containers"][0]
     assert wait(ecs, run(ecs, "fetch"), "STOPPED")["containers"][0]["exitCode"] == 7
     assert wait(ecs, run(ecs, "fetch"), "STOPPED")["containers"][0]["exitCode"] == 0
+
+
+def test_a_container_may_write_what_is_hard_to_read(emulated: Emulated, ecs: Any) -> None:
+    lines = ["x" * 300_000, "a \0 and half a \ud83d", "3 loaded"]
+    Agent(emulated.address).set(log_lines={"late": lines})
+    fetch = INVENTORY["task_definitions"]["fetch"]  # type: ignore[index]
+    emulated.seed({**INVENTORY, "task_definitions": {"late": fetch}})
+    arn = run(ecs, "late")
+    wait(ecs, arn, "STOPPED")
+    assert log(emulated, "fetch", arn).split("\n")[1:] == lines
 
 
 def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) -> None:
@@ -174,23 +180,35 @@ def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) 
     agent.set(seconds={"silent": 0})
 
     wait(ecs, arn, "STOPPED")
-    assert {"arn": arn, "family": "silent", "status": "STOPPED", "stop_code": "EssentialContainerExited"} in (
-        agent.tasks("silent")
-    )
+    (task,) = (task for task in agent.tasks("silent") if task["arn"] == arn)
+    assert (task["status"], task["stop_code"]) == ("STOPPED", "EssentialContainerExited")
+
+
+def test_the_requests_and_the_faults_that_they_met_are_noted(emulated: Emulated, ecs: Any) -> None:
+    agent = Agent(emulated.address)
+    agent.add_fault("RunTask", 503, family="fetch", times=1)
+    with pytest.raises(ecs.exceptions.ClientError, match="503"):
+        run(ecs, "fetch")
+    arn = run(ecs, "fetch", startedBy="me")
+
+    failed, passed = agent.requests("RunTask")[-2:]
+    assert (failed["fault"], passed["fault"], passed["parameters"]["startedBy"]) == (503, None, "me")
+    (task,) = (task for task in agent.tasks("fetch") if task["arn"] == arn)
+    assert (task["startedBy"], task["clientToken"]) == ("me", "")
 
 
 def test_all_of_aws_can_be_made_unavailable(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
-    agent.set(away=600)
+    agent.add_fault("*", "drop")
     with pytest.raises(ConnectionClosedError):
         ecs.list_clusters()
 
-    agent.set(away=0)
+    agent.clear_faults()
 
     assert ecs.list_clusters()["clusterArns"]
 
 
-@pytest.mark.parametrize("settings", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"outcomes": 3}])
+@pytest.mark.parametrize("settings", [{"second": {}}, {"seconds": {"fetch": "long"}}, {"ends": 3}])
 def test_an_invalid_setting_is_refused(emulated: Emulated, settings: Dict[str, Any]) -> None:
     with pytest.raises(AgentRefuses):
         Agent(emulated.address).set(**settings)

@@ -155,11 +155,12 @@ class Account:
     @contextmanager
     def refusing(self, refusals: Dict[str, str]) -> Iterator[None]:
         """Make the services refuse some operations."""
-        self.agent.set(denied=refusals)
+        for operation, code in refusals.items():
+            self.agent.add_fault(operation, code)
         try:
             yield
         finally:
-            self.agent.set(denied={})
+            self.agent.clear_faults()
 
 
 def fill(aws: Emulated) -> Dict[str, str]:

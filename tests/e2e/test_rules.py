@@ -34,7 +34,7 @@ def test_tasks_wait_for_a_slot_of_their_pool_and_the_highest_priority_goes_first
 
 
 def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> None:
-    engine.agent.set(outcomes={"fails": [1]})
+    engine.agent.set(ends={"fails": [1]})
     run = engine.trigger("rules-trigger_dag_un")
     run.end()
 
@@ -43,7 +43,7 @@ def test_a_trigger_rule_decides_what_comes_after_a_failure(engine: Engine) -> No
 
 
 def test_depends_on_past_waits_for_success_in_the_run_before(engine: Engine) -> None:
-    engine.agent.set(outcomes={"fails_once": [1]})
+    engine.agent.set(ends={"fails_once": [1]})
     first, second = engine.trigger("rules-past_dag_un"), engine.trigger("rules-past_dag_un")
     assert first.end() == "failed"
     second.wait_for_task("other", "success")

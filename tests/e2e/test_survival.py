@@ -87,30 +87,34 @@ def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Ale
 
 
 @pytest.mark.parametrize(
-    ("provider", "outcomes", "expected", "ecs_tasks"),
+    ("provider", "kind", "times", "expected", "ecs_tasks"),
     [
-        ("no_capacity", ["RESOURCE:MEMORY", "RESOURCE:CPU"], "RESOURCE:MEMORY", 1),
-        ("throttled", ["ThrottlingException", "ThrottlingException"], "ThrottlingException", 1),
-        ("not_started", ["TaskFailedToStart"], "ResourceInitializationError", 2),
-        ("unanswered", ["AnswerLost"], "its answer got lost", 1),
+        ("no_capacity", "failure: RESOURCE:MEMORY", 2, "RESOURCE:MEMORY", 1),
+        ("throttled", "ThrottlingException", 2, "ThrottlingException", 1),
+        ("not_started", "", 1, "ResourceInitializationError", 2),
+        ("unanswered", "lost", 1, "its answer got lost", 1),
     ],
 )
 def test_temporary_failures_of_ecs_are_retried_within_one_try(
-    provider: str, outcomes: List[str], expected: str, ecs_tasks: int, engine: Engine
+    provider: str, kind: str, times: int, expected: str, ecs_tasks: int, engine: Engine
 ) -> None:
-    engine.agent.set(outcomes={provider: outcomes})
+    if kind:
+        engine.agent.add_fault("RunTask", kind, family=provider, times=times)
+    else:
+        engine.agent.set(ends={provider: ["ResourceInitializationError: no address"]})
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
 
     assert run.end() == "success"
     assert run.task()["try_number"] == 1
     assert expected in run.log()
-    assert run.log().count("Attempt ") == len(outcomes)
+    assert run.log().count("Attempt ") == times
     assert len(engine.agent.tasks(provider)) == ecs_tasks
 
 
 def test_requests_to_an_unavailable_api_are_retried(engine: Engine) -> None:
     run = running(engine, "away")
-    engine.agent.set(away=5, seconds={"away": 0})
+    engine.agent.add_fault("*", "drop", seconds=5)
+    engine.agent.set(seconds={"away": 0})
 
     assert run.end() == "success"
     assert run.task()["try_number"] == 1
@@ -132,7 +136,7 @@ def test_a_mistake_in_the_definition_fails_at_once_and_names_its_line(
 ) -> None:
     definition = (DATA / "survival" / "pipelines" / "ecs" / "trouble.yaml").read_text().splitlines()
     number = next(number for number, text in enumerate(definition, 1) if text.strip().startswith(line))
-    engine.agent.set(outcomes={provider: [error]})
+    engine.agent.add_fault("RunTask", error, family=provider, times=1)
     run = engine.trigger(f"ecs-trouble_dag_{provider}")
 
     assert run.end() == "failed"
@@ -188,7 +192,7 @@ def test_a_terminated_worker_stops_the_ecs_task_and_alerts_once(engine: Engine, 
 
 
 def test_a_successful_retry_sends_no_alert(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.set(outcomes={"flaky": [1]})
+    engine.agent.set(ends={"flaky": [1]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
     assert run.end() == "success"
@@ -199,7 +203,7 @@ def test_a_successful_retry_sends_no_alert(engine: Engine, alerts: Alerts) -> No
 
 
 def test_a_failed_task_sends_one_complete_alert(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.set(outcomes={"flaky": [3, 3]})
+    engine.agent.set(ends={"flaky": [3, 3]})
     run = engine.trigger("ecs-trouble_dag_flaky")
 
     assert run.end() == "failed"

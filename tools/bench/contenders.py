@@ -53,7 +53,7 @@ OF_THE_FACTORY = """
 import sys
 
 sys.path.insert(0, {folder!r})
-from orchestrator.operators import PipelineEcsOperator as Operator
+from orchestrator.operators import EcsTask as Operator
 """
 # %(...)s is filled in; the rest is as a person would write it by hand.
 LOOP = """

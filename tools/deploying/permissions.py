@@ -51,7 +51,7 @@ class Need(NamedTuple):
 
 
 def needs_of_uses(uses: Iterable[Use], region: str, answers: Mapping[Thing, Any]) -> Iterator[Tuple[Need, Place]]:
-    """Yield what the operator does for a task: see PipelineEcsOperator and LogTail in orchestrator/operators.py."""
+    """Yield what the operator does for a task: see EcsTask and LogTail in orchestrator/operators.py."""
     for use in uses:
         cluster = usable(answers, Thing("cluster", use.names["cluster"], region))
         definition = usable(answers, Thing("task definition", use.names["task_definition"], region))

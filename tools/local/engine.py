@@ -48,8 +48,6 @@ QUICK = {
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     # Airflow 2.2.2 warns of its own use of distutils, at every start.
     "PYTHONWARNINGS": "ignore::DeprecationWarning:airflow.configuration",
-    # botocore's waiter looks every 6 s whether an ECS task has ended; this data says 1 s.
-    "AWS_DATA_PATH": str(ROOT / "tools" / "local" / "botocore"),
 }
 
 
@@ -81,8 +79,7 @@ class Cloud:
         self.process = processes.start(
             "emulated AWS",
             [str(AWS.python), "-m", "tools.local.aws"],
-            # Not loading moto's list of machine images saves a third of a second.
-            {**inherited(), "PYTHONPATH": str(ROOT), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
+            {**inherited(), "PYTHONPATH": str(ROOT)},
             serves=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

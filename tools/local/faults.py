@@ -1,21 +1,29 @@
 """What a person or a test may do to the emulated AWS, over HTTP at its address.
 
-``POST /_agent`` takes a JSON object with any of these:
+``POST /_agent`` takes a JSON object with any of the settings of ``tools.local.tasks``, which say what becomes of ECS
+tasks, and ``faults``, a list of faults to add, or null to remove all of them. A fault is an object with:
 
-``outcomes``
-    By the family of a task definition, what becomes of the next RunTask calls, in turn: an exit code; the name of an
-    error, and perhaps its message, such as ``ThrottlingException: Rate exceeded``; ``TaskFailedToStart``;
-    ``AnswerLost``, which starts the task and drops the connection; or ``RESOURCE:MEMORY`` or any other reason, which
-    ECS reports as a failure. Afterwards all is as usual.
-``seconds``
-    By the family, how long its tasks run, those that run now included. 0 ends them.
-``away``
-    For how many seconds all of AWS drops its connections.
-``denied``
-    By the operation, such as ``DescribeClusters`` or ``HeadBucket``, the code of the error that answers it as long as
-    this is set. The other operations are answered as usual.
+``operation``
+    Such as ``RunTask``, ``GetLogEvents`` or ``HeadBucket``; ``*`` is every request to AWS.
+``kind``
+    What happens to it: a number, the HTTP status of an answer without a body, such as 503; ``drop``, the connection
+    ends before the request is handled; ``lost``, it is handled, and the connection ends instead of the answer;
+    ``slow: 5``, it is handled, and answered after 5 seconds; ``held: 5``, it is handled after 5 seconds, whether the
+    client is still there or not; ``failure: RESOURCE:MEMORY``, RunTask starts nothing and answers with the failure; or
+    the code of an error, and perhaps its message, such as ``ThrottlingException: Rate exceeded``.
+``family``
+    Only requests about tasks of this family, the reading of their logs included.
+``after``, ``times``, ``seconds``
+    So many requests are let through first; so many meet the fault; the first that meets it begins so many seconds. With
+    neither ``times`` nor ``seconds``, the fault stays.
 
-``GET /_agent`` gives the ECS tasks that were ever started, a list of objects with arn, family, status and stop_code.
+A request meets the first fault that is for it and not over.
+
+``GET /_agent`` gives the ECS tasks that were ever started, a list of objects with arn, family, status, stop_code,
+reason, startedBy and clientToken.
+
+``GET /_agent/requests`` gives the last requests to AWS, those included that are not yet answered, a list of objects
+with time, operation, parameters (of a JSON request) and fault, the kind of the one that it met or null.
 """
 
 from __future__ import annotations
@@ -24,118 +32,183 @@ import io
 import json
 import re
 import socket
+import threading
 import time
+from collections import deque
 from contextlib import suppress
+from http import HTTPStatus
 from typing import Any, Callable, Dict, Iterable
 
-PATH = "/_agent"
-RUN_TASK = "AmazonEC2ContainerServiceV20141113.RunTask"
-FAILED_TO_START = "TaskFailedToStart"
-ANSWER_LOST = "AnswerLost"
-BEHIND = "behind-the-scenes"  # in the user agent of the requests that AWS itself makes, and that never fail
+from tools.local.ecs import Ecs, Refusal
 
-Application = Callable[[Dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+PATH = "/_agent"
+REQUESTS = "/_agent/requests"
+BEHIND = "behind-the-scenes"  # in the user agent of the requests that AWS itself makes, and that never fail
+KEPT = 10_000  # requests
+SERVER_ERRORS = {"InternalFailure": 500, "ServerException": 500, "ServiceUnavailableException": 503}
+
+StartResponse = Callable[..., Any]
+Application = Callable[[Dict[str, Any], StartResponse], Iterable[bytes]]
+
+
+class Fault:
+    """A fault that requests may meet; see above."""
+
+    def __init__(
+        self,
+        operation: str,
+        kind: int | str,
+        family: str = "*",
+        after: int = 0,
+        times: float = float("inf"),
+        seconds: float = float("inf"),
+    ) -> None:
+        self.word, _, self.detail = str(kind).partition(": ")
+        if self.word == "failure" and operation != "RunTask":
+            raise ValueError(f"{kind!r} is for RunTask only")
+        if self.word in ("slow", "held"):
+            float(self.detail)
+        elif isinstance(kind, int):
+            HTTPStatus(kind)
+        self.operation, self.kind, self.family = operation, kind, family
+        self.after, self.times, self.seconds = int(after), float(times), float(seconds)
+        self.end = 0.0  # on the monotonic clock; 0 before the first request met it
+
+    def hits(self, operation: str, families: set[str]) -> bool:
+        """Count a request; return whether it meets the fault."""
+        if self.operation not in ("*", operation) or self.family not in ("*", *families):
+            return False
+        now = time.monotonic()
+        if not self.times or (self.end and now >= self.end):
+            return False
+        if self.after:
+            self.after -= 1
+            return False
+        self.end = self.end or now + self.seconds
+        self.times -= 1
+        return True
 
 
 class Faults:
-    """A WSGI application around the emulated AWS that interferes when it is asked to.
+    """A WSGI application around the emulated AWS: it answers for the tasks of ECS, and interferes when it is asked to.
 
     Args:
-        aws: The emulated AWS.
-        list_tasks: Gives the ECS tasks that were ever started.
+        aws: The rest of the emulated AWS.
+        ecs: The tasks of ECS.
     """
 
-    def __init__(self, aws: Application, list_tasks: Callable[[], list[dict[str, Any]]]) -> None:
-        self.aws = aws
-        self.list_tasks = list_tasks
-        self.seconds: dict[str, float] = {}  # by family
-        self.fates: dict[str, int | str] = {}  # exit code or TaskFailedToStart, by task ARN
-        self._outcomes: dict[str, list[int | str]] = {}
-        self._denied: dict[str, str] = {}  # code of the error, by operation
-        self._back = 0.0  # when AWS is there again, on the monotonic clock
+    def __init__(self, aws: Application, ecs: Ecs) -> None:
+        self.aws, self.ecs = aws, ecs
+        self.requests: deque[dict[str, Any]] = deque(maxlen=KEPT)
+        self._faults: list[Fault] = []
+        self._lock = threading.Lock()
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == PATH:
+    def add(self, operation: str, kind: int | str, **more: Any) -> None:
+        """Add a fault; ``more`` is its family, after, times and seconds."""
+        with self._lock:
+            self._faults.append(Fault(operation, kind, **more))
+
+    def clear(self) -> None:
+        """Remove all faults."""
+        with self._lock:
+            self._faults = []
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] in (PATH, REQUESTS):
             return self._serve(environ, start_response)
-        if time.monotonic() < self._back and BEHIND not in environ.get("HTTP_USER_AGENT", ""):
+        if BEHIND in environ.get("HTTP_USER_AGENT", ""):
+            return self.aws(environ, start_response)
+        operation, parameters = read_request(environ)
+        fault = self._meet(operation, parameters)
+        word, detail = (fault.word, fault.detail) if fault else ("", "")
+        if word == "drop":
             return drop(environ)
-        operation = operation_of(environ) if self._denied else ""
-        if operation in self._denied:
-            return deny(environ, start_response, self._denied[operation])
-        if environ.get("HTTP_X_AMZ_TARGET") == RUN_TASK:
-            return self._run_task(environ, start_response)
-        return self.aws(environ, start_response)
+        if word.isdecimal():
+            start_response(status_line(int(word)), [("Content-Length", "0")])
+            return [b""]
+        if word == "failure":
+            return answer(start_response, 200, {"tasks": [], "failures": [{"arn": "emulated", "reason": detail}]})
+        if word not in ("", "lost", "slow", "held"):
+            return refuse(environ, start_response, word, detail or "injected")
+        if word == "held":
+            time.sleep(float(detail))
+        answered = self._handle(environ, start_response, operation, parameters)
+        if word == "lost":
+            return drop(environ)
+        if word == "slow":
+            time.sleep(float(detail))
+        return answered
 
-    def _serve(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        if environ["REQUEST_METHOD"] == "GET":
-            return answer(start_response, "200 OK", self.list_tasks())
+    def _meet(self, operation: str, parameters: dict[str, Any] | None) -> Fault | None:
+        """Note a request; return the fault that it meets."""
+        with self._lock:
+            families = self.ecs.families(parameters or {}) if self._faults else set()
+            fault = next((fault for fault in self._faults if fault.hits(operation, families)), None)
+            request = {"time": time.time(), "operation": operation, "parameters": parameters}
+            self.requests.append({**request, "fault": fault.kind if fault else None})
+        return fault
+
+    def _handle(
+        self, environ: dict[str, Any], start_response: StartResponse, operation: str, parameters: dict[str, Any] | None
+    ) -> Iterable[bytes]:
+        if parameters is None or not self.ecs.has(operation):
+            return self.aws(environ, start_response)
         try:
-            self._set(json.loads(read_body(environ)))
+            return answer(start_response, 200, self.ecs.call(operation, parameters))
+        except Refusal as refusal:
+            return answer(start_response, 400, refusal.answer)
+
+    def _serve(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
+        if environ["PATH_INFO"] == REQUESTS:
+            with self._lock:
+                return answer(start_response, 200, list(self.requests))
+        if environ["REQUEST_METHOD"] == "GET":
+            return answer(start_response, 200, self.ecs.tasks.listing())
+        try:
+            settings = json.loads(read_body(environ))
+            faults = settings.pop("faults", ())
+            if faults is None:
+                self.clear()
+            for fault in faults or ():
+                self.add(**fault)
+            self.ecs.tasks.set(**settings)
         except (TypeError, ValueError, AttributeError) as error:
-            return answer(start_response, "400 Bad Request", {"message": str(error)})
-        return answer(start_response, "200 OK", {})
-
-    def _set(self, values: dict[str, Any]) -> None:
-        unknown = set(values) - {"outcomes", "seconds", "away", "denied"}
-        if unknown:
-            raise ValueError(f"unknown keys: {', '.join(sorted(unknown))}")
-        self._outcomes.update({family: list(outcomes) for family, outcomes in values.get("outcomes", {}).items()})
-        self.seconds.update({family: float(seconds) for family, seconds in values.get("seconds", {}).items()})
-        self._back = time.monotonic() + float(values["away"]) if "away" in values else self._back
-        self._denied = dict(values.get("denied", self._denied))
-
-    def _run_task(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> list[bytes]:
-        body = read_body(environ)
-        outcomes = self._outcomes.get(family_of(json.loads(body)["taskDefinition"]))
-        outcome = outcomes.pop(0) if outcomes else None
-        code, _, message = str(outcome).partition(": ")
-        if code.endswith("Exception"):
-            return answer(start_response, "400 Bad Request", {"__type": code, "message": message or "injected"})
-        if isinstance(outcome, str) and outcome not in (FAILED_TO_START, ANSWER_LOST):
-            failures = [{"arn": "emulated", "reason": outcome}]
-            return answer(start_response, "200 OK", {"tasks": [], "failures": failures})
-        environ["wsgi.input"] = io.BytesIO(body)
-        response = b"".join(self.aws(environ, start_response))
-        if outcome == ANSWER_LOST:
-            return drop(environ)
-        if outcome is not None:
-            self.fates.update({task["taskArn"]: outcome for task in json.loads(response).get("tasks", [])})
-        return [response]
+            return answer(start_response, 400, {"message": str(error)})
+        return answer(start_response, 200, {})
 
 
 def drop(environ: dict[str, Any]) -> list[bytes]:
     """Drop the connection instead of answering."""
     with suppress(OSError):
         environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
-    return []
+    raise ConnectionResetError("as it was asked to")  # the server then writes nothing
 
 
-def family_of(task_definition: str) -> str:
-    """Return the family that family, family:revision or ARN names."""
-    return task_definition.split("/")[-1].split(":")[0]
+def read_request(environ: dict[str, Any]) -> tuple[str, dict[str, Any] | None]:
+    """Return the operation of a request in AWS's JSON or query protocol, or HeadBucket, and JSON parameters.
 
-
-def operation_of(environ: dict[str, Any]) -> str:
-    """Return the operation of a request in AWS's JSON or query protocol, or HeadBucket; "" for any other."""
+    The operation of any other request is "".
+    """
     target: str = environ.get("HTTP_X_AMZ_TARGET", "")
-    if target:
-        return target.split(".")[-1]
-    if environ["REQUEST_METHOD"] == "HEAD" and environ["PATH_INFO"].strip("/").count("/") == 0:
-        return "HeadBucket"
-    if environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded"):
+    form = environ.get("CONTENT_TYPE", "").startswith("application/x-www-form-urlencoded")
+    if target or form:
         body = read_body(environ)
         environ["wsgi.input"] = io.BytesIO(body)
+        if target:
+            return target.split(".")[-1], json.loads(body or b"{}")
         found = re.search(rb"(?:^|&)Action=(\w+)", body)
-        return found.group(1).decode() if found else ""
-    return ""
+        return found.group(1).decode() if found else "", None
+    if environ["REQUEST_METHOD"] == "HEAD" and environ["PATH_INFO"].strip("/").count("/") == 0:
+        return "HeadBucket", None
+    return "", None
 
 
-def deny(environ: dict[str, Any], start_response: Callable[..., Any], code: str) -> list[bytes]:
+def refuse(environ: dict[str, Any], start_response: StartResponse, code: str, message: str) -> list[bytes]:
     """Answer with an error, in the protocol of the request."""
     if environ.get("HTTP_X_AMZ_TARGET"):
-        return answer(start_response, "400 Bad Request", {"__type": code, "message": "injected"})
+        return answer(start_response, SERVER_ERRORS.get(code, 400), {"__type": code, "message": message})
     start_response("403 Forbidden", [("Content-Type", "text/xml")])
-    error = f"<Error><Code>{code}</Code><Message>injected</Message></Error>"
+    error = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
     if "/ec2/" in environ.get("HTTP_AUTHORIZATION", ""):
         error = f"<Errors>{error}</Errors>"
     return [f"<ErrorResponse>{error}<RequestId>emulated</RequestId></ErrorResponse>".encode()]
@@ -147,7 +220,12 @@ def read_body(environ: dict[str, Any]) -> bytes:
     return body
 
 
-def answer(start_response: Callable[..., Any], status: str, value: Any) -> list[bytes]:
-    """Answer with JSON, as ECS does."""
-    start_response(status, [("Content-Type", "application/x-amz-json-1.1")])
-    return [json.dumps(value).encode()]
+def answer(start_response: StartResponse, status: int, value: Any) -> list[bytes]:
+    """Answer with JSON, as ECS does; bytes are JSON already."""
+    start_response(status_line(status), [("Content-Type", "application/x-amz-json-1.1")])
+    return [value if isinstance(value, bytes) else json.dumps(value).encode()]
+
+
+def status_line(status: int) -> str:
+    """Return what WSGI wants of a status."""
+    return f"{status} {HTTPStatus(status).phrase}"

@@ -49,7 +49,7 @@ def alert_failure(tell: Any, context: Any) -> None:
     fields = {
         "Run": context["run_id"],
         "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",
-        "Reason": context.get("exception") or "its process was killed on the worker, perhaps for want of memory",
+        "Reason": context.get("exception") or "none is known: its process was killed, or its worker went away",
         "Log": ti.log_url,
     }
     tell(f"{ti.dag_id} {ti.task_id} failed", {"DAG": ti.dag_id, "Task": ti.task_id, **fields})

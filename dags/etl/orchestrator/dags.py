@@ -28,7 +28,7 @@ from .documents import display_path, home_of
 from .generations import CHANGED_IN_PLACE, running_dag_id
 from .loading import load
 from .models import SETTING_DEFAULTS, Environment, Param
-from .operators import PipelineEcsOperator
+from .operators import EcsTask
 from .planning import WAIT_FOR
 from .problems import Location, Problem, internal_error, takes_too_long
 from .time_limits import in_time
@@ -268,14 +268,12 @@ class Builder:
         return f"{own[:12]}{own[40:]}"
 
 
-def operators(plan: Plan) -> Dict[str, PipelineEcsOperator]:
+def operators(plan: Plan) -> Dict[str, EcsTask]:
     """Return the operators of a plan, by their task ids; they belong to no DAG and no owner."""
-    made = {
-        task_id: PipelineEcsOperator(task_id=task_id, reattach=True, **planned.operator)
-        for task_id, planned in plan.tasks.items()
-    }
+    made = {task_id: EcsTask(task_id=task_id, **planned.operator) for task_id, planned in plan.tasks.items()}
     for task_id, operator in made.items():
         operator.places = plan.tasks[task_id].places
+        operator.skip_exit_codes = plan.tasks[task_id].task.skip_exit_codes or ()
     return made
 
 

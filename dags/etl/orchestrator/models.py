@@ -20,6 +20,7 @@ from .values import (
     EcsName,
     EcsTagKey,
     EcsTagValue,
+    ExitCode,
     Identifier,
     InvalidValue,
     LogGroup,
@@ -110,6 +111,9 @@ class Task(Model):
     retry_exponential_backoff: Optional[StrictBool] = Field(None, description="Double the pause with every try.")
     max_retry_delay: Optional[Duration] = Field(
         None, description="The longest pause between tries; default: a day, if it doubles."
+    )
+    skip_exit_codes: Optional[List[ExitCode]] = Field(
+        None, description="Exit codes of the container, 1 to 255, with which the task is skipped, not failed."
     )
     execution_timeout: Optional[Duration] = Field(
         None, description="A try that takes longer is stopped and has failed."

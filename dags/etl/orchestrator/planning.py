@@ -1,6 +1,7 @@
 """Layers -> tasks -> definitions; what a task asks of ECS."""
 
 import hashlib
+import json
 import re
 from copy import copy, deepcopy
 from datetime import timedelta
@@ -94,8 +95,6 @@ def operator_arguments(task: Task, container: str, cluster: Cluster, environment
         arguments["awslogs_group"] = cluster.logs.group
         arguments["awslogs_region"] = cluster.logs.region
         arguments["awslogs_stream_prefix"] = f"{cluster.logs.prefix}/{container}"  # the operator adds the task's id
-        # The fetcher sleeps this out before a task ends; the operator's default is 30 s.
-        arguments["awslogs_fetch_interval"] = timedelta(seconds=5)
     arguments.update({key: getattr(task, key) for key in AIRFLOW_ARGUMENTS if getattr(task, key) is not None})
     if task.retry_exponential_backoff:
         # Airflow has no bound of its own: after some 30 tries, clearing counts, the next one lies beyond the year 9999,
@@ -104,39 +103,40 @@ def operator_arguments(task: Task, container: str, cluster: Cluster, environment
     return arguments
 
 
-def run_task_request(definition: Definition, task_id: str, run_id: str = "") -> Dict[str, Any]:
-    """Return the parameters of ``ecs.run_task`` for a task's first attempt, with its templates as they are written.
-
-    It is what ``EcsOperator._start_task`` of the amazon provider 3.4.0 sends for the arguments that it is given.
-    """
-    operator = definition.plan.tasks[task_id].operator
-    owner = definition.settings.owner or SETTING_DEFAULTS["owner"]
-    request: Dict[str, Any] = {
-        "cluster": operator["cluster"],
-        "taskDefinition": operator["task_definition"],
-        "overrides": operator["overrides"],
-        "startedBy": started_by(owner, definition.dag_id, task_id, run_id, "1.1"),
+def run_task_parameters(arguments: Mapping[str, Any], started_by: str) -> Dict[str, Any]:
+    """Return the parameters of ``ecs.run_task`` for the ECS operator's arguments, or for its attributes."""
+    request = {
+        "cluster": arguments["cluster"],
+        "taskDefinition": arguments["task_definition"],
+        "overrides": arguments["overrides"],
+        "startedBy": started_by,
+        "capacityProviderStrategy": arguments.get("capacity_provider_strategy"),
+        "launchType": None if arguments.get("capacity_provider_strategy") else arguments.get("launch_type"),
+        "platformVersion": arguments.get("platform_version"),
+        "networkConfiguration": arguments.get("network_configuration"),
     }
-    if operator.get("capacity_provider_strategy"):
-        request["capacityProviderStrategy"] = operator["capacity_provider_strategy"]
-    elif operator["launch_type"]:
-        request["launchType"] = operator["launch_type"]
-    if operator["platform_version"] is not None:
-        request["platformVersion"] = operator["platform_version"]
-    if "network_configuration" in operator:
-        request["networkConfiguration"] = operator["network_configuration"]
-    if operator["tags"] is not None:
-        request["tags"] = [{"key": key, "value": value} for key, value in operator["tags"].items()]
-    return request
+    if arguments.get("tags") is not None:
+        request["tags"] = [{"key": key, "value": value} for key, value in arguments["tags"].items()]
+    return {key: value for key, value in request.items() if value is not None}
 
 
-def started_by(owner: str, dag_id: str, task_id: str, run_id: str, attempt: str) -> str:
-    """Return what ECS shows as startedBy: the owner, and what no other attempt of any task has.
+def run_task_request(definition: Definition, task_id: str, run_id: str = "") -> Dict[str, Any]:
+    """Return the parameters of ``ecs.run_task`` for a task, with its templates as they are written.
 
-    At most 36 characters of ``[A-Za-z0-9_-]``, as the image's botocore has it.
+    What ``startedBy`` ends with differs on Airflow: only there is known which environment, run and try it is.
     """
-    attempt_of = "/".join((dag_id, task_id, run_id, attempt))
-    return f"{owner[:25]}-{hashlib.sha1(attempt_of.encode()).hexdigest()[:10]}"
+    name = started_by(definition.settings.owner or SETTING_DEFAULTS["owner"], definition.dag_id, task_id, run_id)
+    return run_task_parameters(definition.plan.tasks[task_id].operator, name)
+
+
+def started_by(owner: str, *what: Any) -> str:
+    """Return what ECS shows as startedBy: the owner, and a hash of what tells one try of a task from all others.
+
+    At most 36 characters of ``[A-Za-z0-9_-]``, as the image's botocore has it. 80 bits of hash: two tries with the
+    same would take up each other's ECS tasks.
+    """
+    digest = hashlib.sha256(json.dumps(what).encode()).hexdigest()
+    return f"{owner[:15]}-{digest[:20]}"
 
 
 # ------------------------------------------------------------------------------------------------------- tasks

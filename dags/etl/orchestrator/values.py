@@ -113,10 +113,9 @@ class ProviderName(Text):
 
 
 class TaskId(Text):
-    """A task's name: at most 241 lower-case letters, digits, _ and -."""
+    """A task's name: at most 250 lower-case letters, digits, _ and -."""
 
-    # The operator notes the ECS task under this name and "_task_arn", in a column of 250 characters: xcom.task_id.
-    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,240}")
+    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,249}")
 
 
 class Identifier(Text):
@@ -373,6 +372,12 @@ class Retries(Count):
     # With exponential backoff, the scheduler computes retry_delay * 2 ** (tries - 2): TaskInstance.next_retry_datetime.
     # After 995 tries with the longest delay, an OverflowError ends it for all DAGs. Clearing adds to the tries.
     le = 100
+
+
+class ExitCode(Positive):
+    """A container's exit code that is no success."""
+
+    le = 255
 
 
 class ProviderWeight(Count):
