@@ -1,54 +1,24 @@
-"""Answers of ECS, and DAG runs whose tasks are executed as a worker executes them."""
+"""DAG runs whose tasks are executed try by try, as a worker executes them, against an ECS that is emulated."""
 
 import logging
-from typing import Any, Callable, Dict, List, Optional
+import os
+import signal
+import time
+from copy import copy
+from typing import Any, Callable, Dict, Optional
 from unittest.mock import Mock
 
 import pendulum
 import pytest
+from airflow.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
-ARN = "arn:aws:ecs:eu-west-1:000000000000:task/etl/d8c67b3cac87"
-OTHER_ARN = "arn:aws:ecs:eu-west-1:000000000000:task/etl/0123456789ab"
-WELL = [{"name": "loader", "lastStatus": "STOPPED", "exitCode": 0}]
-BADLY = [{"name": "loader", "lastStatus": "STOPPED", "exitCode": 1}]
+from tests.fake_ecs import FakeEcs
 
-
-def started(arn: str = ARN) -> Dict[str, Any]:
-    return {"tasks": [{"taskArn": arn}], "failures": []}
-
-
-def refused(reason: str) -> Dict[str, Any]:
-    return {"tasks": [], "failures": [{"arn": "container-instance", "reason": reason}]}
-
-
-def described(containers: Optional[List[Dict[str, Any]]] = None, **task: Any) -> Dict[str, Any]:
-    """Return an answer of DescribeTasks: a stopped task, with the fields of ``task`` over its own."""
-    stopped = {"lastStatus": "STOPPED", "desiredStatus": "STOPPED", "stopCode": "EssentialContainerExited"}
-    return {"tasks": [{**stopped, "containers": WELL if containers is None else containers, **task}], "failures": []}
-
-
-def client_error(code: str, operation: str = "RunTask", message: str = "no", status: int = 400) -> ClientError:
-    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": status}}
-    return ClientError(answer, operation)
-
-
-def sent_by(task: Any) -> Dict[str, Any]:
-    """Return the RunTask request that an operator sends at the first try of a run without an id."""
-    requests: List[Dict[str, Any]] = []
-    task._xcom_set = Mock()
-    task.client = Mock(run_task=lambda **request: requests.append(request))
-    with pytest.raises(TypeError):  # the mock returns no answer
-        task._start_task({"run_id": "", "ti": Mock(try_number=1)})
-    (request,) = requests
-    return request
-
-
-Operator = Callable[..., Any]
-
-
+PACE = 0.002  # of the operator's pauses: an hour is 7 s
 PIPELINE = """\
 start_date: 2022-01-01
+owner: data-provisioning
 params:
   full: {type: boolean, default: false}
   day: {type: string, format: date, default: "2022-01-01"}
@@ -63,20 +33,57 @@ providers:
 """
 
 
+def client_error(code: str, operation: str, message: str = "no") -> ClientError:
+    answer = {"Error": {"Code": code, "Message": message}, "ResponseMetadata": {"HTTPStatusCode": 400}}
+    return ClientError(answer, operation)
+
+
+def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
+    """Wait until a condition holds; fail if it does not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it does not come to that"
+        time.sleep(0.002)
+
+
+def sent_by(task: Any) -> Dict[str, Any]:
+    """Return the RunTask request that an operator sends, which ECS refuses; without the hash in startedBy."""
+    task, ti = copy(task), Mock(prev_attempted_tries=1, max_tries=0, test_mode=True)
+    task.aws_conn_id = "aws_default"
+    with FakeEcs() as ecs, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AIRFLOW_CONN_AWS_DEFAULT", ecs.connection)
+        ecs.faults.add("RunTask", "AccessDeniedException: no")
+        with pytest.raises(AirflowFailException):
+            task.execute({"ti": ti, "dag_run": Mock()})
+        (request,) = ecs.requests
+    parameters = {key: value for key, value in request["parameters"].items() if key != "clientToken"}
+    return without_hash(parameters)
+
+
+def without_hash(request: Dict[str, Any]) -> Dict[str, Any]:
+    """Return a RunTask request whose startedBy is only what a person can know: the owner."""
+    return {**request, "startedBy": request["startedBy"].rpartition("-")[0]}
+
+
 class Runs:
-    """DAG runs whose task ``load`` can be executed try by try, as a worker does."""
+    """DAG runs whose task ``load`` can be executed try by try, as a worker does.
 
-    def __init__(self, dag: Any, client: Any, log: logging.Logger) -> None:
-        self.dag, self.client, self.log = dag, client, log
-        self.created = 0
+    Args:
+        dag: The DAG.
+        ecs: What its tasks call.
+        log: What they write to.
+    """
 
-    def create(self, conf: Any = None, task_id: str = "load", start_date: Any = None) -> Any:
-        """Return a task instance of a new run."""
+    def __init__(self, dag: Any, ecs: FakeEcs, log: logging.Logger) -> None:
+        self.dag, self.ecs, self.log = dag, ecs, log
+
+    def create(self, conf: Any = None, task_id: str = "load", **attributes: Any) -> Any:
+        """Return a task instance of a new run, whose task has other attributes than its definition says."""
         from airflow.models import TaskInstance
+        from airflow.utils.session import create_session
         from airflow.utils.state import DagRunState
         from airflow.utils.types import DagRunType
 
-        self.created += 1
         moment = pendulum.now("UTC")
         run = self.dag.create_dagrun(
             run_id=f"manual__{moment.isoformat()}",
@@ -85,16 +92,78 @@ class Runs:
             data_interval=(moment, moment),
             state=DagRunState.RUNNING,
             conf=conf,
-            start_date=start_date,
         )
-        return TaskInstance(self.dag.get_task(task_id), run_id=run.run_id)
+        task = copy(self.dag.get_task(task_id))
+        vars(task).update({"pace": PACE, "retries": 3, **attributes})
+        instance = TaskInstance(task, run_id=run.run_id)
+        instance.refresh_from_db()
+        instance.max_tries = task.retries
+        with create_session() as session:
+            session.merge(instance)
+        return instance
 
-    def attempt(self, instance: Any) -> Any:
-        """Execute the task as a new worker does, with no state but the database; return the operator."""
+    def begin(self, instance: Any, **attributes: Any) -> "Try":
+        """Begin the next try: as a new worker does, with no state but the database."""
+        from airflow.models.renderedtifields import RenderedTaskInstanceFields
+        from airflow.utils.session import create_session
+        from airflow.utils.state import State
+
+        instance.refresh_from_db()
+        instance.state = State.RUNNING
+        instance._try_number += 1
+        with create_session() as session:
+            session.merge(instance)
+        vars(instance.task).update(attributes)
         context = instance.get_template_context()
         task = instance.task.prepare_for_execution()
-        task.awslogs_group, task._log, task.hook = None, self.log, Mock()
-        task.hook.get_conn.return_value = self.client
+        task._log = self.log
         task.render_template_fields(context)
-        task.execute(context)
-        return task
+        vars(instance)["task"] = task
+        RenderedTaskInstanceFields.write(RenderedTaskInstanceFields(instance, render_templates=False))
+        vars(instance)["task"] = context["task"]
+        return Try(task, context, self.ecs)
+
+    def attempt(self, instance: Any, **attributes: Any) -> Optional[str]:
+        """Execute the next try; return what its XCom would be."""
+        return self.begin(instance, **attributes).execute()
+
+    def lose(self, instance: Any, operation: str = "DescribeTasks", count: int = 1, **attributes: Any) -> None:
+        """Begin the next try, and kill its process as soon as ECS has had so many requests for an operation."""
+        self.begin(instance, **attributes).lose(operation, count)
+
+
+class Try:
+    """A try of a task, begun by a worker.
+
+    Args:
+        task: The operator, rendered.
+        context: Airflow's.
+        ecs: What it calls.
+    """
+
+    def __init__(self, task: Any, context: Any, ecs: FakeEcs) -> None:
+        self.task, self.context, self.ecs = task, context, ecs
+
+    def twin(self, **attributes: Any) -> "Try":
+        """Return the same try in another process, with other attributes of its operator."""
+        task = copy(self.task)
+        vars(task).update(attributes)
+        return Try(task, self.context, self.ecs)
+
+    def execute(self) -> Optional[str]:
+        """Execute it; return what its XCom would be."""
+        result: Optional[str] = self.task.execute(self.context)
+        return result
+
+    def lose(self, operation: str = "DescribeTasks", count: int = 1) -> None:
+        """Execute it in a process that is killed as soon as ECS has had so many requests for an operation."""
+        target = self.ecs.operations().count(operation) + count
+        child = os.fork()
+        if not child:
+            try:
+                self.execute()
+            finally:
+                os._exit(1)
+        wait_until(lambda: self.ecs.operations().count(operation) >= target)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

@@ -1,12 +1,13 @@
 """Requests to ECS and CloudWatch Logs: what their errors mean, how an ECS task ended, what its container wrote."""
 
+import os
 import re
 import signal
 import time
 from collections import deque
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Callable, Deque, Dict, Iterator, Mapping, Optional, Sequence
+from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import tenacity
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
@@ -52,13 +53,20 @@ def signals_held() -> Iterator[None]:
     """Hold back SIGTERM and the alarm of a timeout.
 
     What their handlers raise, botocore takes for a broken connection, and the provider's hook for bad credentials;
-    and a second SIGTERM would end what the first one began.
+    and a second SIGTERM would end what the first one began. A mask would not do: it is that of one thread, and another
+    one, as of a log handler, would take the signal and have Python call the handler here.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGALRM})
+    held: List[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    for number in before:
+        signal.signal(number, lambda number, frame: held.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for number in held[:1]:
+            os.kill(os.getpid(), number)
 
 
 class Aws:

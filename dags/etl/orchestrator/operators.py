@@ -150,12 +150,13 @@ class EcsTask(EcsOperator):
         """Ask ECS to start the task. What got no answer is sent again as it was, and then starts nothing twice."""
         if not self.is_current():
             raise AirflowException("A later try has taken over")
-        name, self.unanswered = self.request["startedBy"], True
+        name, repeated = self.request["startedBy"], self.unanswered
+        self.unanswered = True
         try:
             answer = self.aws.ask("run_task", **self.request, clientToken=f"{name}-{self.attempt}")
         except ClientError as error:
-            self.unanswered = not is_answer(error)
-            self.attempt += is_answer(error)
+            if is_answer(error) and not repeated:  # else the request without an answer may have started the task
+                self.unanswered, self.attempt = False, self.attempt + 1
             if error.response["Error"]["Code"] != "ConflictException":
                 raise
             self.take_up([name])  # this try has started it, from another version of the definition

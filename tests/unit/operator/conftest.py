@@ -1,64 +1,41 @@
-"""Fixtures for the tests of the operators: a mock of ECS, an operator that calls it, and runs in a database."""
+"""Fixtures for the tests of the operators: an emulated ECS, and runs in a database that call it."""
 
 import logging
-from typing import Any, Dict, Iterator, List
-from unittest.mock import Mock
+from typing import Any, Iterator
 
 import pytest
 from orchestrator import load
 from orchestrator.dags import Builder
-from orchestrator.operators import PipelineEcsOperator
 
-from tests.ecs import PIPELINE, Operator, Runs, described, started
+from tests.ecs import PIPELINE, Runs
+from tests.fake_ecs import FakeEcs
 from tests.trees import tree
 
 
 @pytest.fixture
-def client() -> Any:
-    """Return a mock of ECS that starts every task, which then succeeds."""
-    client = Mock(name="ECS")
-    client.meta.region_name = "eu-west-1"
-    client.run_task.return_value = started()
-    client.describe_tasks.return_value = described()
-    return client
+def ecs(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeEcs]:
+    """Serve an ECS whose tasks take no time and end with 0."""
+    with FakeEcs() as ecs:
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", ecs.connection)
+        yield ecs
 
 
 @pytest.fixture
 def log(caplog: pytest.LogCaptureFixture) -> logging.Logger:
     """Return a logger that pytest captures; those of Airflow do not propagate."""
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "tests.operator")
     return logging.getLogger("tests.operator")
-
-
-@pytest.fixture
-def pauses(monkeypatch: pytest.MonkeyPatch) -> List[float]:
-    """Record the pauses between attempts instead of sleeping."""
-    pauses: List[float] = []
-    monkeypatch.setattr("tenacity.nap.time", Mock(sleep=pauses.append))
-    return pauses
-
-
-@pytest.fixture
-def operator(client: Any, log: logging.Logger) -> Operator:
-    """Return a function that makes one of our operators, which calls ``client``."""
-
-    def make(**arguments: Any) -> Any:
-        parameters: Dict[str, Any] = {"cluster": "etl", "overrides": {}, **arguments}
-        task: Any = PipelineEcsOperator(
-            task_id="load", task_definition="loader", owner="data-provisioning", **parameters
-        )
-        task.hook, task._log = Mock(), log
-        task.hook.get_conn.return_value = client
-        task.places = {"cluster": "etl/big.yaml:5:7", "task_definition": "etl/big.yaml:4:7"}
-        return task
-
-    return make
 
 
 @pytest.fixture(scope="module")
 def dag(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """Build a DAG from a definition."""
-    (definition,) = load(tree(tmp_path_factory.mktemp("dag"), {"cwr/big.yaml": PIPELINE}), "development")[0]
+    configs = tmp_path_factory.mktemp("configs")
+    (configs / "development.yaml").write_text(
+        "region: eu-west-1\nclusters:\n  default: {cluster: etl, logs: {group: /ecs/etl, prefix: etl}}\n"
+    )
+    root = tree(tmp_path_factory.mktemp("dag"), {"cwr/big.yaml": PIPELINE}, configs=configs)
+    (definition,) = load(root, "development")[0]
     return Builder().build(definition)
 
 
@@ -81,6 +58,6 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture
-def runs(dag: Any, database: None, client: Any, log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> Runs:
+def runs(dag: Any, database: None, ecs: FakeEcs, log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> Runs:
     monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")  # as on MWAA
-    return Runs(dag, client, log)
+    return Runs(dag, ecs, log)

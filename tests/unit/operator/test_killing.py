@@ -1,91 +1,209 @@
-"""Killing a task stops its ECS task, even if ECS has not answered yet."""
+"""Killing a task stops its ECS task, wherever the kill meets it; whatever else happens, it raises nothing."""
 
-from typing import Any, List
-from unittest.mock import Mock
+import os
+import signal
+import time
+from threading import Thread
+from typing import Any, Iterator, List, Optional
 
 import pytest
-from airflow.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
-from botocore.exceptions import (
-    EndpointConnectionError,
-)
+from airflow.exceptions import AirflowException, AirflowTaskTimeout
 
-from tests.ecs import ARN, Operator, client_error
+from tests.ecs import Runs, Try, wait_until
+from tests.fake_ecs import FakeEcs
 
 
-def test_on_kill_stops_the_task(client: Any, operator: Operator) -> None:
-    task = operator()
-    task.execute({})
-    client.stop_task.assert_not_called()
-
-    task.on_kill()
-
-    client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
+@pytest.fixture(autouse=True)
+def _endless(ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": 3600})
 
 
-def test_on_kill_without_a_task_stops_nothing(client: Any, operator: Operator) -> None:
-    operator().on_kill()
-
-    client.stop_task.assert_not_called()
-
-
-def operator_that_reattaches(operator: Operator) -> Any:
-    """Return an operator whose ECS task a later try could take up."""
-    task = operator(reattach=True)
-    task._try_reattach_task = task.note = Mock()
-    return task
+@pytest.fixture(autouse=True)
+def _handler() -> Iterator[None]:
+    """Restore what handles SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
-FIRST_TRY = {"run_id": "manual", "ti": Mock(try_number=1)}
+def execute_until(begun: Try, operation: str, count: int = 1) -> BaseException:
+    """Execute a try; send SIGTERM once ECS has had so many requests for an operation; return what is raised."""
+
+    def handle(number: int, frame: Any) -> None:  # as TaskInstance has it
+        begun.task.on_kill()
+        raise AirflowException("Task received SIGTERM signal")
+
+    def send() -> None:
+        wait_until(lambda: begun.ecs.operations().count(operation) >= count)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, handle)
+    sender = Thread(target=send)
+    sender.start()
+    with pytest.raises(AirflowException) as caught:
+        begun.execute()
+    sender.join()
+    return caught.value
 
 
-def test_on_kill_stops_a_task_whose_start_ecs_has_not_confirmed(client: Any, operator: Operator) -> None:
-    task = operator_that_reattaches(operator)
-    client.run_task.side_effect = AirflowTaskTimeout
-    client.list_tasks.return_value = {"taskArns": [ARN]}
-    with pytest.raises(AirflowTaskTimeout):
-        task.execute(FIRST_TRY)
+def running(ecs: FakeEcs) -> List[str]:
+    return [task["arn"] for task in ecs.tasks() if task["status"] != "STOPPED"]
 
-    task.on_kill()  # as Airflow does then
 
-    client.stop_task.assert_called_once_with(cluster="etl", task=ARN, reason="Task killed by the user")
-    request = client.run_task.call_args[1]
-    client.list_tasks.assert_called_once_with(cluster="etl", startedBy=request["startedBy"], desiredStatus="RUNNING")
+def test_a_kill_before_execution_does_nothing(runs: Runs, ecs: FakeEcs) -> None:
+    runs.begin(runs.create()).task.on_kill()
+
+    assert ecs.operations() == []
 
 
 @pytest.mark.parametrize(
-    "refusal", [client_error("AccessDeniedException"), EndpointConnectionError(endpoint_url="https://ecs")]
+    ("operation", "fault"),
+    [
+        ("RunTask", None),
+        ("RunTask", "slow: 0.3"),
+        ("RunTask", "drop"),
+        ("RunTask", "lost"),
+        ("RunTask", 503),
+        ("RunTask", "ThrottlingException: Rate exceeded"),
+        ("DescribeTasks", None),
+        ("DescribeTasks", "slow: 0.3"),
+        ("DescribeTasks", 503),
+        ("DescribeTasks", "drop"),
+        ("GetLogEvents", None),
+        ("GetLogEvents", "slow: 0.3"),
+        ("GetLogEvents", "AccessDeniedException: no"),
+    ],
 )
-def test_on_kill_searches_for_no_task_that_ecs_refused(
-    refusal: Any, client: Any, operator: Operator, pauses: List[float]
+def test_sigterm_leaves_no_ecs_task_and_is_the_reason(
+    operation: str, fault: Optional[Any], runs: Runs, ecs: FakeEcs
 ) -> None:
-    task = operator_that_reattaches(operator)
-    client.run_task.side_effect = refusal
-    with pytest.raises((AirflowFailException, EndpointConnectionError)):
-        task.execute(FIRST_TRY)
+    if fault:
+        ecs.faults.add(operation, fault, times=1)
 
-    task.on_kill()
+    reason = execute_until(runs.begin(runs.create(), pace=0.05), operation)
 
-    client.list_tasks.assert_not_called()
-    client.stop_task.assert_not_called()
-
-
-def test_a_kill_before_the_request_starts_no_ecs_task(client: Any, operator: Operator) -> None:
-    task = operator()
-
-    def get_conn() -> Any:
-        task.on_kill()  # after which the provider swallows what Airflow raises
-        return client
-
-    task.hook.get_conn = get_conn
-
-    with pytest.raises(AirflowException, match="before ECS was asked"):
-        task.execute({})
-    client.run_task.assert_not_called()
+    assert str(reason) == "Task received SIGTERM signal"
+    assert running(ecs) == []
+    assert len(ecs.tasks()) <= 1
+    assert all(task["reason"] == "Airflow has ended the try" for task in ecs.tasks())
 
 
-def test_a_kill_fails_the_task_although_the_provider_swallows_the_signal(client: Any, operator: Operator) -> None:
-    task = operator()
-    client.get_waiter.return_value.wait.side_effect = lambda **_: task.on_kill()
+@pytest.mark.parametrize("operation", ["ListTasks", "DescribeTasks"])
+@pytest.mark.parametrize("fault", [None, "slow: 0.3", 503])
+def test_sigterm_while_a_later_try_looks_for_the_ecs_task_stops_that(
+    operation: str, fault: Optional[Any], runs: Runs, ecs: FakeEcs
+) -> None:
+    instance = runs.create()
+    runs.lose(instance)
+    described = ecs.operations().count(operation)
+    if fault:
+        ecs.faults.add(operation, fault, times=1)
 
-    with pytest.raises(AirflowException, match="by SIGTERM"):
-        task.execute({})
+    execute_until(runs.begin(instance, pace=0.05), operation, described + 1)
+
+    assert len(ecs.tasks()) == 1
+    assert running(ecs) == []
+
+
+@pytest.mark.parametrize("operation", ["RunTask", "DescribeTasks", "GetLogEvents"])
+def test_a_timeout_during_a_request_is_not_taken_for_a_fault_of_aws(operation: str, runs: Runs, ecs: FakeEcs) -> None:
+    from airflow.utils.timeout import timeout
+
+    ecs.faults.add(operation, "slow: 0.6", times=1)
+    begun = runs.begin(runs.create())
+
+    with pytest.raises(AirflowTaskTimeout), timeout(0.4):
+        begun.execute()
+    begun.task.on_kill()  # as Airflow does then
+
+    assert len(ecs.tasks()) == 1
+    assert running(ecs) == []
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "AccessDeniedException: not authorized to perform: ecs:StopTask",
+        "ThrottlingException: Rate exceeded",
+        503,
+        "drop",
+        "slow: 0.2",
+        "InvalidParameterException: The referenced task was not found.",
+    ],
+)
+def test_a_kill_raises_nothing_and_ends_in_time_although_stopping_fails(
+    fault: Any, runs: Runs, ecs: FakeEcs, caplog: pytest.LogCaptureFixture
+) -> None:
+    pace = 0.02
+    begun = runs.begin(runs.create(), pace=pace)
+    ecs.faults.add("StopTask", fault)
+
+    reason = execute_until(begun, "DescribeTasks")
+    start = time.monotonic()
+    begun.task.on_kill()
+    seconds = time.monotonic() - start
+
+    assert str(reason) == "Task received SIGTERM signal"
+    assert seconds < 45 * pace
+    if str(fault).startswith("slow"):
+        assert running(ecs) == []
+    else:
+        assert "The ECS task could not be stopped" in caplog.text
+
+
+@pytest.mark.parametrize("fault", ["ThrottlingException: Rate exceeded", 503, "drop"])
+def test_a_kill_stops_the_ecs_task_when_aws_is_back(fault: Any, runs: Runs, ecs: FakeEcs) -> None:
+    ecs.faults.add("StopTask", fault, times=2)
+
+    execute_until(runs.begin(runs.create(), pace=0.02), "DescribeTasks")
+
+    assert running(ecs) == []
+
+
+def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_task_alone(
+    runs: Runs, ecs: FakeEcs
+) -> None:
+    instance = runs.create()
+    first = runs.begin(instance)
+    first.lose()
+    asleep = first.twin()
+    asleep.context["ti"] = type(instance)(instance.task, run_id=instance.run_id)
+    asleep.context["ti"].refresh_from_db()
+
+    class Later(Exception):
+        """The next try begins."""
+
+    def handle(number: int, frame: Any) -> None:
+        raise Later
+
+    signal.signal(signal.SIGTERM, handle)
+    sender = Thread(target=lambda: (wait_until(lambda: len(ecs.requests) > 8), os.kill(os.getpid(), signal.SIGTERM)))
+    sender.start()
+    with pytest.raises(Later):
+        asleep.execute()
+    sender.join()
+    runs.begin(instance)
+
+    asleep.task.on_kill()
+
+    assert "StopTask" not in ecs.operations()
+    assert len(running(ecs)) == 1
+
+
+def test_a_second_sigterm_does_not_interrupt_the_first(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.faults.add("StopTask", "slow: 0.4", times=1)
+    begun = runs.begin(runs.create())
+
+    def send() -> None:
+        wait_until(lambda: "StopTask" in ecs.operations())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = Thread(target=send)
+    sender.start()
+    try:
+        execute_until(begun, "DescribeTasks")
+    except AirflowException:
+        pass
+    sender.join()
+
+    assert running(ecs) == []
