@@ -195,7 +195,12 @@ def test_what_providers_share_is_neither_copied_nor_escaped_for_each(
     result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
     params = [definition.settings.effective_params["day"] for definition in result.definitions]
     escaped: List[str] = []
-    monkeypatch.setattr(dags, "markdown", lambda text: str(escaped.append(text)))
+
+    def markdown(text: str) -> str:
+        escaped.append(text)
+        return text
+
+    monkeypatch.setattr(dags, "markdown", markdown)
 
     dags.build(result)
 
