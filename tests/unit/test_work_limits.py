@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
-from orchestrator import load
+from orchestrator import dags, load
 from orchestrator.dags import build
 
 from tests.trees import tree
@@ -184,10 +184,34 @@ def test_providers_share_the_params_that_they_do_not_change(tmp_path: Path) -> N
 
 
 def test_each_dag_has_its_own_record_of_a_param_for_what_is_typed(tmp_path: Path) -> None:
-    dags: Dict[str, Any] = build(load(tree(tmp_path, {"cwr/big.yaml": SHARED}), "development"))[0]
-    un, wcm = dags["cwr-big_dag_un"], dags["cwr-big_dag_wcm"]
+    built: Dict[str, Any] = build(load(tree(tmp_path, {"cwr/big.yaml": SHARED}), "development"))[0]
+    un, wcm = built["cwr-big_dag_un"], built["cwr-big_dag_wcm"]
 
     un.params["day"] = [2]  # as Airflow does with a run's configuration
 
-    assert (un.params["day"], wcm.params["day"], dags["cwr-big_dag_gema"].params["day"]) == ([2], [1], [1])
+    assert (un.params["day"], wcm.params["day"], built["cwr-big_dag_gema"].params["day"]) == ([2], [1], [1])
     assert (un.get_task("load").owner, wcm.get_task("load").owner) == ("airflow", "wcm")
+
+
+def test_what_providers_share_is_neither_copied_nor_escaped_for_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of 1,500 providers that gives a param with a large default another title took 5 ms."""
+    text = f"{HEAD}params: {{day: {{default: [1, 2], description: long}}}}\n{LOAD}"
+    own = ["{}", "{owner: a}", "{params: {day: {title: b}}}", "{wait_for: {s3: s3://a/b}}"]
+    text += "providers:\n" + "".join(f"  p{n}: {override}\n" for n, override in enumerate(own))
+    result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
+    params = [definition.settings.effective_params["day"] for definition in result.definitions]
+    escaped: List[str] = []
+
+    def markdown(text: str) -> str:
+        escaped.append(text)
+        return text
+
+    monkeypatch.setattr(dags, "markdown", markdown)
+
+    dags.build(result)
+
+    assert all(param.default is params[0].default for param in params)
+    assert [param.title for param in params] == [None, None, "b", None]
+    assert escaped.count("long") == 2  # once for each param that is another one

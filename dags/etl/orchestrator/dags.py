@@ -223,6 +223,7 @@ class Builder:
                 definition,
                 self._once(markdown, definition.description),
                 self._once(task_table, definition.plan),
+                [html_cells([name]) + self._once(param_cells, param) for name, param in params.items()],
                 self._commit(definition),
             ),
             **optional,
@@ -325,19 +326,20 @@ def join(dag: Any, operator: BaseOperator, owner: str) -> Any:
 # -------------------------------------------------------------------------------------------------- docs pages
 
 
-def doc_md(definition: Definition, description: str, table: str, commit: str) -> str:
+def doc_md(definition: Definition, description: str, table: str, params: List[str], commit: str) -> str:
     """Return the page of a DAG: where it comes from and what its tasks run.
 
     Args:
         definition: The DAG's.
         description: Its description, escaped.
         table: What :func:`task_table` returns for its plan.
+        params: The cells of its params.
         commit: What is deployed; "" where that is not known.
     """
     schedule = definition.schedule or "only when triggered"
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
-    params = definition.settings.effective_params
+    heads = html_cells(("Param", "Type", "Default", "Description"), "th")
     paragraphs = [
         description,
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
@@ -346,7 +348,7 @@ def doc_md(definition: Definition, description: str, table: str, commit: str) ->
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.
-        *(["What is typed at the trigger reaches the tasks:", param_table(params)] if params else []),
+        *(["What is typed at the trigger reaches the tasks:", html_table(heads, params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
 
@@ -358,28 +360,27 @@ def task_table(plan: Plan) -> str:
         task = planned.task
         size = f"{task.cpu or '-'} / {task.memory or '-'}"
         after, command = ", ".join(task.depends_on or ()), " ".join(task.command or ())
-        rows.append((task_id, after, task.task_definition or "", planned.operator["cluster"], size, command))
-    return html_table(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), rows)
+        cells = task_id, after, task.task_definition or "", planned.operator["cluster"], size, command
+        rows.append(html_cells(cells))
+    heads = html_cells(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), "th")
+    return html_table(heads, rows)
 
 
-def param_table(params: Mapping[str, Param]) -> str:
-    """Return a table of what a person may type at the trigger."""
-    rows = []
-    for name, param in params.items():
-        kind = " or ".join(param.type) if isinstance(param.type, list) else param.type or "any"
-        rows.append((name, kind, json.dumps(param.default), param.description or param.title or ""))
-    return html_table(("Param", "Type", "Default", "Description"), rows)
+def param_cells(param: Param) -> str:
+    """Return the cells that say what a person may type for a param: to escape them takes long."""
+    kind = " or ".join(param.type) if isinstance(param.type, list) else param.type or "any"
+    return html_cells((kind, json.dumps(param.default), param.description or param.title or ""))
 
 
-def html_table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+def html_cells(texts: Iterable[str], tag: str = "td") -> str:
+    """Return cells of a table."""
+    return "".join(f"<{tag}>{markdown(text)}</{tag}>" for text in texts)
+
+
+def html_table(heads: str, rows: Iterable[str]) -> str:
     """Return a table in the page's own style; one of Airflow's Markdown has no space between its columns."""
-
-    def line(cells: Iterable[str], tag: str) -> str:
-        return f"<tr>{''.join(f'<{tag}>{markdown(cell)}</{tag}>' for cell in cells)}</tr>"
-
-    return "\n".join(
-        ['<table class="table table-condensed">', line(head, "th"), *(line(row, "td") for row in rows), "</table>"]
-    )
+    lines = (f"<tr>{cells}</tr>" for cells in (heads, *rows))
+    return "\n".join(['<table class="table table-condensed">', *lines, "</table>"])
 
 
 def markdown(text: str) -> str:

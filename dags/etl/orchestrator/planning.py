@@ -317,8 +317,9 @@ def overlay(shared: Settings, override: Provider, own: Collection[str]) -> Setti
 def laid_over(below: Any, value: Any) -> Any:
     """Lay a value that has been checked over another, as :func:`merge` does."""
     if isinstance(value, Model):
-        layers = [each.explicit() for each in (below, value) if isinstance(each, Model)]
-        return type(value).parse_obj(merge(layers))
+        layers = [each for each in (below, value) if isinstance(each, Model)]
+        fields = merge({key: getattr(each, key) for key in each.__fields_set__} for each in layers)
+        return type(value).construct(**fields)
     if isinstance(value, dict):
         items = {**(below or {}), **{key: laid_over((below or {}).get(key), item) for key, item in value.items()}}
         return {key: item for key, item in items.items() if item is not None}
