@@ -138,6 +138,12 @@ WRITTEN = {
     "dash": "defaults: {{command: [run, --password, '-{w}{inside}'], tags: {{A: b{beside}}}}}\n",
     "shell default": "defaults: {{command: ['run ${{PASSWORD:-{w}}}{inside}'], tags: {{A: b{beside}}}}}\n",
     "literal in a template": "defaults: {{environment: {{PASSWORD: \"{{{{- ('{w}') }}}}\"{beside}}}}}\n",
+    "last literal": "defaults: {{environment: {{PASSWORD: \"{{{{ params.x or '{w}' }}}}\"{beside}}}}}\n",
+    "default of a template": "defaults: {{environment: {{PASSWORD: \"{{{{ params.x | d('{w}') }}}}\"{beside}}}}}\n",
+    "secret key": "defaults: {{environment: {{S3_SECRET_KEY: {w}{inside}{beside}}}}}\n",
+    "passphrase": "defaults: {{environment: {{PASSPHRASE: {w}{inside}{beside}}}}}\n",
+    "short name": "defaults: {{environment: {{SFTP_PASS: {w}{inside}{beside}}}}}\n",
+    "numbered": "defaults: {{environment: {{PASSWORD_2: {w}{inside}{beside}}}}}\n",
     "of a provider's variables": "variables: {{password: {w}{inside}{beside}}}\n",
 }
 INSIDE = ["", " {{ nope }}", "\\", "\x07"]
@@ -238,6 +244,8 @@ tasks:
       D_TOKEN: ""
       F_TOKEN: <token>
       E_TOKEN: "true"
+      G_TOKEN: "{{ params.token or '' }}"
+      BOARDING_PASS: "5"
 providers:
   token: {variables: {kind: "token"}}  # the token: see the wiki; DB_PASSWORD is one of its secrets
 """

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import List
 
@@ -78,7 +79,7 @@ def json_object(text: str) -> str:
 def dags_folder(text: str) -> Path:
     """Check a DAGs folder; as an argparse type."""
     folder = typed_path(text).resolve()
-    if not (folder / "etl" / "factory.py").is_file():
+    if not os.path.isfile(folder / "etl" / "factory.py"):  # pathlib's raises for a name that is too long
         raise argparse.ArgumentTypeError(f"{text!r} is not a DAGs folder: it has no etl/factory.py")
     return folder
 

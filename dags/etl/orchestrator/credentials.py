@@ -15,8 +15,11 @@ CREDENTIAL = re.compile(
     r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
     r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@|<[\w -]{1,40}>@)[^\s/@'\"{}]+)@"
 )
-WORD = r"(?:passwords?|passwd|pwd|secret|token|api[_ -]?key|(?:access|private)[_ -]?key|credentials?)"
-NAME = re.compile(rf"(?P<word>{WORD})\s{{0,9}}$", re.I)
+WORD = (
+    r"(?:passwords?|passwd|passphrase|pwd|secret|token|api[_ -]?key|(?:access|private|secret)[_ -]?key|credentials?"
+    r"|(?:db|ftp|smtp|user|admin)[_-]?pass)"
+)
+NAME = re.compile(rf"(?P<word>{WORD})[0-9_]{{0,4}}\s{{0,9}}$", re.I)
 OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w-]{{0,50}}?(?P<word>{WORD})$", re.I)
 QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
 VALUE = (
@@ -38,7 +41,10 @@ END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|[^\s\\\"'])", re
 TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'].
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
-TEMPLATE = re.compile(r"\{\{(?![-(\s]*[\"'])[^{}]*\}\}|\{%[^{}]*%\}")  # but one that begins with a literal
+# But one that begins with a literal, or ends with one for want of another value.
+TEMPLATE = re.compile(
+    r"\{\{(?![-(\s]*[\"'])(?![^{}]{0,200}(?:\b(?:or|else)\b|\bd(?:efault)?\()\s{0,9}[\"']\w)[^{}]*\}\}|\{%[^{}]*%\}"
+)
 REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|<[\w -]{{1,40}}>")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
