@@ -1,12 +1,12 @@
 """Requests to ECS and CloudWatch Logs: what their errors mean, how an ECS task ended, what its container wrote."""
 
-import os
 import re
 import signal
 import time
 from collections import deque
 from contextlib import contextmanager
 from datetime import datetime
+from threading import get_ident
 from typing import Any, Callable, Deque, Dict, Iterator, List, Mapping, Optional, Sequence
 
 import tenacity
@@ -66,7 +66,7 @@ def signals_held() -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
         for number in held[:1]:
-            os.kill(os.getpid(), number)
+            signal.pthread_kill(get_ident(), number)  # the handler is called here, and nowhere else
 
 
 class Aws:

@@ -1,57 +1,105 @@
-"""Waiting for an ECS task: failures of ECS are retried, exceptions of Airflow are not."""
+"""Waiting for an ECS task: whatever AWS answers meanwhile, the ECS task runs on."""
 
-from typing import Any, List
+import os
+from threading import Timer
+from typing import Any
 
 import pytest
-from airflow.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
-from botocore.exceptions import (
-    HTTPClientError,
-    WaiterError,
-)
+from airflow.exceptions import AirflowException, AirflowFailException
 
-from tests.ecs import ARN, Operator, client_error, described
+from tests.ecs import Runs
+from tests.fake_ecs import REGION, FakeEcs
 
-
-def test_waiting_has_no_time_limit(client: Any, operator: Operator) -> None:
-    operator().execute({})
-
-    client.get_waiter.assert_called_once_with("tasks_stopped")
-    waiter = client.get_waiter.return_value
-    assert waiter.config.max_attempts > 10**9
-    waiter.wait.assert_called_once_with(cluster="etl", tasks=[ARN])
+KINDS = [503, "drop", "lost", "ThrottlingException: Rate exceeded"]
 
 
-def test_waiting_describing_and_stopping_are_retried(client: Any, operator: Operator, pauses: List[float]) -> None:
-    throttled = client_error("ThrottlingException", "DescribeTasks")
-    client.get_waiter.return_value.wait.side_effect = [WaiterError("TasksStopped", str(throttled), {}), None]
-    client.describe_tasks.side_effect = [throttled, described(), throttled, described()]
-    client.stop_task.side_effect = [throttled, {}]
-    task = operator()
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("operation", ["RunTask", "DescribeTasks", "GetLogEvents", "ListTasks"])
+def test_a_fault_at_any_request_is_outlasted(operation: str, kind: Any, runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": 0.05})
+    instance = runs.create()
+    runs.lose(instance)
+    ecs.faults.add(operation, kind, times=3)
+    runs.attempt(instance)
+    assert len(ecs.tasks()) == 1
 
-    task.execute({})
-    task.on_kill()
-
-    assert client.run_task.call_count == 1
-    assert client.stop_task.call_count == 2
-    assert len(pauses) == 4
-
-
-def test_a_missing_permission_to_describe_the_task_fails_at_once(client: Any, operator: Operator) -> None:
-    denied = client_error("AccessDeniedException", "DescribeTasks", "not authorized: ecs:DescribeTasks")
-    client.get_waiter.return_value.wait.side_effect = WaiterError("TasksStopped", str(denied), {})
-
-    with pytest.raises(AirflowFailException, match="ecs:DescribeTasks"):
-        operator().execute({})
+    ecs.faults.clear()
+    ecs.faults.add(operation, kind, times=3)
+    runs.attempt(runs.create())
+    assert len(ecs.tasks()) == 2
 
 
-@pytest.mark.parametrize("raised", [AirflowTaskTimeout("too long"), AirflowException("Task received SIGTERM signal")])
-def test_an_exception_of_airflow_during_a_request_is_not_retried(
-    raised: Exception, client: Any, operator: Operator, pauses: List[float]
+def test_missing_credentials_of_the_worker_are_outlasted(
+    runs: Runs, ecs: FakeEcs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waiter = client.get_waiter.return_value
-    waiter.wait.side_effect = HTTPClientError(error=raised)  # as botocore wraps it
+    keys = {"AWS_ACCESS_KEY_ID": "emulated", "AWS_SECRET_ACCESS_KEY": "emulated-secret"}
+    host = ecs.connection.partition("&host=")[2]
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", f"aws://@/?region_name={REGION}&host={host}")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    for name in keys:
+        monkeypatch.setenv(name, "")
+    Timer(0.2, os.environ.update, [keys]).start()
 
-    with pytest.raises(type(raised), match=str(raised)):
-        operator().execute({})
+    runs.attempt(runs.create(pace=0.01))
 
-    assert (waiter.wait.call_count, pauses) == (1, [])
+    assert len(ecs.tasks()) == 1
+
+
+@pytest.mark.parametrize("operation", ["ListTasks", "DescribeTasks", "RunTask"])
+def test_a_mistake_before_the_start_fails_without_retry(operation: str, runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(ends={"loader": 1})
+    instance = runs.create(places={"task_definition": "etl/big.yaml:4:7"})
+    with pytest.raises(AirflowException, match="exited with code 1"):
+        runs.attempt(instance)
+    ecs.faults.add(operation, f"AccessDeniedException: not authorized to perform: ecs:{operation}")
+
+    with pytest.raises(AirflowFailException, match=f"ecs:{operation}.*Look at etl/big.yaml:4:7"):
+        runs.attempt(instance)
+
+    assert len(ecs.tasks()) == 1
+
+
+def test_a_permission_that_is_missing_for_a_while_is_outlasted(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.faults.add("DescribeTasks", "AccessDeniedException: no", times=12)
+
+    runs.attempt(runs.create(pace=0.0005))
+
+    assert len(ecs.tasks()) == 1
+
+
+def test_a_fault_that_lasts_stops_the_ecs_task_before_the_try_fails(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": 3600})
+    ecs.faults.add("DescribeTasks", "AccessDeniedException: not authorized to perform: ecs:DescribeTasks")
+
+    with pytest.raises(AirflowException, match="ecs:DescribeTasks"):
+        runs.attempt(runs.create(pace=0.0005))
+
+    (task,) = ecs.tasks()
+    assert task["status"] == "STOPPED"
+
+
+def test_an_ecs_task_that_ecs_has_forgotten_fails_in_words(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": 3600})
+    Timer(0.2, ecs.set, kwargs={"forget": ["loader"]}).start()
+
+    with pytest.raises(AirflowException, match="ECS no longer knows the task .*MISSING"):
+        runs.attempt(runs.create())
+
+
+def test_an_ecs_task_that_ecs_does_not_know_for_a_moment_is_waited_for(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": 1})
+
+    def forget() -> None:
+        ecs.set(forget=["loader"])
+        Timer(0.2, remember).start()
+
+    def remember() -> None:
+        for task in ecs._tasks.by_arn.values():
+            task.forgotten = False
+
+    Timer(0.2, forget).start()
+
+    runs.attempt(runs.create(pace=0.05))
+
+    assert len(ecs.tasks()) == 1
