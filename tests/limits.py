@@ -15,7 +15,7 @@ FAMILY, PROVIDER = "f" * 100, "s" * 100
 PIPELINE = "p" * (MAX_DAG_ID - len(f"{FAMILY}-_dag_{PROVIDER}"))
 POOL = "P" * 256
 LONGEST = 2**31 - 1  # seconds of a duration, runs at the same time
-FIRST = "a" * 241  # a task
+FIRST = "a" * 250  # a task
 
 
 def environment() -> Data:

@@ -35,12 +35,12 @@ class Agent:
 
     def tasks(self, family: str) -> List[Dict[str, Any]]:
         """Return all ECS tasks of a family that were ever started."""
-        return [task for task in self._get()["tasks"] if task["family"] == family]
+        return [task for task in self._get(self.url) if task["family"] == family]
 
     def requests(self, operation: str) -> List[Dict[str, Any]]:
         """Return the last requests for an operation."""
-        return [request for request in self._get()["requests"] if request["operation"] == operation]
+        return [request for request in self._get(f"{self.url}/requests") if request["operation"] == operation]
 
-    def _get(self) -> Any:
-        with DIRECT.open(self.url, timeout=10) as response:
+    def _get(self, url: str) -> Any:
+        with DIRECT.open(url, timeout=10) as response:
             return json.load(response)

@@ -159,6 +159,16 @@ def test_the_ends_of_the_next_tasks_of_a_family_can_be_set(emulated: Emulated, e
     assert wait(ecs, run(ecs, "fetch"), "STOPPED")["containers"][0]["exitCode"] == 0
 
 
+def test_a_container_may_write_what_is_hard_to_read(emulated: Emulated, ecs: Any) -> None:
+    lines = ["x" * 300_000, "a \0 and half a \ud83d", "3 loaded"]
+    Agent(emulated.address).set(log_lines={"late": lines})
+    fetch = INVENTORY["task_definitions"]["fetch"]  # type: ignore[index]
+    emulated.seed({**INVENTORY, "task_definitions": {"late": fetch}})
+    arn = run(ecs, "late")
+    wait(ecs, arn, "STOPPED")
+    assert log(emulated, "fetch", arn).split("\n")[1:] == lines
+
+
 def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) -> None:
     agent = Agent(emulated.address)
     agent.set(seconds={"silent": 600})
@@ -172,6 +182,19 @@ def test_the_duration_of_running_tasks_can_be_set(emulated: Emulated, ecs: Any) 
     wait(ecs, arn, "STOPPED")
     (task,) = (task for task in agent.tasks("silent") if task["arn"] == arn)
     assert (task["status"], task["stop_code"]) == ("STOPPED", "EssentialContainerExited")
+
+
+def test_the_requests_and_the_faults_that_they_met_are_noted(emulated: Emulated, ecs: Any) -> None:
+    agent = Agent(emulated.address)
+    agent.add_fault("RunTask", 503, family="fetch", times=1)
+    with pytest.raises(ecs.exceptions.ClientError, match="503"):
+        run(ecs, "fetch")
+    arn = run(ecs, "fetch", startedBy="me")
+
+    failed, passed = agent.requests("RunTask")[-2:]
+    assert (failed["fault"], passed["fault"], passed["parameters"]["startedBy"]) == (503, None, "me")
+    (task,) = (task for task in agent.tasks("fetch") if task["arn"] == arn)
+    assert (task["startedBy"], task["clientToken"]) == ("me", "")
 
 
 def test_all_of_aws_can_be_made_unavailable(emulated: Emulated, ecs: Any) -> None:

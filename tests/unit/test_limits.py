@@ -33,7 +33,6 @@ from orchestrator import (
     Weight,
     load,
 )
-from orchestrator.operators import EcsTask
 
 from tests.limits import (
     ENVIRONMENT,
@@ -56,7 +55,6 @@ def longest(kind: Type[Text]) -> int:
     return max(length for length in range(MOST) if kind.pattern.fullmatch("a" * length))
 
 
-NOTE = len(EcsTask.REATTACH_XCOM_TASK_ID_TEMPLATE.format(task_id=""))
 TAGS: List[Type[Text]] = [DagTag, EnvironmentName, FamilyName, FolderName, PipelineName, ProviderName]
 # The most characters that a definition can bring into a column; of one that every table has, by the column's name.
 REACHED = {
@@ -66,7 +64,7 @@ REACHED = {
     "owner": longest(Owner),
     "owners": longest(Owner),
     "pool": longest(Pool),
-    "task_id": longest(TaskId) + NOTE,
+    "task_id": longest(TaskId),
 }
 # What Airflow writes by itself, or a deploy decides: no definition reaches it.
 UNREACHED = set(
@@ -142,7 +140,7 @@ BEYOND: Dict[str, Any] = {
     "duration": (of_defaults(sla=LONGEST + 1), "expected a duration"),
     "runs": ({"max_active_runs": LONGEST + 1}, "at most 2147483647"),
     "provider": ({"providers": {"s" * 101: {}}}, "is not a provider's name: at most 100"),
-    "task id": ({"tasks": {f"{FIRST}a": {"task_definition": "x"}}}, "is not a task's name: at most 241"),
+    "task id": ({"tasks": {f"{FIRST}a": {"task_definition": "x"}}}, "is not a task's name: at most 250"),
     "tags of ECS": (of_defaults(tags={str(number): "" for number in range(51)}), "ECS takes at most 50 tags"),
     "chain": ({"tasks": tasks(MAX_CHAIN + 1)}, "more than 300 tasks in a row wait for one another"),
     "tasks": ({"tasks": tasks(all_tasks=MAX_DAG_TASKS + 1)}, "501 tasks; a DAG has at most 500"),

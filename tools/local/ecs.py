@@ -101,7 +101,7 @@ class Ecs:
         for identifier in identifiers:
             arn = self._arn(cluster, identifier)
             task = self.tasks.by_arn.get(arn)
-            if task and not task.forgotten:
+            if task and self._is_described(task):
                 tasks.append(dict(task.members))
             else:
                 failures.append({"arn": arn, "reason": "MISSING"})
@@ -109,6 +109,10 @@ class Ecs:
             for members in tasks:
                 members["tags"] = []
         return {"tasks": tasks, "failures": failures}
+
+    def _is_described(self, task: Task) -> bool:
+        lag = self.tasks.setting("describe_lag", task.family)
+        return not task.forgotten and bool(task.members["createdAt"] <= time.time() - lag)
 
     def _list_tasks(self, cluster: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
         filters = {"family", "desiredStatus", "containerInstance", "serviceName", "launchType", "daemonName"}
@@ -150,9 +154,7 @@ class Ecs:
         task = self.tasks.by_arn.get(self._arn(cluster, parameters["task"]))
         if not task or task.forgotten:
             raise invalid("The referenced task was not found.")
-        if task.members["desiredStatus"] != "STOPPED":
-            reason = parameters.get("reason") or "Task stopped by user"
-            self.tasks.want_stopped(task, "UserInitiated", reason)
+        self.tasks.want_stopped(task, "UserInitiated", parameters.get("reason") or "Task stopped by user")
         return {"task": task.members}
 
     def _arn(self, cluster: str, identifier: str) -> str:

@@ -79,8 +79,7 @@ class Cloud:
         self.process = processes.start(
             "emulated AWS",
             [str(AWS.python), "-m", "tools.local.aws"],
-            # Not loading moto's list of machine images saves a third of a second.
-            {**inherited(), "PYTHONPATH": str(ROOT), "MOTO_EC2_LOAD_DEFAULT_AMIS": "false"},
+            {**inherited(), "PYTHONPATH": str(ROOT)},
             serves=True,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

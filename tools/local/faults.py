@@ -8,9 +8,9 @@ tasks, and ``faults``, a list of faults to add, or null to remove all of them. A
 ``kind``
     What happens to it: a number, the HTTP status of an answer without a body, such as 503; ``drop``, the connection
     ends before the request is handled; ``lost``, it is handled, and the connection ends instead of the answer;
-    ``slow: 5``, it is handled, and answered after 5 seconds; ``failure: RESOURCE:MEMORY``, RunTask starts nothing and
-    answers with the failure; or the code of an error, and perhaps its message, such as
-    ``ThrottlingException: Rate exceeded``.
+    ``slow: 5``, it is handled, and answered after 5 seconds; ``held: 5``, it is handled after 5 seconds, whether the
+    client is still there or not; ``failure: RESOURCE:MEMORY``, RunTask starts nothing and answers with the failure; or
+    the code of an error, and perhaps its message, such as ``ThrottlingException: Rate exceeded``.
 ``family``
     Only requests about tasks of this family, the reading of their logs included.
 ``after``, ``times``, ``seconds``
@@ -19,9 +19,11 @@ tasks, and ``faults``, a list of faults to add, or null to remove all of them. A
 
 A request meets the first fault that is for it and not over.
 
-``GET /_agent`` gives ``tasks``, the ECS tasks that were ever started, each with arn, family, status, stop_code, reason,
-startedBy and clientToken; and ``requests``, the last requests to AWS, each with time, operation, parameters (of a JSON
-request) and fault, the kind of the one that it met or null.
+``GET /_agent`` gives the ECS tasks that were ever started, a list of objects with arn, family, status, stop_code,
+reason, startedBy and clientToken.
+
+``GET /_agent/requests`` gives the last requests to AWS, those included that are not yet answered, a list of objects
+with time, operation, parameters (of a JSON request) and fault, the kind of the one that it met or null.
 """
 
 from __future__ import annotations
@@ -40,6 +42,7 @@ from typing import Any, Callable, Dict, Iterable
 from tools.local.ecs import Ecs, Refusal
 
 PATH = "/_agent"
+REQUESTS = "/_agent/requests"
 BEHIND = "behind-the-scenes"  # in the user agent of the requests that AWS itself makes, and that never fail
 KEPT = 10_000  # requests
 SERVER_ERRORS = {"InternalFailure": 500, "ServerException": 500, "ServiceUnavailableException": 503}
@@ -60,15 +63,20 @@ class Fault:
         times: float = float("inf"),
         seconds: float = float("inf"),
     ) -> None:
-        if str(kind).startswith("failure:") and operation != "RunTask":
+        self.word, _, self.detail = str(kind).partition(": ")
+        if self.word == "failure" and operation != "RunTask":
             raise ValueError(f"{kind!r} is for RunTask only")
+        if self.word in ("slow", "held"):
+            float(self.detail)
+        elif isinstance(kind, int):
+            HTTPStatus(kind)
         self.operation, self.kind, self.family = operation, kind, family
         self.after, self.times, self.seconds = int(after), float(times), float(seconds)
         self.end = 0.0  # on the monotonic clock; 0 before the first request met it
 
     def hits(self, operation: str, families: set[str]) -> bool:
         """Count a request; return whether it meets the fault."""
-        if self.operation not in ("*", operation) or not {"*", *families} >= {self.family}:
+        if self.operation not in ("*", operation) or self.family not in ("*", *families):
             return False
         now = time.monotonic()
         if not self.times or (self.end and now >= self.end):
@@ -106,39 +114,39 @@ class Faults:
             self._faults = []
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
-        if environ["PATH_INFO"] == PATH:
+        if environ["PATH_INFO"] in (PATH, REQUESTS):
             return self._serve(environ, start_response)
         if BEHIND in environ.get("HTTP_USER_AGENT", ""):
             return self.aws(environ, start_response)
         operation, parameters = read_request(environ)
-        kind = self._meet(operation, parameters)
-        word, _, detail = str(kind).partition(": ")
-        if kind is None:
-            return self._handle(environ, start_response, operation, parameters)
-        if kind == "drop":
+        fault = self._meet(operation, parameters)
+        word, detail = (fault.word, fault.detail) if fault else ("", "")
+        if word == "drop":
             return drop(environ)
-        if isinstance(kind, int):
-            start_response(f"{kind} {HTTPStatus(kind).phrase}", [("Content-Length", "0")])
+        if word.isdecimal():
+            start_response(status_line(int(word)), [("Content-Length", "0")])
             return [b""]
         if word == "failure":
-            failures = [{"arn": "emulated", "reason": detail}]
-            return answer(start_response, 200, {"tasks": [], "failures": failures})
-        if word in ("lost", "slow"):
-            answered = list(self._handle(environ, start_response, operation, parameters))
-            if kind == "lost":
-                return drop(environ)
+            return answer(start_response, 200, {"tasks": [], "failures": [{"arn": "emulated", "reason": detail}]})
+        if word not in ("", "lost", "slow", "held"):
+            return refuse(environ, start_response, word, detail or "injected")
+        if word == "held":
             time.sleep(float(detail))
-            return answered
-        return refuse(environ, start_response, word, detail or "injected")
+        answered = self._handle(environ, start_response, operation, parameters)
+        if word == "lost":
+            return drop(environ)
+        if word == "slow":
+            time.sleep(float(detail))
+        return answered
 
-    def _meet(self, operation: str, parameters: dict[str, Any] | None) -> int | str | None:
-        """Note a request; return the kind of the fault that it meets."""
+    def _meet(self, operation: str, parameters: dict[str, Any] | None) -> Fault | None:
+        """Note a request; return the fault that it meets."""
         with self._lock:
             families = self.ecs.families(parameters or {}) if self._faults else set()
             fault = next((fault for fault in self._faults if fault.hits(operation, families)), None)
-            kind = fault.kind if fault else None
-            self.requests.append({"time": time.time(), "operation": operation, "parameters": parameters, "fault": kind})
-        return kind
+            request = {"time": time.time(), "operation": operation, "parameters": parameters}
+            self.requests.append({**request, "fault": fault.kind if fault else None})
+        return fault
 
     def _handle(
         self, environ: dict[str, Any], start_response: StartResponse, operation: str, parameters: dict[str, Any] | None
@@ -151,10 +159,11 @@ class Faults:
             return answer(start_response, 400, refusal.answer)
 
     def _serve(self, environ: dict[str, Any], start_response: StartResponse) -> list[bytes]:
-        if environ["REQUEST_METHOD"] == "GET":
+        if environ["PATH_INFO"] == REQUESTS:
             with self._lock:
-                requests = list(self.requests)
-            return answer(start_response, 200, {"tasks": self.ecs.tasks.listing(), "requests": requests})
+                return answer(start_response, 200, list(self.requests))
+        if environ["REQUEST_METHOD"] == "GET":
+            return answer(start_response, 200, self.ecs.tasks.listing())
         try:
             settings = json.loads(read_body(environ))
             faults = settings.pop("faults", ())
@@ -213,5 +222,10 @@ def read_body(environ: dict[str, Any]) -> bytes:
 
 def answer(start_response: StartResponse, status: int, value: Any) -> list[bytes]:
     """Answer with JSON, as ECS does; bytes are JSON already."""
-    start_response(f"{status} {HTTPStatus(status).phrase}", [("Content-Type", "application/x-amz-json-1.1")])
+    start_response(status_line(status), [("Content-Type", "application/x-amz-json-1.1")])
     return [value if isinstance(value, bytes) else json.dumps(value).encode()]
+
+
+def status_line(status: int) -> str:
+    """Return what WSGI wants of a status."""
+    return f"{status} {HTTPStatus(status).phrase}"

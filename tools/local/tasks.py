@@ -14,12 +14,15 @@ value for ``*`` counts for families that have none:
     image``. A list has the ends of the next tasks, in turn; afterwards all is as before.
 ``log_lines``
     What the first container writes when it ends, a list, instead of its exit code.
+``log_lag``
+    Seconds after which CloudWatch has what a container has written.
 ``starting``, ``ending``
     Seconds until a task runs, and from the end of its containers until it is STOPPED.
 ``stop_seconds``, ``stop_exit_codes``
     Seconds from StopTask until the containers end, and their exit code.
-``lag``
-    Seconds after which ListTasks shows that a task was started or was stopped.
+``lag``, ``describe_lag``
+    Seconds after which ListTasks shows that a task was started or was stopped, and for which DescribeTasks says MISSING
+    of a new one.
 ``forget``
     A list of families, without values: ECS no longer knows the tasks of these that there are.
 ``crowd``
@@ -40,11 +43,13 @@ DEFAULTS: dict[str, Any] = {
     "seconds": 1.0,
     "ends": 0,
     "log_lines": None,
+    "log_lag": 0.0,
     "starting": 0.3,
     "ending": 0.1,
     "stop_seconds": 0.0,
     "stop_exit_codes": KILLED,
     "lag": 0.0,
+    "describe_lag": 0.0,
 }
 NUMBERS = {name for name, value in DEFAULTS.items() if isinstance(value, float)}
 
@@ -115,6 +120,7 @@ class Tasks:
         self.lock = threading.RLock()
         self.by_arn: dict[str, Task] = {}  # forgotten ones too
         self._moving: dict[str, Task] = {}  # those that have not stopped
+        self._unwritten: list[tuple[float, str, str, list[str]]] = []  # the time, and arguments of write
         self._next_ends: dict[str, list[End]] = {}
         self._settings = {name: {"*": value} for name, value in DEFAULTS.items()}
 
@@ -165,6 +171,7 @@ class Tasks:
             ]
 
     def add(self, cluster: str, definition: Definition, parameters: Mapping[str, Any]) -> Task:
+        """Start a task by the parameters of RunTask."""
         arn = f"{cluster.replace(':cluster/', ':task/')}/{uuid.uuid4().hex}"
         containers = [
             {
@@ -205,8 +212,13 @@ class Tasks:
         with self.lock:
             for task in list(self._moving.values()):
                 self._move(task, time.time())
+            now, unwritten = time.time(), self._unwritten
+            self._unwritten = [late for late in unwritten if late[0] > now]
+            for _, group, stream, lines in (late for late in unwritten if late[0] <= now):
+                self.write(group, stream, lines)
 
     def setting(self, name: str, family: str) -> Any:
+        """Return the value of a setting for a family."""
         values = self._settings[name]
         return values.get(family, values["*"])
 
@@ -264,7 +276,8 @@ class Tasks:
         (definition,) = (found for found in task.definition.containers if found.name == container)
         if definition.log_group:
             stream = f"{definition.log_prefix}/{container}/{task.arn.split('/')[-1]}"
-            self.write(definition.log_group, stream, list(lines))
+            due = time.time() + self.setting("log_lag", task.family)
+            self._unwritten.append((due, definition.log_group, stream, list(lines)))
 
     def _crowd(self, family: str, cluster: str, number: int) -> None:
         definition, cluster_arn = self.definition(family), self.cluster_arn(cluster)

@@ -113,10 +113,9 @@ class ProviderName(Text):
 
 
 class TaskId(Text):
-    """A task's name: at most 241 lower-case letters, digits, _ and -."""
+    """A task's name: at most 250 lower-case letters, digits, _ and -."""
 
-    # The operator notes the ECS task under this name and "_task_arn", in a column of 250 characters: xcom.task_id.
-    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,240}")
+    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,249}")
 
 
 class Identifier(Text):
