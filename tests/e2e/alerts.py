@@ -26,6 +26,6 @@ class Alerts:
                 self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=message["ReceiptHandle"])
                 body = json.loads(message["Body"])
                 lines = [line.split(": ", 1) for line in body["Message"].splitlines() if ": " in line]
-                self.received.append({"Subject": body["Subject"], **dict(lines)})
+                self.received.append({"Subject": body["Subject"], "Message": body["Message"], **dict(lines)})
             if not messages:
                 return [alert for alert in self.received if fields.items() <= alert.items()]

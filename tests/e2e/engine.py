@@ -7,22 +7,24 @@
 import json
 import os
 import select
-import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing
 from datetime import datetime, timezone
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, List, Optional, TypeVar
 
 import psutil
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
 
 from tests.e2e.agent import Agent
 from tests.e2e.emulated import aws_client
 from tools import ROOT
-from tools.local import engine
+from tools.local import distributed, engine
 from tools.local.processes import Processes
+from tools.setup.environments import LOCAL
 
 POLL = 0.2  # seconds between two polls
 TIMEOUT = 240.0  # seconds for one condition; other tests may use the processors meanwhile
@@ -31,6 +33,14 @@ QUICK = {
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",  # more than a slow worker needs
     "AWS_MAX_ATTEMPTS": "1",  # botocore itself retries nothing
+}
+# For tasks that run at the same time, each in a process that the scheduler forks. This needs PostgreSQL.
+PARALLEL = {
+    "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
+    "AIRFLOW__CORE__PARALLELISM": "0",  # no limit
+    "AIRFLOW__CORE__EXECUTE_TASKS_NEW_PYTHON_INTERPRETER": "False",
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
+    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",  # a hundred processes share two cores
 }
 
 Result = TypeVar("Result")
@@ -46,7 +56,7 @@ class Engine:
     """
 
     def __init__(self, home: Path, dags: Path, **options: str) -> None:
-        self.home = home
+        self.home, self.dags = home, dags
         command = [sys.executable, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
         environ = {**os.environ, "ECS_LOCAL_SECONDS": "0.2"}
         self.popen = subprocess.Popen(
@@ -55,6 +65,7 @@ class Engine:
 
     def __enter__(self) -> "Engine":
         self.environ: Dict[str, str] = self._answer()
+        self.database = create_engine(self.environ["AIRFLOW__CORE__SQL_ALCHEMY_CONN"], poolclass=NullPool)
         self.agent = Agent(self.environ["EMULATED_AWS"])
         return self
 
@@ -79,7 +90,7 @@ class Engine:
 
     def wait_for_dag(self, dag_id: str) -> None:
         """Wait until the scheduler knows a DAG."""
-        known = "SELECT 1 FROM dag JOIN serialized_dag USING (dag_id) WHERE dag_id = ?"
+        known = "SELECT 1 FROM dag JOIN serialized_dag USING (dag_id) WHERE dag_id = %s"
         self.wait_for(lambda: self.query(known, dag_id))
 
     def client(self, service: str) -> Any:
@@ -87,11 +98,11 @@ class Engine:
         return aws_client(self.environ["EMULATED_AWS"], service)
 
     def query(self, sql: str, *values: Any) -> List[Any]:
-        """Return the rows that a query of Airflow's database returns."""
-        database = f"file:{engine.database(self.home)}?mode=ro"
-        with closing(sqlite3.connect(database, uri=True, timeout=30)) as connection:
-            connection.row_factory = sqlite3.Row
-            return connection.execute(sql, values).fetchall()
+        """Return the rows that a query of Airflow's database returns; ``%s`` stands for each of the values."""
+        if self.database.name == "sqlite":
+            sql = sql.replace("%s", "?")
+        with self.database.connect() as connection:
+            return list(connection.execute(sql, values))
 
     def wait_for(self, look: Callable[[], Result]) -> Result:
         """Call a function until it returns something true; return that."""
@@ -104,10 +115,10 @@ class Engine:
         raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; the logs are in {self.home}")
 
     def processes(self, dag_id: str) -> List[psutil.Process]:
-        """Return the processes that run a task of a DAG, the supervisor first."""
+        """Return the processes that run a task of a DAG, the supervisor first; of several ones each with its own."""
         below = psutil.Process(self.popen.pid).children(recursive=True)
-        supervisor = next((process for process in below if ["tasks", "run", dag_id] == command_of(process)[2:5]), None)
-        return [supervisor, *supervisor.children(recursive=True)] if supervisor else []
+        supervisors = [process for process in below if supervises(command_of(process), dag_id)]
+        return [each for supervisor in supervisors for each in (supervisor, *supervisor.children(recursive=True))]
 
 
 class Run:
@@ -115,15 +126,16 @@ class Run:
 
     def __init__(self, engine: Engine, dag_id: str, run_id: str) -> None:
         self.engine, self.dag_id, self.run_id = engine, dag_id, run_id
+        self.moment = ""  # as the names of its logs have it
 
     def row(self) -> Any:
         """Return the run in Airflow's database."""
-        (row,) = self.engine.query("SELECT * FROM dag_run WHERE dag_id = ? AND run_id = ?", self.dag_id, self.run_id)
+        (row,) = self.engine.query("SELECT * FROM dag_run WHERE dag_id = %s AND run_id = %s", self.dag_id, self.run_id)
         return row
 
     def task(self, task_id: str = "load") -> Any:
         """Return a task of the run in Airflow's database; None before it exists."""
-        sql = "SELECT * FROM task_instance WHERE dag_id = ? AND run_id = ? AND task_id = ?"
+        sql = "SELECT * FROM task_instance WHERE dag_id = %s AND run_id = %s AND task_id = %s"
         return next(iter(self.engine.query(sql, self.dag_id, self.run_id, task_id)), None)
 
     def wait_for_task(self, task_id: str, *states: str) -> Any:
@@ -146,8 +158,12 @@ class Run:
 
     def log(self, task_id: str = "load", attempt: int = 1) -> str:
         """Return the log of one try of a task; empty before it exists."""
-        moment = datetime.fromisoformat(self.row()["execution_date"]).replace(tzinfo=timezone.utc).isoformat()
-        file = self.engine.home / "logs" / self.dag_id / task_id / moment / f"{attempt}.log"
+        if not self.moment:
+            moment = self.row()["execution_date"]
+            if isinstance(moment, str):  # as SQLite has it
+                moment = datetime.fromisoformat(moment).replace(tzinfo=timezone.utc)
+            self.moment = moment.astimezone(timezone.utc).isoformat()
+        file = self.engine.home / "logs" / self.dag_id / task_id / self.moment / f"{attempt}.log"
         return file.read_text(errors="replace") if file.exists() else ""
 
 
@@ -159,15 +175,25 @@ def command_of(process: psutil.Process) -> List[str]:
         return []
 
 
+def supervises(command: List[str], dag_id: str) -> bool:
+    """Return whether a command line is that of a process that starts a task of a DAG, and looks after it."""
+    forked = f"airflow task supervisor: ['airflow', 'tasks', 'run', '{dag_id}', "
+    return command[2:5] == ["tasks", "run", dag_id] or "".join(command[:1]).startswith(forked)
+
+
 # ------------------------------------------------------------------------------------------- in the engine's process
 
 
 def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
     """Run an engine, and answer requests until there are no more."""
-    with Processes(home / "processes") as processes:
+    # Not in pytest's own folder, which is closed to the user that PostgreSQL runs as.
+    with TemporaryDirectory(prefix="engine-", dir=str(LOCAL)) as folder, Processes(home / "processes") as processes:
+        os.chmod(folder, 0o711)
         cloud = engine.Cloud(processes, "development", dags)
         engine.prepare_database(processes, home)
         environ = {**engine.airflow_environ(home, "development", cloud), **QUICK, **options}
+        if environ["AIRFLOW__CORE__EXECUTOR"] != "SequentialExecutor":
+            environ["AIRFLOW__CORE__SQL_ALCHEMY_CONN"] = distributed.start_database(processes, Path(folder))
         engine.start_scheduler(processes, environ)
         os.environ.update(environ)  # before Airflow is imported, which reads it
         sys.path[:0] = environ["PYTHONPATH"].split(os.pathsep)
@@ -207,12 +233,13 @@ def mark(dag_id: str, run_id: str, task_id: str, state: str) -> None:
 def clear(dag_id: str, run_id: str, task_id: str) -> None:
     """Clear a task, as a person does in the web page."""
     from airflow.models import TaskInstance
+    from airflow.models.serialized_dag import SerializedDagModel
     from airflow.models.taskinstance import clear_task_instances
     from airflow.utils.session import create_session
 
     with create_session() as session:
         task = session.query(TaskInstance).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id).one()
-        clear_task_instances([task], session)
+        clear_task_instances([task], session, dag=SerializedDagModel.get(dag_id, session).dag)
 
 
 def add_pool(name: str, slots: int) -> None:

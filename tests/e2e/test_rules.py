@@ -90,7 +90,7 @@ def test_a_missed_sla_sends_one_alert(engine: Engine, alerts: Alerts) -> None:
 
 def test_missed_runs_are_caught_up_in_order(engine: Engine) -> None:
     def years() -> List[Any]:
-        sql = "SELECT * FROM dag_run WHERE dag_id = ? AND state = 'success' ORDER BY execution_date"
+        sql = "SELECT * FROM dag_run WHERE dag_id = %s AND state = 'success' ORDER BY execution_date"
         runs = engine.query(sql, "rules-sla_dag_un")
         return runs if len(runs) == 2 else []
 

@@ -1,22 +1,246 @@
 """Runs whose worker dies, whose ECS task is refused, whose definition is wrong or whose delivery is late."""
 
 import json
-import signal
 import subprocess
-from typing import Any, Dict, Iterator, List
+from typing import Any, Dict, Iterator
 
 import pytest
 
 from tests.e2e.alerts import Alerts
-from tests.e2e.engine import Engine, Run
+from tests.e2e.engine import PARALLEL, Engine, Run
+from tests.e2e.survival import (
+    DONE,
+    KILLED,
+    NOT_STARTED,
+    Case,
+    Story,
+    agent,
+    both,
+    check,
+    clear,
+    ecs_task,
+    failed,
+    fault,
+    forget,
+    kill,
+    kill_all,
+    logged,
+    mark,
+    play,
+    terminate,
+)
 from tests.trees import DATA, folder_tree
 from tools.local import engine as local
+
+PACE = 0.2  # of what the operator waits for
+TWO_MINUTES, HOUR = 120 * PACE, 3600
+LOGS = {
+    "logConfiguration": {
+        "logDriver": "awslogs",
+        "options": {"awslogs-group": "/ecs/etl", "awslogs-stream-prefix": "etl", "awslogs-region": "eu-west-1"},
+    }
+}
+WAITING = logged("emulated: app would run")  # its first look at the log is over
+
+# Where a try may be when its worker is lost: what brings it there, and how a story sees that it is there.
+POINTS: Dict[str, Any] = {
+    "before_run_task": ({"faults": [("RunTask", 503, {"times": 4})]}, logged("Attempt 4 in")),
+    "in_flight": (
+        {"faults": [("RunTask", "slow: 6", {"times": 1})], "agent": {"seconds": HOUR}},
+        lambda story: bool(story.ecs_tasks),
+    ),
+    "after_run_task": (
+        {"faults": [("DescribeTasks", "slow: 6", {"times": 1})], "agent": {"seconds": HOUR}},
+        logged("The ECS task in the console"),
+    ),
+    "waiting": ({"agent": {"seconds": HOUR}}, WAITING),
+    "container_ended": ({"agent": {"ending": HOUR}}, ecs_task("DEPROVISIONING")),
+    "reading_the_log": (
+        {"faults": [("GetLogEvents", 503, {"seconds": 15})], "agent": {"seconds": 2}},
+        logged("Attempt 3 in"),
+    ),
+}
+TAKEN_UP, ENDS = logged("Taking up", 2), agent(seconds=0, ending=0)
+AT_POINTS = {}
+for point, (start, is_there) in POINTS.items():
+    started = point != "before_run_task"
+    still_runs = start.get("agent", {}).get("seconds") == HOUR
+    AT_POINTS[f"killed_{point}"] = Case(
+        **start,
+        defaults="retries: 1",
+        steps=[(is_there, kill), (TAKEN_UP, ENDS)] if still_runs else [(is_there, both(kill, agent(ending=0)))],
+        tries=2,
+        log="which an earlier try started" if started else "emulated: exited with code 0",
+    )
+    AT_POINTS[f"terminated_{point}"] = Case(
+        **start,
+        steps=[(is_there, both(terminate, agent(ending=0)))],
+        ends="failed",
+        ecs_tasks=[DONE if started and not still_runs else KILLED],
+        alert="SIGTERM",
+    )
+
+AWAY = {
+    f"{operation.lower()}_away_{words}": Case(faults=[(operation, 503, {"seconds": seconds})], log="exited with code 0")
+    for operation in ("RunTask", "DescribeTasks", "GetLogEvents")
+    for words, seconds in (("shortly", 2), ("for_long", TWO_MINUTES))
+}
+
+# The container is refused to stop for longer than Airflow waits. A retry is left, which takes the ECS task up.
+NOT_STOPPED = {
+    f"stop_{words}": Case(
+        faults=[("StopTask", kind, {})],
+        agent={"seconds": HOUR},
+        defaults="execution_timeout: 10s, retries: 1",
+        steps=[(TAKEN_UP, ENDS)],
+        tries=2,
+    )
+    for words, kind in (
+        ("denied", "AccessDeniedException: not authorized to perform: ecs:StopTask"),
+        ("throttled", "ThrottlingException: Rate exceeded"),
+        ("without_answer", "slow: 30"),
+    )
+}
+
+REFUSED = {
+    "denied": ("AccessDeniedException: not authorized to perform: ecs:RunTask", "task_definition:"),
+    "unknown": ("ClientException: Unable to describe task definition.", "task_definition:"),
+    "no_cluster": ("ClusterNotFoundException: Cluster not found.", "no_cluster:"),
+}
+
+
+def redeploy(story: Story) -> None:
+    """Deploy a definition in which the provider's ECS task is another one."""
+    file = story.engine.dags / "etl" / "pipelines" / "ecs" / "trouble.yaml"
+    before = f"{story.name}: {{"
+    changed = "tasks: {load: {task_definition: another, tags: {deployed: again}}}, "
+    part = file.with_suffix(".part")
+    part.write_text(file.read_text().replace(before, before + changed))
+    part.rename(file)
+
+
+CASES: Dict[str, Case] = {
+    **AT_POINTS,
+    **AWAY,
+    **NOT_STOPPED,
+    "listtasks_away": Case(
+        faults=[("ListTasks", 503, {"seconds": TWO_MINUTES})],
+        agent={"seconds": HOUR},
+        defaults="retries: 1",
+        steps=[(WAITING, kill), (TAKEN_UP, ENDS)],
+        tries=2,
+    ),
+    "stoptask_away": Case(
+        faults=[("StopTask", 503, {"seconds": 2})],
+        agent={"seconds": HOUR},
+        steps=[(WAITING, terminate)],
+        ends="failed",
+        ecs_tasks=[KILLED],
+        alert="SIGTERM",
+    ),
+    "describe_denied": Case(
+        agent={"seconds": HOUR},
+        steps=[(WAITING, both(fault("DescribeTasks", "AccessDeniedException: no", seconds=5), ENDS))],
+    ),
+    "all_away": Case(faults=[("*", "drop", {"seconds": TWO_MINUTES / 2})], log="exited with code 0"),
+    "all_away_meanwhile": Case(
+        agent={"seconds": HOUR}, steps=[(WAITING, both(fault("*", "drop", seconds=TWO_MINUTES / 2), ENDS))]
+    ),
+    "answer_lost": Case(faults=[("RunTask", "lost", {"times": 1})]),
+    "throttled": Case(faults=[("RunTask", "ThrottlingException", {"times": 2})], log="ThrottlingException"),
+    "no_capacity": Case(faults=[("RunTask", "failure: RESOURCE:MEMORY", {"times": 2})], log="RESOURCE:MEMORY"),
+    "no_capacity_later": Case(
+        agent={"ends": ["Capacity is unavailable at this time."]}, ecs_tasks=[NOT_STARTED, DONE]
+    ),
+    "no_image": Case(
+        agent={"ends": ["CannotPullContainerError: no such image"]},
+        ends="failed",
+        ecs_tasks=[NOT_STARTED],
+        alert="CannotPullContainerError: no such image",
+    ),
+    **{
+        name: Case(
+            faults=[("RunTask", error, {"times": 1})],
+            defaults=f"retries: 3{', cluster: gone' if name == 'no_cluster' else ''}",
+            ends="failed",
+            ecs_tasks=[],
+            alert=f"when calling the RunTask operation: {error.partition(': ')[2]}. Look at dags/etl/pipelines/ecs/",
+        )
+        for name, (error, _) in REFUSED.items()
+    },
+    # ----------------------------------------------------------------------------------- how an ECS task ends
+    "sidecar_stopped": Case(agent={"ends": {"app": 0, "sidecar": 143}}, log="container 'sidecar' exited with code 143"),
+    "sidecar_well": Case(
+        agent={"ends": {"app": 1, "sidecar": 0}}, ends="failed", alert="container 'app' exited with code 1"
+    ),
+    "forgotten": Case(
+        agent={"seconds": HOUR}, steps=[(WAITING, forget)], ends="failed", alert="ECS no longer knows the task"
+    ),
+    "skipped": Case(agent={"ends": [99]}, defaults="skip_exit_codes: [99]", ends="skipped", log="exited with code 99"),
+    "fails_once": Case(agent={"ends": [1]}, defaults="retries: 1", tries=2, ecs_tasks=[DONE, DONE]),
+    "fails_twice": Case(
+        agent={"ends": [3, 3], "log_lines": ["one", "two"]},
+        defaults="retries: 1",
+        ends="failed",
+        tries=2,
+        ecs_tasks=[DONE, DONE],
+        alert="exited with code 3",
+    ),
+    # ------------------------------------------------------------------------------------ what Airflow or a person does
+    "timeout": Case(
+        agent={"seconds": HOUR},
+        defaults="execution_timeout: 5s",
+        ends="failed",
+        ecs_tasks=[KILLED],
+        log="AirflowTaskTimeout",
+        alert="Reason: Timeout",
+    ),
+    "marked_failed": Case(
+        agent={"seconds": HOUR},
+        steps=[(WAITING, mark("failed"))],
+        ends="failed",
+        ecs_tasks=[KILLED],
+        alert="task marked as failed externally",
+    ),
+    "marked_success": Case(agent={"seconds": HOUR}, steps=[(WAITING, mark("success"))], ecs_tasks=[KILLED]),
+    "cleared": Case(
+        agent={"seconds": HOUR},
+        steps=[(WAITING, clear), (ecs_task("STOPPED", "RUNNING"), ENDS)],
+        tries=2,
+        ecs_tasks=[KILLED, DONE],
+    ),
+    # Clearing a task means that it should run again.
+    "cleared_after_loss": Case(
+        agent={"seconds": HOUR},
+        steps=[(WAITING, kill), (failed, ENDS), (ecs_task("STOPPED"), clear)],
+        tries=2,
+        ecs_tasks=[DONE, DONE],
+        alert="as zombie",  # a parse reports it, as its worker no longer can
+    ),
+    "redeployed": Case(
+        agent={"seconds": HOUR},
+        defaults="retries: 1",
+        steps=[(WAITING, both(kill, redeploy)), (TAKEN_UP, ENDS)],
+        tries=2,
+    ),
+    "redeployed_after_end": Case(
+        agent={"seconds": HOUR},
+        defaults="retries: 1",
+        steps=[(WAITING, both(kill, redeploy, ENDS))],
+        tries=2,
+        log="which an earlier try started: STOPPED",
+    ),
+}
 
 
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("survival")
-    with Engine(folder / "home", folder_tree(folder, DATA / "survival").parent) as engine:
+    root = folder_tree(folder, DATA / "survival")
+    with open(str(root / "pipelines" / "ecs" / "trouble.yaml"), "a") as file:
+        for name, case in CASES.items():
+            print(f"  {name}: {{defaults: {{{case.defaults}}}}}", file=file)
+    with Engine(folder / "home", root.parent, ECS_LOCAL_PACE=str(PACE), **PARALLEL) as engine:
         yield engine
 
 
@@ -25,194 +249,77 @@ def alerts(engine: Engine) -> Alerts:
     return Alerts(engine)
 
 
-def ecs_task(engine: Engine, family: str, status: str) -> Dict[str, Any]:
-    """Wait until the one ECS task of a family has the status; return it."""
-
-    def look() -> List[Dict[str, Any]]:
-        return [task for task in engine.agent.tasks(family) if task["status"] == status]
-
-    (task,) = engine.wait_for(look)
-    return task
+@pytest.fixture(scope="module")
+def stories(engine: Engine, alerts: Alerts) -> Dict[str, Story]:
+    containers = [{"name": name, "image": name, "memory": 512, **LOGS} for name in ("app", "sidecar")]
+    for family in ("sidecar_stopped", "sidecar_well"):
+        engine.client("ecs").register_task_definition(family=family, containerDefinitions=containers)
+    return play(engine, CASES)
 
 
-def running(engine: Engine, provider: str) -> Run:
-    """Start the run of a provider whose ECS task runs until the agent ends it."""
-    engine.agent.set(seconds={provider: 3600})
-    run = engine.trigger(f"ecs-trouble_dag_{provider}")
-    ecs_task(engine, provider, "RUNNING")
-    return run
+@pytest.mark.parametrize("name", CASES)
+def test_what_must_follow_follows(name: str, stories: Dict[str, Story], alerts: Alerts) -> None:
+    check(stories[name], alerts)
 
 
-def kill(engine: Engine, run: Run) -> None:
-    """Kill the worker and all processes below it, as if its machine had failed."""
-    for process in engine.processes(run.dag_id):
-        process.kill()
-
-
-# ------------------------------------------------------------------------------------------------ exactly one ECS task
-
-
-def test_the_ecs_task_of_a_killed_worker_is_taken_up(engine: Engine, alerts: Alerts) -> None:
-    lost = running(engine, "killed_for_good")
-    kill(engine, lost)
-    finished = running(engine, "killed_finished")
-    kill(engine, finished)
-    engine.agent.set(seconds={"killed_finished": 0})
-    ecs_task(engine, "killed_finished", "STOPPED")
-    # Last, as the try that takes it up keeps the executor busy until the agent ends the ECS task.
-    running_still = running(engine, "killed_running")
-    kill(engine, running_still)
-    engine.wait_for(lambda: "Taking up" in running_still.log(attempt=2))
-    engine.agent.set(seconds={"killed_running": 0})
-
-    for run, status in ((running_still, "RUNNING"), (finished, "STOPPED")):
-        assert run.end() == "success"
-        assert f"which an earlier try started: {status}" in run.log(attempt=2)
-        assert run.task()["try_number"] == 2
-        assert len(engine.agent.tasks(run.dag_id.partition("_dag_")[2])) == 1
-    assert "emulated: app would run load upsert" in finished.log(attempt=2)
-    assert lost.end() == "failed"
-    (alert,) = engine.wait_for(lambda: alerts.of(Run=lost.run_id))
-    assert alert["Reason"].endswith("as zombie")  # a parse reports it, as its worker no longer can
-
-    engine.agent.set(seconds={"killed_for_good": 0})
-    ecs_task(engine, "killed_for_good", "STOPPED")
-    engine.ask("clear", lost.dag_id, lost.run_id, "load")  # clearing a task means that it should run again
-    assert lost.end() == "success"
-    assert "had done its work before tasks of this run were cleared" in lost.log(attempt=2)
-    assert len(engine.agent.tasks("killed_for_good")) == 2
-
-
-# --------------------------------------------------------------------------------------------------------- ECS trouble
-
-
-@pytest.mark.parametrize(
-    ("provider", "kind", "times", "expected", "ecs_tasks"),
-    [
-        ("no_capacity", "failure: RESOURCE:MEMORY", 2, "RESOURCE:MEMORY", 1),
-        ("throttled", "ThrottlingException", 2, "ThrottlingException", 1),
-        ("not_started", "", 1, "ResourceInitializationError", 2),
-        ("unanswered", "lost", 1, "its answer got lost", 1),
-    ],
-)
-def test_temporary_failures_of_ecs_are_retried_within_one_try(
-    provider: str, kind: str, times: int, expected: str, ecs_tasks: int, engine: Engine
+@pytest.mark.parametrize("name", NOT_STOPPED)
+def test_a_refused_stop_changes_neither_why_a_try_failed_nor_when(
+    name: str, stories: Dict[str, Story], engine: Engine
 ) -> None:
-    if kind:
-        engine.agent.add_fault("RunTask", kind, family=provider, times=times)
-    else:
-        engine.agent.set(ends={provider: ["ResourceInitializationError: no address"]})
-    run = engine.trigger(f"ecs-trouble_dag_{provider}")
-
-    assert run.end() == "success"
-    assert run.task()["try_number"] == 1
-    assert expected in run.log()
-    assert run.log().count("Attempt ") == times
-    assert len(engine.agent.tasks(provider)) == ecs_tasks
+    log = stories[name].run.log(attempt=1)
+    assert "AirflowTaskTimeout" in log
+    assert "Marking task as UP_FOR_RETRY" in log
+    assert "could not be stopped" in log
+    sql = "SELECT duration FROM task_fail WHERE dag_id = %s"
+    (failure,) = engine.query(sql, stories[name].run.dag_id)
+    assert failure["duration"] < 60
 
 
-def test_requests_to_an_unavailable_api_are_retried(engine: Engine) -> None:
-    run = running(engine, "away")
-    engine.agent.add_fault("*", "drop", seconds=5)
-    engine.agent.set(seconds={"away": 0})
-
-    assert run.end() == "success"
-    assert run.task()["try_number"] == 1
-    assert "Connection was closed" in run.log()
-    assert "Attempt 2 of 8" in run.log()
-    assert len(engine.agent.tasks("away")) == 1
-
-
-@pytest.mark.parametrize(
-    ("provider", "error", "line"),
-    [
-        ("denied", "AccessDeniedException: not authorized to perform: ecs:RunTask", "task_definition:"),
-        ("unknown", "ClientException: Unable to describe task definition.", "task_definition:"),
-        ("no_cluster", "ClusterNotFoundException: Cluster not found.", "no_cluster:"),
-    ],
-)
+@pytest.mark.parametrize("name", REFUSED)
 def test_a_mistake_in_the_definition_fails_at_once_and_names_its_line(
-    provider: str, error: str, line: str, engine: Engine, alerts: Alerts
+    name: str, stories: Dict[str, Story], alerts: Alerts, engine: Engine
 ) -> None:
-    definition = (DATA / "survival" / "pipelines" / "ecs" / "trouble.yaml").read_text().splitlines()
+    error, line = REFUSED[name]
+    definition = (engine.dags / "etl" / "pipelines" / "ecs" / "trouble.yaml").read_text().splitlines()
     number = next(number for number, text in enumerate(definition, 1) if text.strip().startswith(line))
-    engine.agent.add_fault("RunTask", error, family=provider, times=1)
-    run = engine.trigger(f"ecs-trouble_dag_{provider}")
-
-    assert run.end() == "failed"
-    assert run.task()["try_number"] == 1
-    assert engine.agent.tasks(provider) == []
-    code, _, message = error.partition(": ")
-    expected = (
-        f"({code}) when calling the RunTask operation: {message}. Look at dags/etl/pipelines/ecs/trouble.yaml:{number}:"
-    )
-    assert expected in run.log()
-    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
+    (alert,) = alerts.of(Run=stories[name].run.run_id, DAG=stories[name].run.dag_id)
     assert alert["Try"] == "1 of 4"
-    assert expected in alert["Reason"]
+    assert f"({error.partition(': ')[0]})" in alert["Reason"]
+    assert f"Look at dags/etl/pipelines/ecs/trouble.yaml:{number}:" in alert["Reason"]
 
 
-# -------------------------------------------------------------------------------------------------- stopped by Airflow
-
-
-def test_a_timeout_stops_the_ecs_task(engine: Engine, alerts: Alerts) -> None:
-    run = running(engine, "timeout")
-
-    assert run.end() == "failed"
-    assert ecs_task(engine, "timeout", "STOPPED")["stop_code"] == "UserInitiated"
-    assert "AirflowTaskTimeout" in run.log()
-    assert len(engine.wait_for(lambda: alerts.of(Run=run.run_id))) == 1
-
-
-def test_a_task_marked_failed_stops_the_ecs_task(engine: Engine, alerts: Alerts) -> None:
-    run = running(engine, "marked")
-    engine.ask("mark", run.dag_id, run.run_id, "load", "failed")
-
-    assert ecs_task(engine, "marked", "STOPPED")["stop_code"] == "UserInitiated"
-    assert run.end() == "failed"
-    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
-    assert alert["Reason"] == "task marked as failed externally"
-
-
-def test_a_terminated_worker_stops_the_ecs_task_and_alerts_once(engine: Engine, alerts: Alerts) -> None:
-    run = running(engine, "terminated")
-    # Airflow's exception for SIGTERM is one that the provider takes for bad credentials while it makes a client.
-    engine.wait_for(lambda: "emulated: app would run" in run.log())
-    supervisor, *_ = engine.processes(run.dag_id)
-    supervisor.send_signal(signal.SIGTERM)
-
-    assert ecs_task(engine, "terminated", "STOPPED")["stop_code"] == "UserInitiated"
-    assert run.end() == "failed"
-    engine.wait_for(lambda: not engine.processes(run.dag_id))
-    (alert,) = alerts.of(Run=run.run_id)
-    assert "SIGTERM" in alert["Reason"]
-
-
-# -------------------------------------------------------------------------------------------------------------- alerts
-
-
-def test_a_successful_retry_sends_no_alert(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.set(ends={"flaky": [1]})
-    run = engine.trigger("ecs-trouble_dag_flaky")
-
-    assert run.end() == "success"
-    assert run.task()["try_number"] == 2
-    assert "emulated: exited with code 1" in run.log(attempt=1)
-    assert len(engine.agent.tasks("flaky")) == 2
-    assert alerts.of(Run=run.run_id) == []
-
-
-def test_a_failed_task_sends_one_complete_alert(engine: Engine, alerts: Alerts) -> None:
-    engine.agent.set(ends={"flaky": [3, 3]})
-    run = engine.trigger("ecs-trouble_dag_flaky")
-
-    assert run.end() == "failed"
-    (alert,) = engine.wait_for(lambda: alerts.of(Run=run.run_id))
-    assert alert["Subject"] == "ecs-trouble_dag_flaky load failed"
-    assert (alert["DAG"], alert["Provider"], alert["Task"]) == ("ecs-trouble_dag_flaky", "flaky", "load")
+def test_an_alert_is_complete(stories: Dict[str, Story], alerts: Alerts) -> None:
+    run = stories["fails_twice"].run
+    (alert,) = alerts.of(Run=run.run_id, DAG=run.dag_id)
+    assert alert["Subject"] == f"{run.dag_id} load failed"
+    assert (alert["DAG"], alert["Provider"], alert["Task"]) == (run.dag_id, "fails_twice", "load")
     assert alert["Try"] == "2 of 2"
-    assert alert["Reason"].startswith("This task is not in success state")
+    assert alert["Reason"].startswith("The ECS task has failed: container 'app' exited with code 3")
+    assert "The last lines of its log:\n" in alert["Message"]
+    assert "\none\ntwo\n" in alert["Message"]
     assert alert["Log"].startswith("http://localhost:8080/log?execution_date=")
+
+
+# ------------------------------------------------------------------------------------------------------ many at once
+
+
+def test_fifty_runs_whose_worker_is_killed_have_one_ecs_task_each(stories: Dict[str, Story], engine: Engine) -> None:
+    dag_id, number = "ecs-crowd_dag_crowd", 50
+    engine.agent.set(seconds={"crowd": HOUR}, crowd={"crowd": ["etl", 300]})
+    runs = [engine.trigger(dag_id) for _ in range(number)]
+
+    def running() -> bool:
+        return sum(task["status"] == "RUNNING" for task in engine.agent.tasks("crowd")) == number
+
+    engine.wait_for(running)
+    processes = engine.processes(dag_id)
+    kill_all(processes[: len(processes) // 2])
+    engine.agent.set(seconds={"crowd": 0})
+
+    assert [run.end() for run in runs] == ["success"] * number
+    tasks = [task for task in engine.agent.tasks("crowd") if task["startedBy"] != "crowd"]
+    assert [task["stop_code"] for task in tasks] == [DONE] * number
+    assert sum(run.task()["try_number"] == 2 for run in runs) >= number // 2
 
 
 # ---------------------------------------------------------------------------------------------------------- deliveries

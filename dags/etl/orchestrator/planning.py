@@ -298,7 +298,7 @@ def check_merging(document: Document, pipeline: Pipeline, context: Context) -> N
 def items_of(task: Optional[Task]) -> int:
     """Return how many items the lists and mappings of a task have; a template counts by its length, too."""
     holders = [value for value in vars(task).values() if isinstance(value, (list, dict))] if task else []
-    texts = [text or "" for held in holders for text in (held.values() if isinstance(held, dict) else held)]
+    texts = [str(text or "") for held in holders for text in (held.values() if isinstance(held, dict) else held)]
     return sum(1 + len(text) // 16 * ("{" in text) for text in texts)
 
 
