@@ -15,7 +15,7 @@ MAX_OWN_TASKS = 4000  # of providers with tasks or defaults of their own: planni
 MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
 MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
 MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
-# Of DAGs that catch up with several at the same time. The scheduler creates 10 runs in each of its loops by default, and
+# Of DAGs that catch up with several at the same time. The scheduler creates 10 runs in each loop by default, and
 # first those that lie back furthest: the runs of all other DAGs wait (see scheduler.max_dagruns_to_create_per_loop).
 MAX_CATCHUP_RUNS = 1000
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers

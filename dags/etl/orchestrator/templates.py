@@ -35,6 +35,7 @@ class Template(NamedTuple):
 
 
 NOTHING = Template([], [], frozenset(), frozenset())
+STORABLE = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]*")  # PostgreSQL takes no NUL, and no half a surrogate
 
 
 @lru_cache(maxsize=1)
@@ -65,6 +66,9 @@ def read_template(text: str) -> Template:
         return NOTHING._replace(faults=[Fault("not a Jinja template: nested too deep", "write it in parts", "")])
     checker = Checker()
     work = checker.body(tree.body)
+    texts = [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)] if "\\" in text else []
+    if not all(map(STORABLE.fullmatch, texts)):  # by an escape such as \\x00: the text itself has none
+        checker.fault("the template has a text that no database stores", "leave out control characters", "\\")
     if work > MAX_WORK and not checker.faults:
         message = f"the template could write {work:,} characters; at most {MAX_WORK:,} are allowed"
         hint = "let the container do it: join, replace and for repeat one text for each item of another"
