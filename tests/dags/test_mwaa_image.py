@@ -26,19 +26,23 @@ print(json.dumps([sorted(bag.dags), bag.import_errors]))
 """
 # Runs a task that fails on ECS, and pokes a sensor once.
 TRY = """
-import json, sys
+import json, os, sys
+from types import SimpleNamespace
 from unittest.mock import Mock
 from airflow.models.dagbag import DagBag
+from tests.fake_ecs import FakeEcs
 bag = DagBag(sys.argv[1], include_examples=False)
 load = bag.dags["cwr-big_dag_un"].get_task("load")
-load.reattach, load.awslogs_group, load.hook = False, None, Mock()
-client = load.hook.get_conn.return_value
-client.run_task.return_value = {"tasks": [{"taskArn": "arn:aws:ecs:eu-west-1:000000000000:task/etl/1"}], "failures": []}
-client.describe_tasks.return_value = {"tasks": [{"containers": [{"lastStatus": "STOPPED", "exitCode": 3}]}]}
-try:
-    message = str(load.execute({}))
-except Exception as error:
-    message = str(error)
+load.cluster, load.awslogs_group = "etl", None
+container = load.overrides["containerOverrides"][0]["name"]
+ti = SimpleNamespace(prev_attempted_tries=1, max_tries=0, test_mode=False, dag_id="d", task_id="load", task=load)
+ti.refresh_from_db = lambda: None
+with FakeEcs(definitions={load.task_definition.split(":")[0]: [container]}, ends={"*": 3}) as ecs:
+    os.environ[f"AIRFLOW_CONN_{load.aws_conn_id.upper()}"] = ecs.connection
+    try:
+        message = str(load.execute({"ti": ti, "dag_run": SimpleNamespace(id=1, run_id="run")}))
+    except Exception as error:
+        message = str(error)
 sensor, hook = bag.dags["ddex-releases_dag_orchard"].get_task("wait_for_delivery"), Mock()
 sensor.get_hook = lambda: hook
 sensor.poke({})
@@ -132,5 +136,5 @@ def test_the_amazon_provider_of_the_image_runs_tasks_and_sensors(installed: Inst
     dags, errors, message, arguments = json.loads(installed.output_before.splitlines()[-1])
     assert errors == {}
     assert len(dags) >= 10
-    assert message.startswith("This task is not in success state")
+    assert "exited with code 3" in message
     assert arguments[1] == "{{ env.bucket }}"  # not rendered yet

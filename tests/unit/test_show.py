@@ -297,7 +297,7 @@ def test_requests_are_rendered_for_a_date_of_the_schedule(etl: Path, capsys: pyt
                 }
             ]
         },
-        "startedBy": started_by("airflow", dag["dag_id"], "left", dag["run"]["run_id"], "1.1"),
+        "startedBy": started_by("airflow", dag["dag_id"], "left", dag["run"]["run_id"]),
         "capacityProviderStrategy": [{"capacityProvider": "spot", "weight": 1}],
     }
 

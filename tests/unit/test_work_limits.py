@@ -80,14 +80,6 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         200_000,
         "201000 dependencies (201 providers of 1000); a file has at most 200000",
     ),
-    "runs to catch up with": (
-        lambda n: (
-            f"{HEAD}catchup: true\nmax_active_runs: 100\n{LOAD}providers:\n  p: {{max_active_runs: {n % 1000 + 50}}}\n"
-            f"  q: {{max_active_runs: 50}}\n  r: {{catchup: false}}\n{lines('  p{}: {{}}' + chr(10), 9)}"
-        ),
-        1000,
-        "1001 runs to catch up with at the same time (12 providers, max_active_runs); a file has at most 1000",
-    ),
     "templates": (
         lambda n: f"{HEAD}tasks:\n{''.join(map(templated, range(31)))}{templated(31, n - 31 * 4096)}{UN}",
         2**17,

@@ -86,7 +86,6 @@ for number in range(%(first)d, %(last)d):
         aws_conn_id="aws_default",
         region_name="eu-west-1",
         network_configuration=network,
-        reattach=True,
         retries=2,
         retry_delay=timedelta(minutes=5),
         execution_timeout=timedelta(hours=6),
@@ -125,7 +124,6 @@ DEFAULTS: Dict[str, Any] = {
     "network_configuration": {
         "awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": [], "assignPublicIp": "DISABLED"}
     },
-    "reattach": True,
     "retries": 2,
 }
 OPERATOR = "airflow.providers.amazon.aws.operators.ecs.EcsOperator"

@@ -22,7 +22,7 @@ Job = Dict[str, Any]
 DAG_FIELDS = "description schedule_interval catchup max_active_runs".split()
 OPERATOR_FIELDS = (
     "owner retries retry_delay execution_timeout task_definition cluster launch_type aws_conn_id region_name "
-    "network_configuration overrides reattach"
+    "network_configuration overrides"
 ).split()
 
 

@@ -120,7 +120,6 @@ def operator(environment: Data, task: Data) -> Data:
         "awslogs_group": logs.get("group"),
         "awslogs_stream_prefix": f"{logs['prefix']}/{container}" if logs else None,
         "awslogs_region": logs.get("region") or environment["region"],
-        "reattach": True,
     }
     for key, default in AIRFLOW.items():
         result[key] = task.get(key, default)

@@ -157,7 +157,7 @@ def as_model(dag: Any) -> Dict[str, Any]:
     sensor = dag.task_dict.get("wait_for_delivery")
     tasks = {task_id: task for task_id, task in dag.task_dict.items() if task is not sensor}
     fields = "task_definition cluster overrides aws_conn_id region_name launch_type platform_version tags".split()
-    fields += "reattach capacity_provider_strategy network_configuration awslogs_group awslogs_stream_prefix".split()
+    fields += "capacity_provider_strategy network_configuration awslogs_group awslogs_stream_prefix".split()
     fields += ["awslogs_region", *model.AIRFLOW]
     settings = "description schedule_interval start_date end_date catchup max_active_runs max_active_tasks"
     (owner,) = {task.owner for task in dag.tasks}

@@ -154,7 +154,7 @@ def build(result: LoadResult, commits: Optional[Mapping[str, str]] = None) -> Tu
 BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after it
 
 
-MAX_SLA_INTERVALS = 25  # that a task is behind: one takes 0.4 ms
+MAX_SLA_INTERVALS = 100  # with those of the longest SLA itself; one takes 0.4 ms for each task
 
 
 class PipelineDag(DAG):
@@ -167,7 +167,8 @@ class PipelineDag(DAG):
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow asks for SLAs (not ``restricted``), leave out old ones."""
         if not restricted and isinstance(last, DataInterval):
-            earliest = pendulum.now("UTC") - MAX_SLA_INTERVALS * (last.end - last.start)
+            interval, slas = last.end - last.start, [task.sla for task in self.tasks if task.sla]
+            earliest = pendulum.now("UTC") - min(max(slas) + 25 * interval, MAX_SLA_INTERVALS * interval)
             if last.end < earliest:
                 last = self.timetable.infer_manual_data_interval(run_after=earliest)
         return super().next_dagrun_info(last, restricted=restricted)

@@ -15,9 +15,6 @@ MAX_OWN_TASKS = 4000  # of providers with tasks or defaults of their own: planni
 MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
 MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
 MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
-# Of DAGs that catch up with several at the same time. The scheduler creates 10 runs in each loop by default, and
-# first those that lie back furthest: the runs of all other DAGs wait (see scheduler.max_dagruns_to_create_per_loop).
-MAX_CATCHUP_RUNS = 1000
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
 
 
@@ -89,8 +86,6 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     schedules = {schedule for schedule in (each.get("schedule") for each in overrides) if isinstance(schedule, str)}
     sensors = number if "wait_for" in shared else sum("wait_for" in override for override in overrides)
     each = f"{tasks} and wait_for" if sensors else str(tasks)
-    runs = sum(runs_at_once({**shared, **override}) for override in overrides)
-    runs += runs_at_once(shared) * (number - len(overrides))
     for extent, most, things in (
         (tasks * number + sensors, MAX_TASKS, f"tasks ({number} providers of {each})"),
         (tasks * changes, MAX_OWN_TASKS, f"tasks that differ ({changes} providers that change some of {tasks})"),
@@ -98,7 +93,6 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         (edges * number, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
         (length * number, MAX_CHARACTERS, f"characters ({number} providers of {length})"),
-        (runs, MAX_CATCHUP_RUNS, f"runs to catch up with at the same time ({number} providers, max_active_runs)"),
     ):
         if extent > most:
             message = f"{extent} {things}; a file has at most {most}"
@@ -108,12 +102,6 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
 def size_of(value: Any) -> int:
     """Return the number of items of a mapping or list; 0 of anything else."""
     return len(value) if isinstance(value, (dict, list)) else 0
-
-
-def runs_at_once(settings: Mapping[str, Any]) -> int:
-    """Return how many runs a DAG creates at once that catches up; 0 for one that does not, or one by one."""
-    runs = settings.get("max_active_runs")
-    return runs if settings.get("catchup") is True and type(runs) is int and runs > 1 else 0
 
 
 def edges_of(shared: Mapping[str, Any]) -> int:
