@@ -212,9 +212,7 @@ def test_an_ecs_task_without_capacity_is_started_again(runs: Runs, ecs: FakeEcs)
     "reason",
     ["CannotPullContainerError: no such image", "ResourceInitializationError: unable to pull secrets"],
 )
-def test_an_ecs_task_that_cannot_start_fails_at_once_in_the_words_of_ecs(
-    reason: str, runs: Runs, ecs: FakeEcs
-) -> None:
+def test_an_ecs_task_that_cannot_start_fails_at_once_in_the_words_of_ecs(reason: str, runs: Runs, ecs: FakeEcs) -> None:
     ecs.set(ends={"loader": reason})
 
     with pytest.raises(AirflowException, match=f"container 'loader' did not run.*TaskFailedToStart: {reason}"):
@@ -278,9 +276,7 @@ def test_an_ecs_task_that_this_try_has_started_by_another_request_is_taken_up(
     assert len(ecs.tasks()) == 1
 
 
-def test_the_log_links_to_the_task_in_the_console(
-    runs: Runs, ecs: FakeEcs, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_log_links_to_the_task_in_the_console(runs: Runs, ecs: FakeEcs, caplog: pytest.LogCaptureFixture) -> None:
     runs.attempt(runs.create(cluster="arn:aws:ecs:eu-west-1:000000000000:cluster/etl"))
 
     task_id = ecs.tasks()[0]["arn"].split("/")[-1]
