@@ -65,7 +65,9 @@ def test_an_alert_fits_into_an_sns_message(environment: Any, sns: Any) -> None:
 def test_an_alert_without_an_exception_reports_a_killed_process(environment: Any, sns: Any) -> None:
     alert_failure(publisher(environment), {**failed(), "exception": None})
 
-    assert "Reason: its process was killed on the worker" in sns.publish.call_args[1]["Message"]
+    assert (
+        "Reason: none is known: its process was killed, or its worker went away" in sns.publish.call_args[1]["Message"]
+    )
 
 
 def test_an_alert_that_cannot_be_published_is_logged_and_raises_nothing(

@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator import WAIT_FOR, load
 from orchestrator.dags import Builder, build
-from orchestrator.operators import PipelineEcsOperator
+from orchestrator.operators import EcsTask
 
 from tests.ecs import PIPELINE
 from tests.trees import tree
@@ -19,10 +19,10 @@ def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
     un, wcm = build(result)[0].values()
     arguments = result.definitions[0].plan.tasks["load"].operator
     other = DAG(un.dag_id, start_date=un.start_date, params=un.params)
-    expected = PipelineEcsOperator(task_id="load", owner=un.owner, reattach=True, dag=other, **arguments)
+    expected = EcsTask(task_id="load", owner=un.owner, dag=other, **arguments)
     task, twin = un.get_task("load"), wcm.get_task("load")
 
-    ours = {"places", "typed_params", "on_failure_callback"}
+    ours = {"skip_exit_codes", "places", "typed_params", "on_failure_callback"}
     assert vars(task).keys() | ours == vars(expected).keys() | ours
     for name in vars(expected).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
         assert getattr(task, name) == getattr(expected, name), name

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from contextlib import suppress
 from threading import Thread
 from typing import Any, Iterator, List, Optional
 
@@ -201,10 +202,8 @@ def test_a_second_sigterm_does_not_interrupt_the_first(runs: Runs, ecs: FakeEcs)
 
     sender = Thread(target=send)
     sender.start()
-    try:
+    with suppress(AirflowException):
         execute_until(begun, "DescribeTasks")
-    except AirflowException:
-        pass
     sender.join()
 
     assert running(ecs) == []

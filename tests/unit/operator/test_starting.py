@@ -193,7 +193,7 @@ def test_the_number_of_attempts_is_limited_and_the_next_try_goes_on(kind: Any, r
 def test_a_failure_that_no_waiting_changes_fails_the_try(runs: Runs, ecs: FakeEcs) -> None:
     ecs.faults.add("RunTask", "failure: ATTRIBUTE")
 
-    with pytest.raises(AirflowException, match="could not start the task.*ATTRIBUTE"):
+    with pytest.raises(AirflowException, match=r"ECS.*ATTRIBUTE"):
         runs.attempt(runs.create())
 
     assert len(sent(ecs)) == 1

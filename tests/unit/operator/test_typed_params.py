@@ -22,7 +22,7 @@ def command(task: Any) -> List[str]:
 
 
 def test_templates_see_the_configuration_of_the_run_over_the_defaults(runs: Runs) -> None:
-    task = runs.attempt(runs.create(conf={"full": True}))
+    task = runs.begin(runs.create(conf={"full": True})).task
 
     assert command(task) == ["load", "True", "2022-01-01"]
 
@@ -40,7 +40,7 @@ def test_an_invalid_configuration_fails_before_an_ecs_task_starts(conf: Any, mes
         runs.attempt(runs.create(conf=conf))
 
     assert message in str(caught.value)
-    runs.client.run_task.assert_not_called()
+    assert runs.ecs.operations() == []
 
 
 def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> None:

@@ -83,7 +83,7 @@ def test_an_ecs_task_that_ecs_has_forgotten_fails_in_words(runs: Runs, ecs: Fake
     ecs.set(seconds={"*": 3600})
     Timer(0.2, ecs.set, kwargs={"forget": ["loader"]}).start()
 
-    with pytest.raises(AirflowException, match="ECS no longer knows the task .*MISSING"):
+    with pytest.raises(AirflowException, match=r"ECS no longer knows the task .*MISSING"):
         runs.attempt(runs.create())
 
 
