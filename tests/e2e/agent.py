@@ -35,7 +35,12 @@ class Agent:
 
     def tasks(self, family: str) -> List[Dict[str, Any]]:
         """Return all ECS tasks of a family that were ever started."""
-        return [task for task in self._get(self.url) if task["family"] == family]
+        return [task for task in self.all_tasks() if task["family"] == family]
+
+    def all_tasks(self) -> List[Dict[str, Any]]:
+        """Return all ECS tasks that were ever started."""
+        tasks: List[Dict[str, Any]] = self._get(self.url)
+        return tasks
 
     def requests(self, operation: str) -> List[Dict[str, Any]]:
         """Return the last requests for an operation."""

@@ -178,7 +178,7 @@ def command_of(process: psutil.Process) -> List[str]:
 def supervises(command: List[str], dag_id: str) -> bool:
     """Return whether a command line is that of a process that starts a task of a DAG, and looks after it."""
     forked = f"airflow task supervisor: ['airflow', 'tasks', 'run', '{dag_id}', "
-    return command[2:5] == ["tasks", "run", dag_id] or "".join(command[:1]).startswith(forked)
+    return command[2:5] == ["tasks", "run", dag_id] or " ".join(command).startswith(forked)
 
 
 # ------------------------------------------------------------------------------------------- in the engine's process
