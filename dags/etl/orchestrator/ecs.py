@@ -21,6 +21,7 @@ PASSING = re.compile(
     r"Throttl|TooManyRequests|RequestLimitExceeded|RequestTimeout|RequestExpired|ExpiredToken"
     r"|limit on the number of|[Cc]apacity is unavailable|No Container Instances were found"
 )
+ATTEMPTS = 8  # with pauses of 2, 4, 8 ... 60 s: some 3 minutes; then the task's own retries go on
 NO_CAPACITY = re.compile(r"RESOURCE:|AGENT$|.*[Cc]apacity is unavailable")  # reasons of a task that does not start
 
 
@@ -59,14 +60,14 @@ def signals_held() -> Iterator[None]:
     held: List[int] = []
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
     for number in before:
-        signal.signal(number, lambda number, frame: held.append(number))
+        signal.signal(number, lambda signum, frame: held.append(signum))
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for number in held[:1]:
-            signal.pthread_kill(get_ident(), number)  # the handler is called here, and nowhere else
+        for signum in held[:1]:
+            signal.pthread_kill(get_ident(), signum)  # the handler is called here, and nowhere else
 
 
 class Aws:
@@ -123,7 +124,7 @@ class Aws:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception(fault),
             wait=tenacity.wait_exponential(multiplier=2 * self.pace, max=max_pause * self.pace),
-            stop=stop or tenacity.stop_after_attempt(8),
+            stop=stop or tenacity.stop_after_attempt(ATTEMPTS),
             before_sleep=log_fault,
             reraise=True,
         )

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import tenacity
 from airflow.configuration import conf
-from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from botocore.exceptions import BotoCoreError, ClientError
 from sqlalchemy.exc import SQLAlchemyError
@@ -117,7 +117,7 @@ class EcsTask(EcsOperator):
             AirflowFailException: AWS refuses what only a person can change; no retry would help.
             AirflowException: It has failed, or AWS could not be asked for too long.
         """
-        self.ti = context["ti"]
+        self.ti, self.began = context["ti"], time.monotonic()
         self.number_of_try = self.ti.prev_attempted_tries
         self.container = self.overrides["containerOverrides"][0]["name"]
         *self.earlier, name = names_of_tries(self.owner, context)
@@ -138,7 +138,7 @@ class EcsTask(EcsOperator):
 
     def start_and_wait(self) -> Tuple[Mapping[str, Any], Sequence[str]]:
         """Start the ECS task, unless one was taken up, and wait for its end."""
-        self.end_if_killed()
+        self.end_if_over()
         if not self.ecs_task:
             self.start()
         task, lines = self.wait()
@@ -226,7 +226,7 @@ class EcsTask(EcsOperator):
         stream = f"{self.awslogs_stream_prefix}/{arn.split('/')[-1]}"
         tail = LogTail(self.aws, self.awslogs_region, self.awslogs_group, stream)
         outage = tenacity.stop_after_delay(OUTAGE * self.pace)
-        began, unknown_since = time.monotonic(), None
+        started, unknown_since = time.monotonic(), None
         while True:
             try:  # whatever AWS answers, the ECS task runs on
                 answer = self.aws.outlast("describe_tasks", outage, is_from_aws, cluster=cluster, tasks=[arn])
@@ -234,7 +234,7 @@ class EcsTask(EcsOperator):
                 self.on_kill()
                 raise AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
             tail.read()
-            self.end_if_killed()
+            self.end_if_over()
             now = time.monotonic()
             if not answer["tasks"]:
                 unknown_since = unknown_since or now
@@ -245,7 +245,7 @@ class EcsTask(EcsOperator):
                 return answer["tasks"][0], tail.last
             else:
                 unknown_since = None
-            time.sleep(min(1 + (now - began) / 20, MAX_POLL) * self.pace)
+            time.sleep(min(1 + (now - started) / 20, MAX_POLL) * self.pace)
 
     def judge(self, task: Mapping[str, Any], lines: Sequence[str]) -> Optional[str]:
         """Return the last line of a stopped ECS task, or raise what :meth:`execute` does."""
@@ -270,10 +270,13 @@ class EcsTask(EcsOperator):
             except Exception:
                 self.log.exception("The ECS task could not be stopped")
 
-    def end_if_killed(self) -> None:
-        """Raise what Airflow did after on_kill, if a handler of the log has swallowed it: it met a line on its way."""
+    def end_if_over(self) -> None:
+        """Raise what Airflow did once: a handler of the log swallows what is raised while it writes a line."""
         if self.killed:
             raise AirflowException("Airflow has ended the try")
+        limit = self.execution_timeout
+        if limit and time.monotonic() - self.began > limit.total_seconds() + 5 * self.pace:
+            raise AirflowTaskTimeout(f"The task takes longer than {limit}")
 
     def stop(self) -> None:
         """Ask ECS to stop the task: also one whose RunTask has no answer yet, or that was not yet taken up."""

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from datetime import timedelta
 from threading import Thread
 from typing import Any, Iterator, List, Optional
 
@@ -190,6 +191,16 @@ def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_ta
 
     assert "StopTask" not in ecs.operations()
     assert len(running(ecs)) == 1
+
+
+def test_a_timeout_that_a_handler_of_the_log_has_swallowed_ends_the_try(runs: Runs, ecs: FakeEcs) -> None:
+    begun = runs.begin(runs.create(execution_timeout=timedelta(seconds=0.2)))  # and Airflow's alarm is lost
+
+    with pytest.raises(AirflowTaskTimeout, match="longer than"):
+        begun.execute()
+    begun.task.on_kill()  # as Airflow does then
+
+    assert running(ecs) == []
 
 
 def test_a_second_sigterm_does_not_interrupt_the_first(runs: Runs, ecs: FakeEcs) -> None:
