@@ -7,7 +7,6 @@ from typing import Any, Dict, List
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException
-from orchestrator.ecs import ATTEMPTS
 
 from tests.ecs import Runs
 from tests.fake_ecs import FakeEcs
@@ -186,7 +185,7 @@ def test_the_number_of_attempts_is_limited_and_the_next_try_goes_on(kind: Any, r
     with pytest.raises(AirflowException) as caught:
         runs.attempt(runs.create())
 
-    assert len(sent(ecs)) == ATTEMPTS
+    assert len(sent(ecs)) == 8
     assert not isinstance(caught.value, AirflowFailException)
 
 
