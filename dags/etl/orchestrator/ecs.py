@@ -66,8 +66,8 @@ def signals_held() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        for signum in held[:1]:
-            signal.pthread_kill(get_ident(), signum)  # the handler is called here, and nowhere else
+        if held:
+            signal.pthread_kill(get_ident(), held[0])  # the handler is called here, and nowhere else
 
 
 class Aws:

@@ -115,7 +115,7 @@ def test_a_timeout_during_a_request_is_not_taken_for_a_fault_of_aws(operation: s
     ecs.faults.add(operation, "slow: 0.6", times=1)
     begun = runs.begin(runs.create())
 
-    with pytest.raises(AirflowTaskTimeout), timeout(0.4):
+    with pytest.raises(AirflowTaskTimeout), timeout(0.4):  # type: ignore[no-untyped-call]
         begun.execute()
     begun.task.on_kill()  # as Airflow does then
 
@@ -180,7 +180,12 @@ def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_ta
         raise Later
 
     signal.signal(signal.SIGTERM, handle)
-    sender = Thread(target=lambda: (wait_until(lambda: len(ecs.requests) > 8), os.kill(os.getpid(), signal.SIGTERM)))
+
+    def send() -> None:
+        wait_until(lambda: len(ecs.requests) > 8)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    sender = Thread(target=send)
     sender.start()
     with pytest.raises(Later):
         asleep.execute()
