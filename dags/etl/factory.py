@@ -29,7 +29,7 @@ NAME = f"orchestrator_{FOLDER.name.replace('.', ':')}"
 # back to stay.
 PROTOCOLS = (1,)
 TRIED = 3  # releases at most
-IMPORT_SECONDS = 8  # for one package: those that are tried fit into MWAA's core.dagbag_import_timeout, 30 s
+TIMEOUT = 30  # seconds where no alarm limits a parse: Airflow's and MWAA's core.dagbag_import_timeout
 COPY_SECONDS = 300  # after which nothing more is expected to arrive: MWAA copies every 30 s
 
 
@@ -108,7 +108,7 @@ def load_package(root: Path) -> Any:
         spec: Any = importlib.util.spec_from_file_location(NAME, file, submodule_search_locations=[str(package)])
         sys.modules[NAME] = module = importlib.util.module_from_spec(spec)
         try:
-            with time_limit(IMPORT_SECONDS):
+            with time_limit():
                 spec.loader.exec_module(module)
                 importlib.import_module(f"{NAME}.dags")
         except BaseException:
@@ -125,15 +125,19 @@ def purge() -> None:
 
 
 @contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Exit in the main thread after so many seconds; Airflow's own alarm keeps its time."""
-    left = signal.getitimer(signal.ITIMER_REAL)[0]
-    if 0 < left <= seconds or threading.current_thread() is not threading.main_thread():
+def time_limit() -> Iterator[None]:
+    """Exit in the main thread after half of the time that Airflow's alarm leaves; that keeps its own time.
+
+    Not sooner: on a worker where many tasks start at once, each import waits for the others.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
+    left = signal.getitimer(signal.ITIMER_REAL)[0]
+    seconds = (left or TIMEOUT) / 2
 
     def ring(*_: Any) -> None:
-        sys.exit(f"the import takes more than {seconds} s")  # no Exception, which a module on the way may handle
+        sys.exit(f"the import takes more than {seconds:.0f} s")  # no Exception, which a module on the way may handle
 
     started, before = time.monotonic(), signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # and each second after, if a module handles it

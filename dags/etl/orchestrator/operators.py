@@ -80,6 +80,7 @@ LOOKS = (0, 3, 7)  # seconds before each look for an ECS task: ListTasks shows a
 FORGOTTEN = 60  # seconds for which ECS may not know a task: DescribeTasks, too, shows a new one only after a while
 OUTAGE = 3600  # seconds of unbroken fault while an ECS task runs
 KILLING = 20  # seconds, and the last attempt; Airflow kills a task 60 s after SIGTERM
+MAX_CLEARED = 3  # tries before the last clearing of whose ECS tasks one may still run
 MAX_POLL = 6  # seconds between two looks at an ECS task that has run for long; after its start it is one
 MAX_MESSAGE = 8_192  # characters of a last line that becomes the XCom
 
@@ -120,10 +121,11 @@ class EcsTask(EcsOperator):
         self.ti, self.began = context["ti"], time.monotonic()
         self.number_of_try = self.ti.prev_attempted_tries
         self.container = self.overrides["containerOverrides"][0]["name"]
-        *self.earlier, name = names_of_tries(self.owner, context)
+        cleared, (*self.earlier, name) = names_of_tries(self.owner, context)
         self.request = run_task_parameters(vars(self), name)
         self.aws = Aws(self.aws_conn_id, self.region_name, self.log, self.pace)
         try:
+            self.end(cleared)
             self.take_up(self.earlier)
             task, lines = self.aws.persist(self.start_and_wait)
         except (BotoCoreError, ClientError, NoCapacity) as error:
@@ -201,6 +203,15 @@ class EcsTask(EcsOperator):
                     seen.append(task["startedBy"])
             if names[-1] in seen:
                 return
+
+    def end(self, names: Sequence[str]) -> None:
+        """Stop ECS tasks of tries that a person has cleared, and await their end: two at once could do harm."""
+        for task in list(self.running(names, self.aws.outlast)):
+            self.log.info("Stopping %s: the try that started it was cleared", task["taskArn"])
+            self.follow(task)
+            self.aws.outlast("stop_task", **self.ecs_task, reason="The Airflow task was cleared")
+            self.wait()
+            self.ecs_task = None
 
     def running(self, names: Sequence[str], ask: Callable[..., Any]) -> Iterator[Mapping[str, Any]]:
         """Yield the ECS tasks that run, those of the latest try first."""
@@ -297,13 +308,14 @@ class EcsTask(EcsOperator):
         return bool(self.ti.prev_attempted_tries == self.number_of_try)
 
 
-def names_of_tries(owner: str, context: Any) -> List[str]:
-    """Return startedBy of all tries that count; this one's is the last."""
+def names_of_tries(owner: str, context: Any) -> Tuple[List[str], List[str]]:
+    """Return startedBy of the tries that a person has cleared, and of those that count; this one's is the last."""
     ti, run = context["ti"], context["dag_run"]
     number = ti.prev_attempted_tries
     if ti.test_mode or not run.id or not number:  # by ``airflow tasks test`` or ``airflow dags test``
-        return [started_by(owner, uuid4().hex)]
+        return [], [started_by(owner, uuid4().hex)]
     airflow = conf.get("etl", "identity", fallback=conf.get("webserver", "base_url"))
-    first = ti.max_tries - ti.task.retries + 1  # clearing has set the tries before it aside
-    numbers = range(max(1, min(first, number)), number + 1)
-    return [started_by(owner, airflow, ti.dag_id, ti.task_id, run.run_id, run.id, each) for each in numbers]
+    of_run = owner, airflow, ti.dag_id, ti.task_id, run.run_id, run.id
+    names = [started_by(*of_run, each + 1) for each in range(number)]
+    cleared = min(max(0, ti.max_tries - ti.task.retries), number - 1)
+    return names[max(0, cleared - MAX_CLEARED) : cleared], names[cleared:]

@@ -1,13 +1,13 @@
 """Taking up the ECS task that an earlier try has started before its worker died: one ECS task, whatever happened."""
 
 from contextlib import nullcontext
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any, Dict
 
 import pytest
 from airflow.exceptions import AirflowSkipException
 
-from tests.ecs import Runs
+from tests.ecs import Runs, wait_until
 from tests.fake_ecs import FakeEcs
 
 
@@ -71,6 +71,31 @@ def test_a_try_that_clearing_has_set_aside_does_not_count(runs: Runs, ecs: FakeE
     runs.attempt(instance)
 
     assert len(ecs.tasks()) == 2
+
+
+def test_what_still_runs_of_a_cleared_try_is_stopped_before_another_one_starts(runs: Runs, ecs: FakeEcs) -> None:
+    from airflow.utils.session import create_session
+
+    ecs.set(seconds={"*": 3600})
+    instance = runs.create()
+    runs.lose(instance)
+    instance.refresh_from_db()
+    instance.max_tries = 1 + instance.task.retries
+    with create_session() as session:
+        session.merge(instance)
+    ecs.set(seconds={"*": 3600}, stop_seconds={"*": 0.1})
+    begun = runs.begin(instance)
+    finisher = Thread(target=lambda: (wait_until(lambda: len(ecs.tasks()) == 2), ecs.set(seconds={"*": 0})))
+    finisher.start()
+
+    begun.execute()
+    finisher.join()
+
+    first, second = ecs.tasks()
+    assert (first["stop_code"], first["reason"]) == ("UserInitiated", "The Airflow task was cleared")
+    assert second["stop_code"] == "EssentialContainerExited"
+    operations = ecs.operations()
+    assert operations.index("StopTask") < len(operations) - 1 - operations[::-1].index("RunTask")
 
 
 def test_each_run_takes_up_its_own_ecs_task(runs: Runs, ecs: FakeEcs) -> None:
