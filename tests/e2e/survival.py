@@ -1,10 +1,10 @@
-"""Stories of runs that something happens to: what a table of them consists of, and a narrator that plays all at once."""
+"""Stories of runs that something happens to: what a table of them consists of, and what plays all of them at once."""
 
 import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from tests.e2e.alerts import Alerts
-from tests.e2e.engine import POLL, TIMEOUT, Engine, Run
+from tests.e2e.engine import POLL, TIMEOUT, Engine
 
 DONE, KILLED, NOT_STARTED = "EssentialContainerExited", "UserInitiated", "TaskFailedToStart"  # ECS's stop codes
 

@@ -150,9 +150,7 @@ CASES: Dict[str, Case] = {
     "answer_lost": Case(faults=[("RunTask", "lost", {"times": 1})]),
     "throttled": Case(faults=[("RunTask", "ThrottlingException", {"times": 2})], log="ThrottlingException"),
     "no_capacity": Case(faults=[("RunTask", "failure: RESOURCE:MEMORY", {"times": 2})], log="RESOURCE:MEMORY"),
-    "no_capacity_later": Case(
-        agent={"ends": ["Capacity is unavailable at this time."]}, ecs_tasks=[NOT_STARTED, DONE]
-    ),
+    "no_capacity_later": Case(agent={"ends": ["Capacity is unavailable at this time."]}, ecs_tasks=[NOT_STARTED, DONE]),
     "no_image": Case(
         agent={"ends": ["CannotPullContainerError: no such image"]},
         ends="failed",
