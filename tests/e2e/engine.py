@@ -239,7 +239,8 @@ def clear(dag_id: str, run_id: str, task_id: str) -> None:
 
     with create_session() as session:
         task = session.query(TaskInstance).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id).one()
-        clear_task_instances([task], session, dag=SerializedDagModel.get(dag_id, session).dag)
+        stored: Any = SerializedDagModel.get(dag_id, session)
+        clear_task_instances([task], session, dag=stored.dag)
 
 
 def add_pool(name: str, slots: int) -> None:

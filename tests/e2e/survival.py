@@ -1,4 +1,4 @@
-"""Stories of runs that something happens to: what a table of them consists of, and a narrator that plays them."""
+"""Stories of runs that something happens to: what a table of them consists of, and what plays all of them at once."""
 
 import time
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple

@@ -311,7 +311,7 @@ def test_fifty_runs_whose_worker_is_killed_have_one_ecs_task_each(stories: Dict[
         done = sum(task["status"] == "RUNNING" for task in engine.agent.tasks("crowd"))
         for _ in range(min(number - len(runs), MAX_STARTING - len(runs) + done)):
             runs.append(engine.trigger(dag_id))
-        return done == number
+        return bool(done == number)
 
     engine.wait_for(running)
     processes = engine.processes(dag_id)

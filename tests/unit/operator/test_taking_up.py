@@ -85,7 +85,12 @@ def test_what_still_runs_of_a_cleared_try_is_stopped_before_another_one_starts(r
         session.merge(instance)
     ecs.set(seconds={"*": 3600}, stop_seconds={"*": 0.1})
     begun = runs.begin(instance)
-    finisher = Thread(target=lambda: (wait_until(lambda: len(ecs.tasks()) == 2), ecs.set(seconds={"*": 0})))
+
+    def finish() -> None:
+        wait_until(lambda: len(ecs.tasks()) == 2)
+        ecs.set(seconds={"*": 0})
+
+    finisher = Thread(target=finish)
     finisher.start()
 
     begun.execute()
