@@ -29,7 +29,6 @@ NAME = f"orchestrator_{FOLDER.name.replace('.', ':')}"
 # back to stay.
 PROTOCOLS = (1,)
 TRIED = 3  # releases at most
-TIMEOUT = 30  # seconds where no alarm limits a parse: Airflow's and MWAA's core.dagbag_import_timeout
 COPY_SECONDS = 300  # after which nothing more is expected to arrive: MWAA copies every 30 s
 
 
@@ -126,15 +125,12 @@ def purge() -> None:
 
 @contextmanager
 def time_limit() -> Iterator[None]:
-    """Exit in the main thread after half of the time that Airflow's alarm leaves; that keeps its own time.
-
-    Not sooner: on a worker where many tasks start at once, each import waits for the others.
-    """
+    """Exit in the main thread after half of the time that Airflow's alarm leaves; many tasks may start at once."""
+    left = signal.getitimer(signal.ITIMER_REAL)[0]
+    seconds = (left or 30) / 2  # MWAA's core.dagbag_import_timeout
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    left = signal.getitimer(signal.ITIMER_REAL)[0]
-    seconds = (left or TIMEOUT) / 2
 
     def ring(*_: Any) -> None:
         sys.exit(f"the import takes more than {seconds:.0f} s")  # no Exception, which a module on the way may handle

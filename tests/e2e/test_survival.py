@@ -27,6 +27,7 @@ from tests.e2e.survival import (
     kill_all,
     logged,
     mark,
+    now,
     play,
     terminate,
 )
@@ -69,7 +70,7 @@ for point, (start, is_there) in POINTS.items():
     AT_POINTS[f"killed_{point}"] = Case(
         **start,
         defaults="retries: 1",
-        steps=[(is_there, kill), (TAKEN_UP, ENDS)] if still_runs else [(is_there, both(kill, agent(ending=0)))],
+        steps=[(is_there, kill), (TAKEN_UP, ENDS)] if still_runs else [(is_there, kill), (now, agent(ending=0))],
         tries=2,
         log="which an earlier try started" if started else "emulated: exited with code 0",
     )
@@ -92,7 +93,7 @@ NOT_STOPPED = {
     f"stop_{words}": Case(
         faults=[("StopTask", kind, {})],
         agent={"seconds": HOUR},
-        defaults="execution_timeout: 10s, retries: 1",
+        defaults="execution_timeout: 20s, retries: 1",
         steps=[(TAKEN_UP, ENDS)],
         tries=2,
     )
@@ -219,13 +220,13 @@ CASES: Dict[str, Case] = {
     "redeployed": Case(
         agent={"seconds": HOUR},
         defaults="retries: 1",
-        steps=[(WAITING, both(kill, redeploy)), (TAKEN_UP, ENDS)],
+        steps=[(WAITING, kill), (now, redeploy), (TAKEN_UP, ENDS)],
         tries=2,
     ),
     "redeployed_after_end": Case(
         agent={"seconds": HOUR},
         defaults="retries: 1",
-        steps=[(WAITING, both(kill, redeploy, ENDS))],
+        steps=[(WAITING, kill), (now, redeploy), (now, ENDS)],
         tries=2,
         log="which an earlier try started: STOPPED",
     ),
@@ -253,7 +254,11 @@ def stories(engine: Engine, alerts: Alerts) -> Dict[str, Story]:
     containers = [{"name": name, "image": name, "memory": 512, **LOGS} for name in ("app", "sidecar")]
     for family in ("sidecar_stopped", "sidecar_well"):
         engine.client("ecs").register_task_definition(family=family, containerDefinitions=containers)
-    return play(engine, CASES)
+    # Those whose worker is lost first, and alone: a scheduler that is busy finds a lost task again before it has taken
+    # note of the first time, and sets it back once more (Airflow 2.2.2: DagFileProcessorManager._find_zombies).
+    lost = {name: case for name, case in CASES.items() if any(action is kill for _, action in case.steps)}
+    others = {name: case for name, case in CASES.items() if name not in lost}
+    return {**play(engine, lost), **play(engine, others)}
 
 
 @pytest.mark.parametrize("name", CASES)

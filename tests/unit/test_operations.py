@@ -140,7 +140,7 @@ def test_the_options_exist_in_airflow() -> None:
     text = (DOCS / "operations.md").read_text(encoding="utf-8").split("## Options of MWAA")[1].split("\n## ")[0]
     named = re.findall(r"^\| `([a-z_]+\.[a-z_]+)` \|", text, re.MULTILINE)
     assert len(named) > 5
-    assert set(named) - known == {"etl.environment"}
+    assert set(named) - known == {"etl.environment", "etl.identity"}
 
 
 def test_the_deploy_commands_are_valid() -> None:
