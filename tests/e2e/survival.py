@@ -145,7 +145,7 @@ def kill_all(processes: Iterable[Any]) -> None:
 def terminate(story: Story) -> None:
     """Ask the task's process to end.
 
-    Not its supervisor: if that is about to ask the database, its own handler fails (Airflow 2.2.2) and no alert is sent.
+    Not its supervisor: where that is asking the database, its own handler fails (Airflow 2.2.2), and nobody is told.
     """
     story.engine.processes(story.run.dag_id)[-1].terminate()
 

@@ -329,6 +329,30 @@ def test_fifty_runs_whose_worker_is_killed_have_one_ecs_task_each(stories: Dict[
     assert sum(run.task()["try_number"] == 2 for run in runs) >= number // 2
 
 
+# --------------------------------------------------------------------------------------------------- words and hands
+
+
+def test_a_container_hands_its_last_line_on_or_skips_what_comes_after(engine: Engine) -> None:
+    engine.agent.set(log_lines={"message": ["reading", "s3://bucket/part-7"]}, ends={"message": [0, 99]})
+    handed, skipped = (engine.trigger("ecs-message_dag_message") for _ in range(2))
+
+    assert (handed.end(), skipped.end()) == ("success", "success")
+    states = {(run.task("fetch")["state"], run.task("load")["state"]) for run in (handed, skipped)}
+    assert states == {("success", "success"), ("skipped", "skipped")}
+    log = "".join(run.log() for run in (handed, skipped))
+    assert "emulated: app would run load s3://bucket/part-7" in log
+
+
+def test_a_person_tries_a_task_by_hand_and_each_time_an_ecs_task_is_started(engine: Engine) -> None:
+    dag_id = "ecs-trouble_dag_by_hand"
+    engine.wait_for_dag(dag_id)
+    for number, words in enumerate((f"tasks test {dag_id} load 2022-03-01", f"dags test {dag_id} 2022-03-01") * 2, 1):
+        done = subprocess.run(local.airflow(*words.split()), env=engine.environ, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "emulated: app would run load upsert" in done.stdout + done.stderr
+        assert [task["status"] for task in engine.agent.tasks("by_hand")] == ["STOPPED"] * number
+
+
 # ---------------------------------------------------------------------------------------------------------- deliveries
 
 

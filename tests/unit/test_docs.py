@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import List
 
 import pytest
+import yaml
 from orchestrator import Problem, load
 
 from tests.checkouts import checkout, run
@@ -99,7 +100,19 @@ def test_the_commands_of_adding_a_provider_work(tmp_path: Path) -> None:
 
 def test_every_block_of_the_guide_is_run_here_or_marked_for_e2e() -> None:
     languages = {block.language for block in blocks("adding-a-provider.md")}
-    assert languages == {"sh", "sh e2e", "yaml"}  # tests/e2e runs those marked e2e
+    assert languages == {"sh", "sh e2e", "yaml", "yaml message"}  # tests/e2e runs those marked e2e
+
+
+def test_the_example_of_a_message_is_the_pipeline_that_a_scheduler_runs(tmp_path: Path) -> None:
+    (example,) = blocks("adding-a-provider.md", "yaml message")
+    tried = DATA / "survival" / "pipelines" / "ecs" / "message.yaml"  # by tests/e2e/test_survival.py
+
+    tasks = [yaml.safe_load(text)["tasks"] for text in (example.text, tried.read_text(encoding="utf-8"))]
+
+    assert problems(tmp_path, example.text) == []
+    for task in (task for each in tasks for task in each.values()):  # these are the emulated AWS's own
+        task.update(task_definition="", container="")
+    assert tasks[0] == tasks[1]
 
 
 def test_the_example_of_the_readme_builds_the_dags_that_it_names(tmp_path: Path) -> None:
