@@ -19,8 +19,14 @@ ELSEWHERE = [
     "tests/dags/test_fuzz.py",
     "tests/dags/test_races.py",
     "tests/dags/test_releases.py",
+    "tests/dags/test_templates_rendered.py",
+    "tests/dags/test_time_limits.py",
+    "tests/unit/operator/",
     "tests/unit/test_bench.py",
+    "tests/unit/test_emulated_ecs.py",
+    "tests/unit/test_patterns.py",
     "tests/unit/test_static.py",
+    "tests/unit/test_work_limits.py",
 ]
 PARTS = ("unit", "dags")
 # Those of docs/adding-a-provider.md.
