@@ -100,9 +100,14 @@ NOT_STOPPED = {
     for words, kind in (
         ("denied", "AccessDeniedException: not authorized to perform: ecs:StopTask"),
         ("throttled", "ThrottlingException: Rate exceeded"),
-        ("without_answer", "slow: 30"),
     )
 }
+# ECS has stopped it, and does not say so in time.
+NOT_STOPPED["stop_without_answer"] = NOT_STOPPED["stop_denied"]._replace(
+    faults=[("StopTask", "slow: 30", {})],
+    steps=[(logged("An earlier try started", 2), ENDS)],
+    ecs_tasks=[KILLED, DONE],
+)
 
 REFUSED = {
     "denied": ("AccessDeniedException: not authorized to perform: ecs:RunTask", "task_definition:"),

@@ -193,7 +193,7 @@ class LogTail:
     """Writes a container's output in CloudWatch Logs to the task's log, each look from where the last one ended."""
 
     def __init__(self, aws: Aws, region: Optional[str], group: Optional[str], stream: str) -> None:
-        self.aws, self.group, self.reported = aws, group, ""
+        self.aws, self.group, self.reported, self.at_end = aws, group, "", False
         self.request: Dict[str, Any] = {"service": "logs", "region": region, "startFromHead": True}
         self.request.update(logGroupName=group, logStreamName=stream)
         self.last: Deque[str] = deque(maxlen=LAST_LINES)
@@ -204,13 +204,14 @@ class LogTail:
             while self.group and persist(self.read_page):
                 pass
         except (BotoCoreError, ClientError) as error:
-            # There is no stream before the container has written.
-            if "stream does not exist" not in str(error) and str(error) != self.reported:
+            too_early = "ResourceNotFound" in str(error) and not self.at_end  # the container has not written yet
+            if not too_early and str(error) != self.reported:
                 self.reported = str(error)
                 self.aws.log.warning("The container's log cannot be read from %s: %s", self.group, error)
 
     def read_to_the_end(self) -> None:
         """Read what the container wrote last; CloudWatch has that a moment after it has ended."""
+        self.at_end = True
         time.sleep(self.aws.pace)
         self.read(self.aws.persist)
 
