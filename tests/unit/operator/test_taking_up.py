@@ -16,7 +16,6 @@ from tests.fake_ecs import FakeEcs
     [
         ({"seconds": {"*": 3600}}, None, 1),  # it runs
         ({"seconds": {"*": 3600}, "starting": {"*": 0.4}}, None, 1),
-        ({"seconds": {"*": 3600}, "lag": {"*": 0.05}}, None, 1),
         ({"seconds": {"*": 3600}}, 0, 1),  # it has ended meanwhile
         ({"seconds": {"*": 3600}}, 99, 1),
         ({"seconds": {"*": 3600}}, 1, 2),
@@ -41,6 +40,24 @@ def test_what_becomes_of_the_ecs_task_of_a_lost_worker(
         runs.attempt(instance, skip_exit_codes=[99])
 
     assert len(ecs.tasks()) == number
+
+
+def test_an_ecs_task_that_is_listed_only_after_a_while_is_taken_up(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": 3600}, lag={"*": 1.5})
+    instance = runs.create(pace=0.3)
+    runs.lose(instance, "RunTask")
+
+    def finish() -> None:
+        wait_until(lambda: "DescribeTasks" in ecs.operations())
+        ecs.set(seconds={"*": 0})
+
+    finisher = Thread(target=finish)
+    finisher.start()
+    runs.attempt(instance)
+    finisher.join()
+
+    assert len(ecs.tasks()) == 1
+    assert ecs.operations().count("ListTasks") > 2  # it was not there at the first look
 
 
 @pytest.mark.parametrize("end", [None, 0], ids=["runs", "has ended"])
