@@ -125,10 +125,12 @@ class EcsTask(EcsOperator):
         self.request = run_task_parameters(vars(self), name)
         self.aws = Aws(self.aws_conn_id, self.region_name, self.log, self.pace)
         try:
-            self.end(cleared)
+            self.stop_cleared(cleared)
             self.take_up(self.earlier)
             task, lines = self.aws.persist(self.start_and_wait)
         except (BotoCoreError, ClientError, NoCapacity) as error:
+            if self.unanswered:  # it may run, and perhaps no try comes after this one
+                self.on_kill()
             if is_fault(error):
                 raise AirflowException(f"ECS could not start the task: {error}") from error
             place = self.places.get("cluster" if "luster" in str(error) else "task_definition", "the definition")
@@ -204,7 +206,7 @@ class EcsTask(EcsOperator):
             if names[-1] in seen:
                 return
 
-    def end(self, names: Sequence[str]) -> None:
+    def stop_cleared(self, names: Sequence[str]) -> None:
         """Stop ECS tasks of tries that a person has cleared, and await their end: two at once could do harm."""
         for task in list(self.running(names, self.aws.outlast)):
             self.log.info("Stopping %s: the try that started it was cleared", task["taskArn"])
@@ -284,7 +286,7 @@ class EcsTask(EcsOperator):
     def end_if_over(self) -> None:
         """Raise what Airflow did once: a handler of the log swallows what is raised while it writes a line."""
         if self.killed:
-            raise AirflowException("Airflow has ended the try")
+            raise AirflowException("Task received SIGTERM signal")
         limit = self.execution_timeout
         if limit and time.monotonic() - self.began > limit.total_seconds() + 5 * self.pace:
             raise AirflowTaskTimeout(f"The task takes longer than {limit}")
@@ -293,9 +295,9 @@ class EcsTask(EcsOperator):
         """Ask ECS to stop the task: also one whose RunTask has no answer yet, or that was not yet taken up."""
         if self.unanswered:
             self.start()
-        if not self.ecs_task:
-            for task in self.running(self.earlier, self.aws.ask):
-                self.follow(task)
+        left = next(self.running(self.earlier, self.aws.ask), None) if not self.ecs_task else None
+        if left:
+            self.follow(left)
         if self.ecs_task:
             self.aws.ask("stop_task", **self.ecs_task, reason="Airflow has ended the try")
 
