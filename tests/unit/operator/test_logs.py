@@ -1,13 +1,13 @@
 """The log of the container: it is read while it grows, and its last lines are in the failure and the XCom."""
 
-from threading import Timer
+from threading import Thread
 from typing import Any, List, Optional
 
 import pytest
 from airflow.exceptions import AirflowException
 from orchestrator.operators import MAX_MESSAGE
 
-from tests.ecs import Runs
+from tests.ecs import Runs, wait_until
 from tests.fake_ecs import FakeEcs
 
 
@@ -57,11 +57,17 @@ def test_a_failure_quotes_the_newest_lines(runs: Runs, ecs: FakeEcs) -> None:
 def test_every_line_is_written_once_while_the_log_grows(
     runs: Runs, ecs: FakeEcs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ecs.set(seconds={"*": 0.8})
+    ecs.set(seconds={"*": 3600})
     ecs.logs.limit = 2
-    for number in range(5):
-        arguments = [f"line {number}", f"more {number}"]
-        Timer(0.1 + number / 10, lambda lines=arguments: ecs.log(ecs.tasks()[0]["arn"], *lines)).start()
+
+    def write() -> None:
+        for number in range(5):
+            reads = ecs.operations().count("GetLogEvents")
+            wait_until(lambda reads=reads: ecs.operations().count("GetLogEvents") > reads)  # type: ignore[misc]
+            ecs.log(ecs.tasks()[0]["arn"], f"line {number}", f"more {number}")
+        ecs.finish(ecs.tasks()[0]["arn"])
+
+    Thread(target=write).start()
 
     runs.attempt(runs.create())
 

@@ -93,8 +93,8 @@ def another_creation(context: Any, **_: Any) -> Any:
     context["dag_run"].id += 1
 
 
-def another_try(instance: Any, **_: Any) -> Any:
-    instance._try_number += 1
+def another_try(runs: Runs, instance: Any, **_: Any) -> Any:
+    runs.begin(instance)
 
 
 @pytest.mark.parametrize(

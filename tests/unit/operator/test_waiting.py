@@ -1,13 +1,13 @@
 """Waiting for an ECS task: whatever AWS answers meanwhile, the ECS task runs on."""
 
 import os
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException
 
-from tests.ecs import Runs
+from tests.ecs import Runs, wait_until
 from tests.fake_ecs import REGION, FakeEcs
 
 KINDS = [503, "drop", "lost", "ThrottlingException: Rate exceeded"]
@@ -81,7 +81,12 @@ def test_a_fault_that_lasts_stops_the_ecs_task_before_the_try_fails(runs: Runs, 
 
 def test_an_ecs_task_that_ecs_has_forgotten_fails_in_words(runs: Runs, ecs: FakeEcs) -> None:
     ecs.set(seconds={"*": 3600})
-    Timer(0.2, ecs.set, kwargs={"forget": ["loader"]}).start()
+
+    def forget() -> None:
+        wait_until(lambda: "GetLogEvents" in ecs.operations())
+        ecs.set(forget=["loader"])
+
+    Thread(target=forget).start()
 
     with pytest.raises(AirflowException, match=r"ECS no longer knows the task .*MISSING"):
         runs.attempt(runs.create())
@@ -91,6 +96,7 @@ def test_an_ecs_task_that_ecs_does_not_know_for_a_moment_is_waited_for(runs: Run
     ecs.set(seconds={"*": 1})
 
     def forget() -> None:
+        wait_until(lambda: "GetLogEvents" in ecs.operations())
         ecs.set(forget=["loader"])
         Timer(0.2, remember).start()
 
@@ -98,7 +104,7 @@ def test_an_ecs_task_that_ecs_does_not_know_for_a_moment_is_waited_for(runs: Run
         for task in ecs._tasks.by_arn.values():
             task.forgotten = False
 
-    Timer(0.2, forget).start()
+    Thread(target=forget).start()
 
     runs.attempt(runs.create(pace=0.05))
 
