@@ -63,7 +63,7 @@ def test_a_mistake_before_the_start_fails_without_retry(operation: str, runs: Ru
 def test_a_permission_that_is_missing_for_a_while_is_outlasted(runs: Runs, ecs: FakeEcs) -> None:
     ecs.faults.add("DescribeTasks", "AccessDeniedException: no", times=12)
 
-    runs.attempt(runs.create(pace=0.0005))
+    runs.attempt(runs.create())
 
     assert len(ecs.tasks()) == 1
 
