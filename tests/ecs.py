@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 
 from tests.fake_ecs import FakeEcs
 
+LONG = 60  # seconds that an ECS task runs which a test ends: if it waits in vain, it fails after these
 PACE = 0.002  # of the operator's pauses: an hour is 7 s
 PIPELINE = """\
 start_date: 2022-01-01

@@ -6,7 +6,7 @@ from typing import Any, Optional, Sequence
 import pytest
 from airflow.exceptions import AirflowException, AirflowSkipException
 
-from tests.ecs import Runs
+from tests.ecs import LONG, Runs
 from tests.fake_ecs import FakeEcs
 
 OOM = [137, "OutOfMemoryError: Container killed due to memory usage"]
@@ -41,7 +41,7 @@ def test_the_container_that_was_overridden_decides(
 
 
 def test_an_ecs_task_stopped_from_outside_has_failed_although_it_exited_with_0(runs: Runs, ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": 3600}, stop_exit_codes={"*": 0})
+    ecs.set(seconds={"*": LONG}, stop_exit_codes={"*": 0})
     instance = runs.create()
     runs.lose(instance)
     arn = ecs.tasks()[0]["arn"]

@@ -9,15 +9,15 @@ from threading import Thread
 from typing import Any, Iterator, List, Optional
 
 import pytest
-from airflow.exceptions import AirflowException, AirflowTaskTimeout
+from airflow.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
 
-from tests.ecs import Runs, Try, wait_until
+from tests.ecs import LONG, Runs, Try, wait_until
 from tests.fake_ecs import FakeEcs
 
 
 @pytest.fixture(autouse=True)
 def _endless(ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": 3600})
+    ecs.set(seconds={"*": LONG})
 
 
 @pytest.fixture(autouse=True)
@@ -195,6 +195,18 @@ def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_ta
 
     assert "StopTask" not in ecs.operations()
     assert len(running(ecs)) == 1
+
+
+def test_what_a_lost_answer_may_have_started_is_stopped_before_the_try_fails(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": LONG})
+    ecs.faults.add("RunTask", "lost", times=1)
+    ecs.faults.add("RunTask", "AccessDeniedException: no", times=1)
+
+    with pytest.raises(AirflowFailException, match="AccessDenied"):
+        runs.attempt(runs.create())
+
+    assert len(ecs.tasks()) == 1
+    assert running(ecs) == []
 
 
 def test_a_timeout_that_a_handler_of_the_log_has_swallowed_ends_the_try(runs: Runs, ecs: FakeEcs) -> None:

@@ -7,7 +7,7 @@ import pytest
 from airflow.exceptions import AirflowException
 from orchestrator.operators import MAX_MESSAGE
 
-from tests.ecs import Runs, wait_until
+from tests.ecs import LONG, Runs, wait_until
 from tests.fake_ecs import FakeEcs
 
 
@@ -57,7 +57,7 @@ def test_a_failure_quotes_the_newest_lines(runs: Runs, ecs: FakeEcs) -> None:
 def test_every_line_is_written_once_while_the_log_grows(
     runs: Runs, ecs: FakeEcs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ecs.set(seconds={"*": 3600})
+    ecs.set(seconds={"*": LONG})
     ecs.logs.limit = 2
 
     def write() -> None:

@@ -7,20 +7,20 @@ from typing import Any, Dict
 import pytest
 from airflow.exceptions import AirflowSkipException
 
-from tests.ecs import Runs, wait_until
+from tests.ecs import LONG, Runs, wait_until
 from tests.fake_ecs import FakeEcs
 
 
 @pytest.mark.parametrize(
     ("settings", "end", "number"),
     [
-        ({"seconds": {"*": 3600}}, None, 1),  # it runs
-        ({"seconds": {"*": 3600}, "starting": {"*": 0.4}}, None, 1),
-        ({"seconds": {"*": 3600}}, 0, 1),  # it has ended meanwhile
-        ({"seconds": {"*": 3600}}, 99, 1),
-        ({"seconds": {"*": 3600}}, 1, 2),
-        ({"seconds": {"*": 3600}, "ending": {"*": 0.3}}, 0, 1),  # it is ending
-        ({"seconds": {"*": 3600}, "ending": {"*": 0.3}}, 1, 2),
+        ({"seconds": {"*": LONG}}, None, 1),  # it runs
+        ({"seconds": {"*": LONG}, "starting": {"*": 0.4}}, None, 1),
+        ({"seconds": {"*": LONG}}, 0, 1),  # it has ended meanwhile
+        ({"seconds": {"*": LONG}}, 99, 1),
+        ({"seconds": {"*": LONG}}, 1, 2),
+        ({"seconds": {"*": LONG}, "ending": {"*": 0.3}}, 0, 1),  # it is ending
+        ({"seconds": {"*": LONG}, "ending": {"*": 0.3}}, 1, 2),
     ],
 )
 @pytest.mark.parametrize("operation", ["RunTask", "DescribeTasks"])
@@ -43,7 +43,7 @@ def test_what_becomes_of_the_ecs_task_of_a_lost_worker(
 
 
 def test_an_ecs_task_that_is_listed_only_after_a_while_is_taken_up(runs: Runs, ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": 3600}, lag={"*": 1.5})
+    ecs.set(seconds={"*": LONG}, lag={"*": 1.5})
     instance = runs.create(pace=0.3)
     runs.lose(instance, "RunTask")
 
@@ -67,7 +67,7 @@ def test_a_deploy_between_two_tries_does_not_hide_the_ecs_task(
 ) -> None:
     ecs.clusters.append("other")
     ecs.definitions["other"] = ("loader",)
-    ecs.set(seconds={"*": 3600})
+    ecs.set(seconds={"*": LONG})
     instance = runs.create()
     runs.lose(instance)
     Timer(0 if end == 0 else 0.5, ecs.set, kwargs={"seconds": {"*": 0}}).start()
@@ -93,14 +93,14 @@ def test_a_try_that_clearing_has_set_aside_does_not_count(runs: Runs, ecs: FakeE
 def test_what_still_runs_of_a_cleared_try_is_stopped_before_another_one_starts(runs: Runs, ecs: FakeEcs) -> None:
     from airflow.utils.session import create_session
 
-    ecs.set(seconds={"*": 3600})
+    ecs.set(seconds={"*": LONG})
     instance = runs.create()
     runs.lose(instance)
     instance.refresh_from_db()
     instance.max_tries = 1 + instance.task.retries
     with create_session() as session:
         session.merge(instance)
-    ecs.set(seconds={"*": 3600}, stop_seconds={"*": 0.1})
+    ecs.set(seconds={"*": LONG}, stop_seconds={"*": 0.1})
     begun = runs.begin(instance)
 
     def finish() -> None:
@@ -121,7 +121,7 @@ def test_what_still_runs_of_a_cleared_try_is_stopped_before_another_one_starts(r
 
 
 def test_each_run_takes_up_its_own_ecs_task(runs: Runs, ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": 3600})
+    ecs.set(seconds={"*": LONG})
     first, second = runs.create(), runs.create()
     runs.lose(first)
     runs.lose(second)

@@ -1,13 +1,13 @@
 """Waiting for an ECS task: whatever AWS answers meanwhile, the ECS task runs on."""
 
 import os
-from threading import Timer
+from threading import Thread, Timer
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException
 
-from tests.ecs import Runs
+from tests.ecs import LONG, Runs, wait_until
 from tests.fake_ecs import REGION, FakeEcs
 
 KINDS = [503, "drop", "lost", "ThrottlingException: Rate exceeded"]
@@ -63,13 +63,13 @@ def test_a_mistake_before_the_start_fails_without_retry(operation: str, runs: Ru
 def test_a_permission_that_is_missing_for_a_while_is_outlasted(runs: Runs, ecs: FakeEcs) -> None:
     ecs.faults.add("DescribeTasks", "AccessDeniedException: no", times=12)
 
-    runs.attempt(runs.create(pace=0.0005))
+    runs.attempt(runs.create())
 
     assert len(ecs.tasks()) == 1
 
 
 def test_a_fault_that_lasts_stops_the_ecs_task_before_the_try_fails(runs: Runs, ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": 3600})
+    ecs.set(seconds={"*": LONG})
     ecs.faults.add("DescribeTasks", "AccessDeniedException: not authorized to perform: ecs:DescribeTasks")
 
     with pytest.raises(AirflowException, match="ecs:DescribeTasks"):
@@ -80,8 +80,13 @@ def test_a_fault_that_lasts_stops_the_ecs_task_before_the_try_fails(runs: Runs, 
 
 
 def test_an_ecs_task_that_ecs_has_forgotten_fails_in_words(runs: Runs, ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": 3600})
-    Timer(0.2, ecs.set, kwargs={"forget": ["loader"]}).start()
+    ecs.set(seconds={"*": LONG})
+
+    def forget() -> None:
+        wait_until(lambda: "GetLogEvents" in ecs.operations())
+        ecs.set(forget=["loader"])
+
+    Thread(target=forget).start()
 
     with pytest.raises(AirflowException, match=r"ECS no longer knows the task .*MISSING"):
         runs.attempt(runs.create())
@@ -91,6 +96,7 @@ def test_an_ecs_task_that_ecs_does_not_know_for_a_moment_is_waited_for(runs: Run
     ecs.set(seconds={"*": 1})
 
     def forget() -> None:
+        wait_until(lambda: "GetLogEvents" in ecs.operations())
         ecs.set(forget=["loader"])
         Timer(0.2, remember).start()
 
@@ -98,7 +104,7 @@ def test_an_ecs_task_that_ecs_does_not_know_for_a_moment_is_waited_for(runs: Run
         for task in ecs._tasks.by_arn.values():
             task.forgotten = False
 
-    Timer(0.2, forget).start()
+    Thread(target=forget).start()
 
     runs.attempt(runs.create(pace=0.05))
 
