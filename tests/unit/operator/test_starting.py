@@ -7,6 +7,7 @@ from typing import Any, Dict, List
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException
+from orchestrator.ecs import ATTEMPTS
 
 from tests.ecs import LONG, Runs
 from tests.fake_ecs import FakeEcs
