@@ -110,7 +110,7 @@ def test_what_lies_at_every_limit_is_stored_and_scheduled_beside_others(
     result = schedule(root, environ, dags=4)
 
     assert result["stored"] == 4
-    assert {FAMILY, PIPELINE, PROVIDER, ENVIRONMENT, "t" * 100} <= set(result["tags"])
+    assert {FAMILY, PIPELINE, PROVIDER, ENVIRONMENT, "00".ljust(100, "t")} <= set(result["tags"])
     states = result["states"]
     assert sum(states[f"{FAMILY}-{PIPELINE}_dag_{PROVIDER}"].values()) == MAX_DAG_TASKS
     assert sum(states[f"{FAMILY}-{PIPELINE}_dag_w"].values()) == MAX_DAG_TASKS + 1

@@ -19,7 +19,7 @@ REFUSAL = (
     "The run's configuration is not what this DAG takes: "
     "unknown key 'greetin', did you mean 'greeting'?; 'times': 'three' is not of type 'integer'"
 )
-LAUNCH = "Running ECS Task"  # the operator logs this before it calls ECS
+LAUNCH = "The ECS task in the console"
 
 
 def trigger_in_page(page: Page, day: str, conf: Dict[str, Any]) -> str:
