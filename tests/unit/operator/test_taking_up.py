@@ -57,7 +57,6 @@ def test_an_ecs_task_that_is_listed_only_after_a_while_is_taken_up(runs: Runs, e
     finisher.join()
 
     assert len(ecs.tasks()) == 1
-    assert ecs.operations().count("ListTasks") > 2  # it was not there at the first look
 
 
 @pytest.mark.parametrize("end", [None, 0], ids=["runs", "has ended"])
