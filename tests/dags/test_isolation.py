@@ -303,7 +303,8 @@ def test_the_banner_shows_no_line_of_a_file_with_a_credential(
     assert "h8nter2" not in import_error(bag) + caplog.text + printed.stdout + printed.stderr
 
 
-def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path) -> None:
+def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
     text = SMALL.replace("loader}", "loader, sla: 1h}").replace("2022-01-01", "1970-01-01")
     crons = {"minutes": "* * * * *", "days": "@daily", "mondays": "* * * * 1", "years": "@yearly"}
     files = {f"cwr/{name}.yaml": f"schedule: '{cron}'\ncatchup: true\n{text}" for name, cron in crons.items()}
@@ -316,3 +317,11 @@ def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path) -> No
         while info.logical_date < now and steps < 1000:
             steps, info = steps + 1, dag.next_dagrun_info(info.data_interval, restricted=False)
         assert 0 < steps < 110, (name, steps)
+
+
+@pytest.mark.parametrize("sla", ["", ", sla: 1h"])
+def test_an_old_run_of_a_task_finds_the_next_one_after_it(sla: str, tmp_path: Path) -> None:
+    text = SMALL.replace("loader}", f"loader{sla}}}")
+    dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": f"schedule: '@daily'\n{text}"})).dags["cwr-big_dag_un"]
+
+    assert dag.following_schedule(pendulum.datetime(2022, 3, 1)) == pendulum.datetime(2022, 3, 2)

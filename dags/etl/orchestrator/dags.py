@@ -25,7 +25,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval
 from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
 from .definitions import Definition, LoadResult, Plan, parse_dag_id
 from .documents import display_path, home_of
-from .generations import CHANGED_IN_PLACE, running_dag_id
+from .generations import CHANGED_IN_PLACE, looks_for_slas, running_dag_id
 from .loading import load
 from .models import SETTING_DEFAULTS, Environment, Param
 from .operators import EcsTask
@@ -157,8 +157,10 @@ BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after
 MAX_SLA_INTERVALS = 100  # with those of the longest SLA itself; one takes 0.4 ms for each task
 
 
-class PipelineDag(DAG):
-    """A DAG whose missed SLAs are looked for among its latest intervals.
+class SlaDag(DAG):
+    """A DAG whose missed SLAs are looked for among its latest intervals; only for the pass that looks for them.
+
+    Templates such as ``{{ next_ds }}`` ask in the same way, in the process of a task.
 
     Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
     pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has.
@@ -167,8 +169,9 @@ class PipelineDag(DAG):
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow asks for SLAs (not ``restricted``), leave out old ones."""
         if not restricted and isinstance(last, DataInterval):
-            interval, slas = last.end - last.start, [task.sla for task in self.tasks if task.sla]
-            earliest = pendulum.now("UTC") - min(max(slas) + 25 * interval, MAX_SLA_INTERVALS * interval)
+            interval = last.end - last.start
+            longest = max((task.sla for task in self.tasks if task.sla), default=interval)
+            earliest = pendulum.now("UTC") - min(longest + 25 * interval, MAX_SLA_INTERVALS * interval)
             if last.end < earliest:
                 last = self.timetable.infer_manual_data_interval(run_after=earliest)
         return super().next_dagrun_info(last, restricted=restricted)
@@ -184,6 +187,7 @@ class Builder:
     def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
         self._commits = commits or {}
         self._made: Dict[Tuple[Callable[[Any], Any], int], Any] = {}
+        self._class = SlaDag if looks_for_slas() else DAG
 
     def build_all(self, definitions: Iterable[Definition]) -> Tuple[Dict[str, DAG], List[Problem]]:
         """Build the DAGs of definitions, by their ids, and return those that failed as problems."""
@@ -207,7 +211,7 @@ class Builder:
         if publish:
             optional["sla_miss_callback"] = partial(alert_sla_miss, publish)
             optional["on_failure_callback"] = partial(alert_timeout, publish)
-        dag = PipelineDag(
+        dag = self._class(
             definition.dag_id,
             description=definition.description,
             schedule_interval=definition.schedule,

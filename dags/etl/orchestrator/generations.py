@@ -14,7 +14,7 @@ try:
 except ImportError:  # the provider 2.4.0 in MWAA's own image
     from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
 
-__all__ = ["CHANGED_IN_PLACE", "EcsOperator", "running_dag_id"]
+__all__ = ["CHANGED_IN_PLACE", "EcsOperator", "looks_for_slas", "running_dag_id"]
 
 # The attributes of an operator that Airflow changes in place. Two operators may share all others; a test compares a
 # copy with an operator made in its DAG, attribute by attribute.
@@ -33,3 +33,8 @@ def running_dag_id() -> Optional[str]:
         return sys.argv[3]
     match = re.match(r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)'", setproctitle.getproctitle())
     return match.group(1) if match else None
+
+
+def looks_for_slas() -> bool:
+    """Return whether this process is a pass over a DAG file, which looks for missed SLAs."""
+    return "DagFileProcessor" in setproctitle.getproctitle()
