@@ -37,7 +37,9 @@ QUICK = {
 # For tasks that run at the same time, each in a process that the scheduler forks. This needs PostgreSQL.
 PARALLEL = {
     "AIRFLOW__CORE__EXECUTOR": "LocalExecutor",
-    "AIRFLOW__CORE__PARALLELISM": "0",  # no limit
+    # For fifty runs at once. Without a limit, each task is a fork of the scheduler, and closes its connection to
+    # PostgreSQL: now and then that ends the scheduler.
+    "AIRFLOW__CORE__PARALLELISM": "56",
     "AIRFLOW__CORE__EXECUTE_TASKS_NEW_PYTHON_INTERPRETER": "False",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",  # a hundred processes share two cores
