@@ -62,6 +62,8 @@ POINTS: Dict[str, Any] = {
         logged("Attempt 3 in"),
     ),
 }
+# One would do; but a busy scheduler finds a lost task again before it has taken note of the first time.
+RETRIES = "retries: 3"
 TAKEN_UP, ENDS = logged("Taking up", 2), agent(seconds=0, ending=0)
 AT_POINTS = {}
 for point, (start, is_there) in POINTS.items():
@@ -69,7 +71,7 @@ for point, (start, is_there) in POINTS.items():
     still_runs = start.get("agent", {}).get("seconds") == HOUR
     AT_POINTS[f"killed_{point}"] = Case(
         **start,
-        defaults="retries: 1",
+        defaults=RETRIES,
         steps=[(is_there, kill), (TAKEN_UP, ENDS)] if still_runs else [(is_there, kill), (now, agent(ending=0))],
         tries=2,
         log="which an earlier try started" if started else "emulated: exited with code 0",
@@ -133,7 +135,7 @@ CASES: Dict[str, Case] = {
     "listtasks_away": Case(
         faults=[("ListTasks", 503, {"seconds": TWO_MINUTES})],
         agent={"seconds": HOUR},
-        defaults="retries: 1",
+        defaults=RETRIES,
         steps=[(WAITING, kill), (TAKEN_UP, ENDS)],
         tries=2,
     ),
@@ -224,13 +226,13 @@ CASES: Dict[str, Case] = {
     ),
     "redeployed": Case(
         agent={"seconds": HOUR},
-        defaults="retries: 1",
+        defaults=RETRIES,
         steps=[(WAITING, kill), (now, redeploy), (TAKEN_UP, ENDS)],
         tries=2,
     ),
     "redeployed_after_end": Case(
         agent={"seconds": HOUR},
-        defaults="retries: 1",
+        defaults=RETRIES,
         steps=[(WAITING, kill), (now, redeploy), (now, ENDS)],
         tries=2,
         log="which an earlier try started: STOPPED",
@@ -331,7 +333,7 @@ def test_fifty_runs_whose_worker_is_killed_have_one_ecs_task_each(stories: Dict[
     assert [run.end() for run in runs] == ["success"] * number
     tasks = [task for task in engine.agent.tasks("crowd") if task["startedBy"] != "crowd"]
     assert [task["stop_code"] for task in tasks] == [DONE] * number
-    assert sum(run.task()["try_number"] == 2 for run in runs) >= number // 2
+    assert sum(run.task()["try_number"] > 1 for run in runs) >= number // 2
 
 
 # --------------------------------------------------------------------------------------------------- words and hands
