@@ -3,14 +3,17 @@
 import argparse
 import itertools
 import os
+import subprocess
 import sys
+import tempfile
+import time
 from typing import List
 
 from tools.terminal import help_texts, run_command
 
 SUMMARY = "run all tests and static checks, or a part of them"
 EXAMPLES = {
-    "./etl test": "everything",
+    "./etl test": "everything; e2e runs beside the other parts, and is printed after them",
     "./etl test unit": "one part: unit, dags or e2e",
     './etl test -m "unit or dags"': "two parts",
     "./etl test dags -k cwr --verbose": "the tests of a part whose names contain cwr",
@@ -26,6 +29,7 @@ parts:
 All other arguments go to pytest as they are; its own help: .local/airflow/bin/python -m pytest --help
 exit status: pytest's, 0 if all tests pass"""
 PARTS = ("unit", "dags", "e2e")
+PYTEST = [sys.executable, "-m", "pytest"]
 
 
 def parse(arguments: List[str]) -> List[str]:
@@ -49,8 +53,33 @@ def new_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: List[str]) -> int:
-    """Become pytest, so that its summary is the last line and its exit status ours."""
-    return os.execv(sys.executable, [sys.executable, "-m", "pytest", *parse(arguments)])
+    """Run everything, or become pytest, so that its summary is the last line and its exit status ours."""
+    return os.execv(sys.executable, [*PYTEST, *parse(arguments)]) if arguments else run_everything()
+
+
+def run_everything() -> int:
+    """Run the tests of e2e, which often wait for other processes, beside all others; return the exit status.
+
+    In turn, they take half as long again on two cores.
+    """
+    # Airflow writes its configuration at the first import, and two processes would do so at once.
+    subprocess.run([sys.executable, "-W", "ignore", "-c", "import tests.conftest, airflow"], check=True)
+    with tempfile.NamedTemporaryFile("w") as output, open(output.name) as written:
+        e2e = subprocess.Popen([*PYTEST, "tests/e2e"], stdout=output, stderr=subprocess.STDOUT)
+        try:
+            status = subprocess.call([*PYTEST, "tests/dags", "tests/unit"])
+            print("\nThe tests of e2e, which began at the same time:", flush=True)
+            has_ended = False
+            while not has_ended:
+                has_ended = e2e.poll() is not None
+                print(written.read(), end="", flush=True)
+                time.sleep(0.2)
+        except KeyboardInterrupt:  # which has reached both
+            e2e.wait()
+            return 130
+    if status:
+        print("\nTests of dags or unit have failed: see above.")
+    return status or e2e.returncode
 
 
 if __name__ == "__main__":
