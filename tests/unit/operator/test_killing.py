@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from contextlib import suppress
 from datetime import timedelta
 from threading import Thread
@@ -136,17 +135,14 @@ def test_a_timeout_during_a_request_is_not_taken_for_a_fault_of_aws(operation: s
 def test_a_kill_raises_nothing_and_ends_in_time_although_stopping_fails(
     fault: Any, runs: Runs, ecs: FakeEcs, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pace = 0.02
-    begun = runs.begin(runs.create(), pace=pace)
+    begun = runs.begin(runs.create(), pace=0.02)
     ecs.faults.add("StopTask", fault)
 
     reason = execute_until(begun, "DescribeTasks")
-    start = time.monotonic()
-    begun.task.on_kill()
-    seconds = time.monotonic() - start
 
     assert str(reason) == "Task received SIGTERM signal"
-    assert seconds < 45 * pace
+    # At 0, 2, 6, 10, 14 and 18 s and after 20 s, by the clock: on a busy machine there are fewer.
+    assert 1 <= ecs.operations().count("StopTask") <= 7
     if str(fault).startswith("slow"):
         assert running(ecs) == []
     else:
