@@ -1,11 +1,13 @@
 """Waiting for an ECS task: whatever AWS answers meanwhile, the ECS task runs on."""
 
 import os
+import time
 from threading import Thread, Timer
 from typing import Any
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException
+from orchestrator.operators import FORGOTTEN
 
 from tests.ecs import LONG, Runs, wait_until
 from tests.fake_ecs import REGION, FakeEcs
@@ -92,20 +94,26 @@ def test_an_ecs_task_that_ecs_has_forgotten_fails_in_words(runs: Runs, ecs: Fake
         runs.attempt(runs.create())
 
 
-def test_an_ecs_task_that_ecs_does_not_know_for_a_moment_is_waited_for(runs: Runs, ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": 1})
+def test_an_ecs_task_that_ecs_does_not_know_now_and_then_is_waited_for(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": LONG})
+    pace = 0.02
+
+    def wait_for_looks() -> None:
+        asked = ecs.operations().count("DescribeTasks")
+        wait_until(lambda: ecs.operations().count("DescribeTasks") > asked + 1)
 
     def forget() -> None:
-        wait_until(lambda: "GetLogEvents" in ecs.operations())
-        ecs.set(forget=["loader"])
-        Timer(0.2, remember).start()
-
-    def remember() -> None:
-        for task in ecs._tasks.by_arn.values():
-            task.forgotten = False
+        for _ in range(2):  # moments with more than a minute between
+            wait_for_looks()
+            ecs.set(forget=["loader"])
+            wait_for_looks()
+            for task in ecs._tasks.by_arn.values():
+                task.forgotten = False
+            time.sleep((FORGOTTEN + 5) * pace)
+        ecs.set(seconds={"*": 0})
 
     Thread(target=forget).start()
 
-    runs.attempt(runs.create(pace=0.05))
+    runs.attempt(runs.create(pace=pace))
 
     assert len(ecs.tasks()) == 1
