@@ -1,4 +1,4 @@
-"""What lies at the counted limits costs at most a small multiple of 10,000 plain providers, measured in the same run."""
+"""What lies at the counted limits costs little more than 10,000 plain providers, measured in the same run."""
 
 import gc
 import time
