@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, Iterator, List, Set, Tuple
 import orchestrator
 import pytest
 from orchestrator import load
+from orchestrator.credentials import NAMED
 from orchestrator.values import Shape
 
 from tests.trees import REPOSITORY, tree
@@ -158,6 +159,16 @@ def test_a_pattern_is_linear(use: Use) -> None:
     # A square would take a second here, and minutes with the larger text.
     assert use.seconds(make(SMALL)) < LINEAR * max(use.seconds(make(SMALL // 8), 3), FLOOR), make(60)
     assert use.seconds(make(LARGE), 3) < LINEAR * max(use.seconds(make(SMALL), 3), FLOOR), make(60)
+
+
+@pytest.mark.parametrize("unit", ["password=", "--password="])
+def test_a_value_as_long_as_a_file_is_linear(unit: str) -> None:
+    """With 2,048 characters, no other one shows as the worst: only the memory of a long match made it slow."""
+    use = Use(NAMED, "finditer", "here")
+
+    assert use.seconds(unit * (LARGE // len(unit)), 3) < LINEAR * max(
+        use.seconds(unit * (SMALL // len(unit)), 3), FLOOR
+    )
 
 
 def test_a_pattern_that_is_a_square_is_seen() -> None:

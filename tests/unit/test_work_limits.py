@@ -74,11 +74,14 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     ),
     "dependencies": (
         lambda n: (
-            f"{HEAD}tasks:\n  a: {{task_definition: a}}\n  b: {{task_definition: a, depends_on: [{'a, ' * 1000}]}}\n"
-            + providers(n // 1000 + n % 1000)
+            f"{HEAD}defaults: {{task_definition: a}}\ntasks:\n"
+            + lines("  a{}: {{}}\n", 200)
+            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 200)}]}}}}\n", 200)
+            + lines("  c: {{depends_on: [a0]}}\n", n % 200_000)
+            + providers(5)
         ),
         200_000,
-        "201000 dependencies (201 providers of 1000); a file has at most 200000",
+        "200005 dependencies (5 providers of 40001); a file has at most 200000",
     ),
     "templates": (
         lambda n: f"{HEAD}tasks:\n{''.join(map(templated, range(31)))}{templated(31, n - 31 * 4096)}{UN}",
@@ -98,6 +101,14 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         300_000,
         "300750 arguments, variables, tags and dependencies of all tasks; a file has at most 300000",
     ),
+    "characters of tasks": (
+        lambda n: (
+            f"{HEAD}defaults: {{task_definition: a, command: [{'x' * 7600}]}}\n"
+            f"tasks:\n{lines('  t{}: {{}}' + chr(10), 500)}{providers(n)}"
+        ),
+        16,
+        "more than 67108864 characters of the tasks of all DAGs",
+    ),
 }
 
 
@@ -112,6 +123,44 @@ def test_what_lies_at_a_limit_is_built_and_one_beyond_is_reported(name: str, tmp
     assert messages(limit) == []
     (reported,) = messages(limit + 1)
     assert message in reported
+
+
+def test_the_names_that_templates_look_up_are_counted(tmp_path: Path) -> None:
+    command = lines("{{{{env.a{}}}}}", 500)
+
+    def messages(number: int) -> List[str]:
+        text = f"{HEAD}tasks: {{load: {{task_definition: a, command: ['{command}']}}}}\n{providers(number)}"
+        root = tree(tmp_path / str(number), {"cwr/big.yaml": text})
+        variables = f"variables: {{{lines('a{}: 1, ', 500)}}}\n"
+        configs = f"region: eu-west-1\n{variables}clusters: {{default: {{cluster: etl}}}}\n"
+        (root / "configs" / "development.yaml").write_text(configs)
+        return [problem.message for problem in load(root, "development").problems]
+
+    assert messages(2000) == []
+    assert messages(2001) == ["more than 1000000 names of env, provider and params in the templates of all DAGs"]
+
+
+def test_a_dag_page_has_the_beginning_of_what_is_long(tmp_path: Path) -> None:
+    text = f"{HEAD}defaults: {{command: [{'a' * 256}zz]}}\nparams: {{day: {{default: {'c' * 300}}}}}\n{LOAD}{UN}"
+
+    page = str(build(load(tree(tmp_path, {"cwr/big.yaml": text}), "development"))[0]["cwr-big_dag_un"].doc_md)
+
+    assert "a" * 256 + "..." in page
+    assert "c" * 255 + "..." in page  # after the quote of JSON
+    assert "zz" not in page
+    assert "c" * 256 not in page
+
+
+def test_a_mistake_that_all_tasks_inherit_is_reported_once_and_soon(tmp_path: Path) -> None:
+    command, after = "'{{x}}{{y}}{{z}}', " * 280, "nope, " * 390
+    for number, defaults in enumerate((f"command: [{command}]", f"depends_on: [{after}]")):
+        text = f"{HEAD}defaults: {{task_definition: a, {defaults}}}\ntasks:\n{lines('  t{}: {{}}' + chr(10), 500)}{UN}"
+
+        problems = load(tree(tmp_path / str(number), {"cwr/big.yaml": text}), "development").problems
+
+        places = {problem.location.column for problem in problems[:-1]}
+        assert len(places) == (840, 390)[number], problems[-1]
+        assert "more than 20000 problems" in problems[-1].message
 
 
 def test_a_long_name_is_not_compared_and_not_printed_in_full(tmp_path: Path) -> None:

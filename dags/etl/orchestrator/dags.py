@@ -377,9 +377,15 @@ def param_cells(param: Param) -> str:
     return html_cells((kind, json.dumps(param.default), param.description or param.title or ""))
 
 
+# Characters of a cell. Each DAG has a page of its own, which Airflow stores: 10,000 providers with a command of 8,000
+# brackets, each of which is escaped, had pages of 1.2 GB.
+MAX_CELL = 256
+
+
 def html_cells(texts: Iterable[str], tag: str = "td") -> str:
-    """Return cells of a table."""
-    return "".join(f"<{tag}>{markdown(text)}</{tag}>" for text in texts)
+    """Return cells of a table, of long texts the beginning."""
+    cells = (f"{text[:MAX_CELL]}..." if len(text) > MAX_CELL else text for text in texts)
+    return "".join(f"<{tag}>{markdown(cell)}</{tag}>" for cell in cells)
 
 
 def html_table(heads: str, rows: Iterable[str]) -> str:

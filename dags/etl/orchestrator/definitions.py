@@ -94,14 +94,10 @@ class Context(NamedTuple):
     folder: str  # "etl", or the sandbox's
 
 
-class Reference(NamedTuple):
-    """A template that names a member of ``env``, ``provider`` or ``params``."""
-
-    layers: Layers
-    path: KeyPath  # of the text
-    root: str
-    member: str
-    is_number: bool  # whether the member has to be one
+# A member of ``env``, ``provider`` or ``params`` that templates name, and whether it has to be a number; the texts that
+# name it, by the path in merged layers.
+Reference = Tuple[str, str, bool]
+References = Dict[Reference, List[Tuple[Layers, KeyPath]]]
 
 
 class PlannedTask(NamedTuple):
@@ -110,7 +106,6 @@ class PlannedTask(NamedTuple):
     task: Task
     layers: Layers
     operator: Dict[str, Any]  # arguments of the ECS operator, but for owner and DAG
-    references: List[Reference]
     places: Dict[str, str]  # path:line:column of its cluster and task definition, for who reads the task's log
 
 
@@ -119,6 +114,8 @@ class Plan(NamedTuple):
 
     tasks: Dict[str, PlannedTask]
     problems: List[Problem]
+    references: References
+    length: int  # characters of the operators' arguments
 
 
 class Definition(NamedTuple):

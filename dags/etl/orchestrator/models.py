@@ -158,7 +158,7 @@ class Param(Model):
     @property
     def json_schema(self) -> Dict[str, Any]:
         """What a value must be, as JSON Schema."""
-        return self.dict(exclude_unset=True, exclude={"default", "description"})
+        return {key: getattr(self, key) for key in self.__fields_set__ - {"default", "description", "title"}}
 
 
 class WaitFor(Model):

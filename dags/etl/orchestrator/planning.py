@@ -5,7 +5,7 @@ import json
 import re
 from copy import copy, deepcopy
 from datetime import timedelta
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
@@ -18,7 +18,7 @@ from .definitions import (
     LoadResult,
     Plan,
     PlannedTask,
-    Reference,
+    References,
     format_dag_id,
     merge,
 )
@@ -26,13 +26,13 @@ from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Model, Pipeline, Provider, Settings, Task
 from .problems import KeyPath, Problem, Rejected, name_providers
 from .rules import (
+    add_references,
     check_dag_id,
     check_dependencies,
     check_fargate,
     check_overrides,
     check_references,
     check_settings,
-    references_of,
     templated_texts,
     templated_texts_of_cluster,
     text_problems,
@@ -169,21 +169,30 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         merged = Task.parse_obj(merge(model.explicit() for model in models if model is not None))
         tasks[task_id], task_problems = plan_task(task_id, merged, Layers(home, stack), context)
         problems += task_problems
+        if len(problems) > MAX_PROBLEMS:  # tasks inherit the same mistakes from defaults
+            return Plan({}, problems, {}, 0)
     if not tasks:
         path = (*above, "tasks") if provider else ("tasks",)
         problems.append(document.problem(path, "there is no task", "a DAG has at least one", at_key=True))
-    problems += check_dependencies(tasks)
-    return Plan(tasks, problems)
+    problems += islice(check_dependencies(tasks), MAX_PROBLEMS + 1)
+    references: References = {}
+    for planned in tasks.values():
+        for path, text, _ in templated_texts(planned.task):
+            add_references(references, text, planned.layers, path)
+    for cluster_name in {planned.task.cluster or "default": None for planned in tasks.values()}:
+        cluster = context.environment.clusters.get(PlainText(cluster_name))
+        of_cluster = Layers.of(Layer(context.document, ("clusters", cluster_name)))
+        for path, text in templated_texts_of_cluster(cluster) if cluster else ():
+            add_references(references, text, of_cluster, path)
+    length = sum(len(repr(planned.operator)) for planned in tasks.values())
+    return Plan(tasks, problems, references, length)
 
 
 def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tuple[PlannedTask, List[Problem]]:
     """Check a merged task and turn it into the operator's arguments."""
     problems: List[Problem] = []
-    references: List[Reference] = []
     for path, text, at_key in templated_texts(task):
         problems += text_problems(text, layers, path, at_key)
-        references += references_of(text, layers, path)
-
     family = (task.task_definition or "").rpartition("task-definition/")[2]
     container = task.container or re.sub(":[0-9]+$", "", family)
     if task.task_definition is None:
@@ -198,15 +207,12 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
         message = f"unknown cluster '{task.cluster}'" if task.cluster else f"task '{task_id}' has no cluster"
         hint = layers.did_you_mean(task.cluster, environment.clusters)
         problems.append(layers.problem(("cluster",), message, hint, names=(task.cluster or task_id, "cluster")))
-    else:
-        of_cluster = Layers.of(Layer(context.document, ("clusters", task.cluster or "default")))
-        for path, text in templated_texts_of_cluster(cluster):
-            references += references_of(text, of_cluster, path)
-        problems += check_fargate(task, layers) if cluster.is_fargate else []
+    elif cluster.is_fargate:
+        problems += check_fargate(task, layers)
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
     problems += check_overrides(task, layers, operator["overrides"])
     places = {key: str(layers.location((key,))) for key in ("cluster", "task_definition")}
-    return PlannedTask(task, layers, operator, references, places), problems
+    return PlannedTask(task, layers, operator, places), problems
 
 
 # ------------------------------------------------------------------------------------------------- definitions
@@ -214,6 +220,10 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
 
 MAX_ITEMS = 300_000  # in lists and mappings of tasks, after all layers: one takes 10 us
 MAX_PROBLEMS = 20_000  # of a file; 10,000 providers that have the same mistake take 0.3 s
+MAX_REFERENCES = 1_000_000  # names of env, provider and params in templates, of all DAGs: 0.2 us each to look up
+# Characters of what all operators are made of. Airflow stores them for each DAG: 30,000 tasks of 2,200 characters,
+# as much again as these tasks are without.
+MAX_STORED = 2**26
 
 
 def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResult:
@@ -229,6 +239,8 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
     settings_of: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
     shared = Settings.parse_obj(merge([pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)]))
     checked: Dict[int, List[Problem]] = {}
+    awaited: Dict[int, References] = {}  # by the id of wait_for, which providers share
+    asked = stored = 0
     plans: Dict[Optional[str], Plan] = {}
     for provider, override in pipeline.providers.items():
         override = override or Provider()
@@ -245,6 +257,12 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
         if who not in plans:
             plans[who] = plan_tasks(document, pipeline, who, context)
         plan = plans[who]
+        references = awaited.setdefault(id(settings.wait_for), {})
+        if settings.wait_for is not None and not references:
+            add_references(references, settings.wait_for.s3 or "", layers, ("wait_for", "s3"))
+        asked, stored = asked + len(plan.references) + len(references), stored + plan.length
+        check_total(document, asked, MAX_REFERENCES, "names of env, provider and params in the templates of all DAGs")
+        check_total(document, stored, MAX_STORED, "characters of the tasks of all DAGs")
         definition = Definition(
             dag_id=format_dag_id(family, name, provider, context.folder),
             path=document.path,
@@ -259,7 +277,8 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             variables={"env": env, "provider": with_name(override.variables, provider)},
             plan=plan,
         )
-        own_problems = [*settings_problems, *plan.problems, *islice(check_references(definition), MAX_PROBLEMS)]
+        unknown = chain(check_references(definition, plan.references), check_references(definition, references))
+        own_problems = [*settings_problems, *plan.problems, *islice(unknown, MAX_PROBLEMS + 1)]
         if settings.wait_for is not None and WAIT_FOR in plan.tasks:
             message = f"a task cannot be called '{WAIT_FOR}' beside wait_for"
             names = (WAIT_FOR, "wait_for")
@@ -273,6 +292,17 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             problems.append(document.problem(("providers", provider), message, hint, at_key=True))
             break
     return LoadResult(definitions, list(name_providers(problems)))
+
+
+def check_total(document: Document, total: int, most: int, things: str) -> None:
+    """Check that what is counted from provider to provider is not too much.
+
+    Raises:
+        Rejected: It is.
+    """
+    if total > most:
+        message, hint = f"more than {most} {things}", "split it into several pipelines, or shorten what tasks share"
+        raise Rejected(document.problem(("providers",), message, hint, at_key=True))
 
 
 def with_name(variables: Mapping[Any, Any], name: str) -> Dict[str, Any]:

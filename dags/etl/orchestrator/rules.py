@@ -7,12 +7,12 @@ import json
 import re
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
 from jsonschema.exceptions import SchemaError
 
-from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, Reference
+from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, References
 from .documents import Document
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem
@@ -60,36 +60,34 @@ def templated_texts_of_cluster(cluster: Cluster) -> Iterator[Tuple[KeyPath, str]
             yield (key, index), text
 
 
-def references_of(text: str, layers: Layers, path: KeyPath) -> Iterator[Reference]:
-    """Yield what a text at a path of merged layers names of env, provider and params."""
+def add_references(references: References, text: str, layers: Layers, path: KeyPath) -> None:
+    """Add what a text at a path of merged layers names of env, provider and params."""
     template = read_template(text)
     for root, member in template.members:
-        yield Reference(layers, path, root, member, (root, member) in template.numbers)
+        places = references.setdefault((root, member, (root, member) in template.numbers), [])
+        places.append((layers, path))
 
 
-def check_references(definition: Definition) -> Iterator[Problem]:
+def check_references(definition: Definition, references: References) -> Iterator[Problem]:
     """Check that env, provider and params have what the templates of a DAG name of them."""
-    params = definition.settings.effective_params
-    known: Dict[str, Mapping[str, Any]] = {**definition.variables, "params": params}
-    references = [reference for planned in definition.plan.tasks.values() for reference in planned.references]
-    if definition.settings.wait_for is not None:
-        references += references_of(definition.settings.wait_for.s3 or "", definition.layers, ("wait_for", "s3"))
+    known: Dict[str, Mapping[str, Any]] = {**definition.variables, "params": definition.settings.effective_params}
     reported: Dict[Tuple[int, KeyPath], int] = {}  # by the text
-    for layers, path, root, member, is_number in references:
-        name, names = f"{root}.{member}", (member, definition.provider)
+    for (root, member, is_number), places in references.items():
         is_unknown = member not in known[root]
         if not is_unknown and not (is_number and not is_always_number(known[root][member])):
             continue
-        text = id(layers), path
-        reported[text] = reported.get(text, 0) + 1
-        if reported[text] > MAX_FAULTS:
-            continue
-        if is_unknown:
-            message, hint = f"unknown name '{name}' in the template", layers.did_you_mean(member, known[root])
-        else:
-            message, hint = f"'{name}' has to be a number", f"give the param 'type: integer', or write {name} | int"
-        problem = layers.problem(path, message, hint, "template", name, names)
-        yield problem._replace(provider=definition.provider)
+        name, names = f"{root}.{member}", (member, definition.provider)
+        for layers, path in places:
+            text = id(layers), path
+            reported[text] = reported.get(text, 0) + 1
+            if reported[text] > MAX_FAULTS:
+                continue
+            if is_unknown:
+                message, hint = f"unknown name '{name}' in the template", layers.did_you_mean(member, known[root])
+            else:
+                message, hint = f"'{name}' has to be a number", f"give the param 'type: integer', or write {name} | int"
+            problem = layers.problem(path, message, hint, "template", name, names)
+            yield problem._replace(provider=definition.provider)
 
 
 def is_always_number(value: Any) -> bool:
@@ -187,11 +185,15 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> Iterator[Problem]:
     """Check that the tasks that others wait for are there, and do not wait for one another."""
     before: Dict[str, List[str]] = {task_id: [] for task_id in tasks}
     for task_id, planned in tasks.items():
+        names: Set[str] = set()
         for index, other in enumerate(planned.task.depends_on or ()):
-            if other in tasks and other != task_id:
+            if other in tasks and other != task_id and other not in names:
+                names.add(other)
                 before[task_id].append(other)
                 continue
-            if other == task_id:
+            if other in names:  # Airflow writes a line to the log for each, at every parse
+                message, hint = f"task '{task_id}' depends on '{other}' twice", "leave it out"
+            elif other == task_id:
                 message, hint = f"task '{task_id}' depends on itself", "leave it out"
             else:
                 message = f"unknown task '{other}'"
@@ -337,18 +339,23 @@ def check_param(param: Param, layers: Layers, path: KeyPath) -> Iterator[Problem
 
 def param_mistakes(param: Param) -> List[str]:
     """Return what is wrong with a param's schema or its default."""
+    schema = param.json_schema
+    # Thousands of params may differ only in numbers, any of which will do.
+    shape = {key: 0 if type(value) in (int, float) else value for key, value in schema.items() if key != "enum"}
+    mistake = mistake_in_schema(json.dumps(shape, sort_keys=True))
+    return (
+        [mistake] if mistake else [f"the default does not fit: {each[:200]}" for each in misfits(param.default, schema)]
+    )
+
+
+@lru_cache(maxsize=256)  # to check one takes 0.4 ms
+def mistake_in_schema(schema: str) -> str:
+    """Return why a text is no JSON Schema; "" if it is one."""
     try:
-        validator = validator_of(json.dumps(param.json_schema))
+        Draft7Validator.check_schema(json.loads(schema))
     except SchemaError as error:
-        return [f"not a JSON Schema: {error.message[:200]}"]
-    return [f"the default does not fit: {error.message[:200]}" for error in validator.iter_errors(param.default)]
-
-
-@lru_cache(maxsize=256)  # to make and check one takes 0.4 ms, and thousands of params differ only in their default
-def validator_of(schema: str) -> Draft7Validator:
-    """Return what checks values by a JSON Schema; raise SchemaError if it is none."""
-    Draft7Validator.check_schema(json.loads(schema))
-    return Draft7Validator(json.loads(schema), format_checker=FORMATS)
+        return f"not a JSON Schema: {error.message[:200]}"
+    return ""
 
 
 def json_length(values: Mapping[str, Any]) -> int:

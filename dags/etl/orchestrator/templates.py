@@ -2,7 +2,7 @@
 
 import re
 from functools import lru_cache
-from typing import FrozenSet, Iterable, List, NamedTuple, Tuple
+from typing import FrozenSet, Iterable, List, NamedTuple, Sequence, Tuple
 
 import jinja2
 import jinja2.ext
@@ -44,14 +44,18 @@ def jinja_environment() -> jinja2.Environment:
     return jinja2.Environment(extensions=["jinja2.ext.do"])
 
 
-@lru_cache(maxsize=4096)  # a thousand providers share a few
 def read_template(text: str) -> Template:
     """Parse a template and check it against the vocabulary.
 
     It is neither rendered nor compiled: the compiler computes constants such as ``9**9**9``.
     """
-    if "{" not in text:  # most are not
-        return NOTHING
+    return parse_template(text) if "{" in text else NOTHING  # most are not
+
+
+# Providers share them, and so do tasks that inherit from defaults: all of a file (MAX_TEMPLATES) and its environment.
+@lru_cache(maxsize=2**16)
+def parse_template(text: str) -> Template:
+    """Do what :func:`read_template` does, for a text with a brace."""
     if len(text) > MAX_OVERRIDES:
         message = f"a text of {len(text)} characters; ECS takes {MAX_OVERRIDES} for all of a task"
         return NOTHING._replace(faults=[Fault(message, "", "")])
@@ -101,7 +105,8 @@ def broken_expression(text: str) -> str:
     return text.splitlines()[0]
 
 
-def repeated_work(text: str) -> List[str]:
+@lru_cache(maxsize=2**16)  # to search 8,000 characters takes 1 ms
+def repeated_work(text: str) -> Sequence[str]:
     """Return the parts of a text that give something else when the task runs again."""
     return sorted({match.group() for match in NOT_IDEMPOTENT.finditer(text)})
 

@@ -10,6 +10,8 @@ Result = TypeVar("Result")
 
 PASS_SECONDS = 30  # where no alarm limits the pass: Airflow's and MWAA's core.dagbag_import_timeout
 FRACTION = 8  # a file gets an eighth of what is left at first: 1.5 s to be read, and 10,000 providers need 0.4 s
+TICK = 0.01  # seconds of processor time between two looks at the clocks
+OTHERS = 4  # times as long as its processor time may an item take, as long as all get their shares
 LEAST = 0.05  # seconds, for some 200 providers, which all files after it are left, or an eighth of the time
 
 
@@ -22,9 +24,10 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
 
     An item that exceeds a fraction of the time left is tried again after all others, which so get theirs in any order:
     a share for each of them is kept back, and all shares together are an eighth of the time at most, as other
-    processes may have the processor. The last ones share a quarter of what is left. The timer is that of the process's
-    processor time, as Airflow uses the other one, and its signal is seen between two bytecodes. Without a main thread,
-    or with a profiler that uses the timer, nothing is limited.
+    processes may have the processor. For the same reason, no item takes more than half of what is not kept back. The
+    last ones share a quarter of what is left. The timer is that of the process's processor time, as Airflow uses the
+    other one, and its signal is seen between two bytecodes. Without a main thread, or with a profiler that uses the
+    timer, nothing is limited.
 
     Args:
         items: What the work is for, such as files.
@@ -39,11 +42,19 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
     end, share = clock() + total, min(LEAST, total / 8 / max(len(items), 1))
     results: Dict[int, Result] = {}
     late: List[int] = []
+    used = passed = 0.0  # when an attempt ends: the processor time, and what the clock says
 
-    def attempt(index: int, seconds: float) -> None:
+    def ring(*_: Any) -> None:
+        if time.process_time() >= used or clock() >= passed:
+            signal.setitimer(signal.ITIMER_PROF, 1, 1)  # and each second after, if a destructor swallows it
+            raise OutOfTime
+
+    def attempt(index: int, seconds: float, at_most: float) -> None:
+        nonlocal used, passed
+        used, passed = time.process_time() + seconds, clock() + at_most
         try:
             try:
-                signal.setitimer(signal.ITIMER_PROF, seconds, 1)  # and each second after, if a destructor swallows it
+                signal.setitimer(signal.ITIMER_PROF, min(TICK, seconds), TICK)
                 results[index] = work(items[index])
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
@@ -54,17 +65,13 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
     before = signal.signal(signal.SIGPROF, ring)
     try:
         for index in range(len(items)):
-            attempt(index, max((end - clock() - share * (len(items) - index)) / FRACTION, share))
+            free = end - clock() - share * (len(items) - index)
+            attempt(index, max(free / FRACTION, share / OTHERS), max(free / 2, share))
         again, late = late, []
         for number, index in enumerate(again):
             left = (end - clock()) / 4
             if left > 0:
-                attempt(index, left / (len(again) - number))
+                attempt(index, left / (len(again) - number), left * 2)
     finally:
         signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
     return [results.get(index) for index in range(len(items))]
-
-
-def ring(*_: Any) -> None:
-    """Break off what the main thread does."""
-    raise OutOfTime
