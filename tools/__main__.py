@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, Dict, List, Tuple
 
-from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS, PEERS, Environment, SetupError, ensure
+from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS, GENERATIONS, PEERS, Environment, SetupError, ensure
 from tools.terminal import print_status, run_command
 
 # The environments that each command needs; the first one runs it, or the Python of the launcher if there is none.
@@ -55,9 +55,10 @@ def main(arguments: List[str]) -> int:
         hint = f"did you mean {close[0]}?" if close else "./etl --help lists them"
         print_status(f"there is no command {name!r}; {hint}")
         return 2
-    load(name).parse(rest)  # help, and most wrong use, need no set-up: it exits here
+    options = load(name).parse(rest)  # help, and most wrong use, need no set-up: it exits here
+    airflow = GENERATIONS[getattr(options, "airflow", None) or "2.2.2"]
     try:
-        pythons = [ensure(environment) for environment in COMMANDS[name]]
+        pythons = [ensure(airflow if environment is AIRFLOW else environment) for environment in COMMANDS[name]]
     except SetupError as error:
         print_status(str(error))
         return 1

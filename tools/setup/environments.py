@@ -4,6 +4,7 @@ Each is made by uv from files that pin everything, and carries a stamp that is w
 last: an interrupted set-up is made again, a finished one costs nothing.
 """
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -114,6 +115,13 @@ AIRFLOW_3 = Environment(
     version="3.12",
 )
 GENERATIONS = {"2.2.2": AIRFLOW, "2.11": AIRFLOW_2_11, "3": AIRFLOW_3}  # as --airflow names them
+
+
+def add_airflow(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--airflow`` to a command; the launcher reads it."""
+    words = "the generation of Airflow: 2.2.2 (default), or one that MWAA can be upgraded to"
+    parser.add_argument("--airflow", choices=list(GENERATIONS), default="2.2.2", help=words)
+
 
 AWS = Environment(
     name="aws",
