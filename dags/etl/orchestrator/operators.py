@@ -8,9 +8,7 @@ from uuid import uuid4
 import tenacity
 from airflow.configuration import conf
 from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
-from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from botocore.exceptions import BotoCoreError, ClientError
-from sqlalchemy.exc import SQLAlchemyError
 
 from .definitions import JSON_OPTIONS, ParamValues
 from .ecs import (
@@ -28,7 +26,17 @@ from .ecs import (
     signals_held,
     tasks_of,
 )
-from .generations import EcsOperator
+from .generations import (
+    EcsOperator,
+    base_url,
+    dates_of_run,
+    fields_of_try_before,
+    is_latest_try,
+    is_test,
+    mark_try,
+    number_of_try,
+    origin_of_run,
+)
 from .models import Param
 from .planning import run_task_parameters, started_by
 from .problems import did_you_mean
@@ -68,6 +76,7 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
 
 def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     """Let the templates of a task see what a person typed; return the Jinja environment to render them in."""
+    context.update(dates_of_run(context))
     context["params"] = ParamValues(params_of_run(task.typed_params, context))
     environment = jinja_env or task.get_template_env()
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
@@ -88,9 +97,8 @@ MAX_MESSAGE = 8_192  # characters of a last line that becomes the XCom
 class EcsTask(EcsOperator):
     """Runs an ECS task to its end: one for each try, whatever becomes of AWS, of this process and of its worker."""
 
-    template_fields = tuple(
-        dict.fromkeys((*EcsOperator.template_fields, "cluster", "task_definition", "network_configuration", "tags"))
-    )
+    # Those of the provider differ, and what its others hold is no template.
+    template_fields = ("overrides", "cluster", "task_definition", "network_configuration", "tags")
     typed_params: Mapping[str, Param] = {}
     places: Mapping[str, str] = {}  # path:line:column of what a mistake is in: cluster, task_definition
     skip_exit_codes: Sequence[int] = ()
@@ -106,11 +114,11 @@ class EcsTask(EcsOperator):
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger; check that before anything starts."""
-        if getattr(context.get("ti"), "prev_attempted_tries", 0) > 1:  # Airflow is about to replace them
-            self.before = RenderedTaskInstanceFields.get_templated_fields(context["ti"]) or {}
+        if "ti" in context:
+            self.before = fields_of_try_before(context["ti"])
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
-    def execute(self, context: Any) -> Optional[str]:
+    def execute(self, context: Any, **_: Any) -> Optional[str]:
         """Run the ECS task to its end; return the last line of its container's log, which becomes the XCom.
 
         Raises:
@@ -119,7 +127,9 @@ class EcsTask(EcsOperator):
             AirflowException: It has failed, or AWS could not be asked for too long.
         """
         self.ti, self.began = context["ti"], time.monotonic()
-        self.number_of_try = self.ti.prev_attempted_tries
+        self.number_of_try = number_of_try(self.ti)
+        with signals_held():
+            mark_try(self.ti)
         self.container = self.overrides["containerOverrides"][0]["name"]
         cleared, (*self.earlier, name) = names_of_tries(self.owner, context)
         self.request = run_task_parameters(vars(self), name)
@@ -303,21 +313,18 @@ class EcsTask(EcsOperator):
 
     def is_current(self) -> bool:
         """Return whether no later try has taken over, while this process slept or was cut off from the database."""
-        try:
-            self.ti.refresh_from_db()
-        except SQLAlchemyError:
-            self.log.exception("Airflow's database does not tell whether this try still counts")
-        return bool(self.ti.prev_attempted_tries == self.number_of_try)
+        with signals_held():  # a signal must not come amidst a question to Airflow
+            return is_latest_try(self.ti, self.number_of_try, self.log)
 
 
 def names_of_tries(owner: str, context: Any) -> Tuple[List[str], List[str]]:
     """Return startedBy of the tries that a person has cleared, and of those that count; this one's is the last."""
     ti, run = context["ti"], context["dag_run"]
-    number = ti.prev_attempted_tries
-    if ti.test_mode or not run.id or not number:  # by ``airflow tasks test`` or ``airflow dags test``
+    number = number_of_try(ti)
+    if is_test(context):
         return [], [started_by(owner, uuid4().hex)]
-    airflow = conf.get("etl", "identity", fallback=conf.get("webserver", "base_url"))
-    of_run = owner, airflow, ti.dag_id, ti.task_id, run.run_id, run.id
+    airflow = conf.get("etl", "identity", fallback=base_url())
+    of_run = owner, airflow, ti.dag_id, ti.task_id, run.run_id, origin_of_run(run)
     names = [started_by(*of_run, each + 1) for each in range(number)]
     cleared = min(max(0, ti.max_tries - ti.task.retries), number - 1)
     return names[max(0, cleared - MAX_CLEARED) : cleared], names[cleared:]

@@ -4,17 +4,16 @@ from datetime import timedelta
 from typing import Any, Mapping
 
 from airflow.exceptions import AirflowSensorTimeout
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
+from .generations import s3_key_sensor
 from .models import Param
 from .operators import render_with_params
 
-try:
-    from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
-except ImportError:  # the provider 2.4.0 in MWAA's own image
-    from airflow.providers.amazon.aws.sensors.s3_key import S3KeySensor
+S3KeySensor: Any = s3_key_sensor()
 
 
-class DeliverySensor(S3KeySensor):
+class DeliverySensor(S3KeySensor):  # type: ignore[misc]  # its module differs
     """Waits for a provider's delivery on S3."""
 
     typed_params: Mapping[str, Param] = {}
@@ -32,12 +31,12 @@ class DeliverySensor(S3KeySensor):
         bucket, _, key = url.partition("://")[2].partition("/")
         self.log.info("Looking for s3://%s/%s", bucket, key)
         # The hook knows [abc] as a wildcard, too; in a definition that is part of the name.
-        return bool(self.get_hook().check_for_wildcard_key(key.replace("[", "[[]"), bucket))
+        return bool(S3Hook(self.aws_conn_id).check_for_wildcard_key(key.replace("[", "[[]"), bucket))
 
-    def execute(self, context: Any) -> Any:
+    def execute(self, context: Any, **others: Any) -> Any:
         """Wait; name the delivery when the time is over."""
         try:
-            return super().execute(context)
+            return super().execute(context, **others)
         except AirflowSensorTimeout:
             length = timedelta(seconds=self.timeout)
             raise AirflowSensorTimeout(f"Not delivered within {length}: {', '.join(self.bucket_key)}") from None

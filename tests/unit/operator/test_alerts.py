@@ -105,8 +105,8 @@ def test_publishing_ends_before_the_parse_times_out(environment: Any, monkeypatc
 
 
 def test_a_timeout_is_published_and_a_failed_task_is_not_published_again(environment: Any, sns: Any) -> None:
-    run = Mock(dag_id="cwr-big_dag_un", run_id="manual")
-    context = {"dag_run": run, "dag": Mock(dagrun_timeout=timedelta(hours=1))}
+    # Airflow 3 has nothing else in this context.
+    context = {"run_id": "manual", "dag": Mock(dag_id="cwr-big_dag_un", dagrun_timeout=timedelta(hours=1))}
 
     alert_timeout(publisher(environment), {**context, "reason": "task_failure"})
     assert not sns.publish.called
