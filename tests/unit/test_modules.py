@@ -17,7 +17,7 @@ PACKAGE = ETL / "orchestrator"
 FACTORY_LINES = 150
 MODULE_LINES = 450
 LINT = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
-DEPLOYED = [ETL / "factory.py", *sorted(PACKAGE.rglob("*.py"))]
+DEPLOYED = [ETL / "factory.py", ETL / "problems.py", *sorted(PACKAGE.rglob("*.py"))]
 MODULES = [*DEPLOYED, *sorted((REPOSITORY / "tools").rglob("*.py"))]
 
 

@@ -5,7 +5,6 @@ It asks what is there, not which version it is. docs/upgrading.md says what diff
 
 import re
 import sys
-from datetime import datetime
 from importlib.util import find_spec
 from typing import Any, Callable, Dict, Mapping, Optional
 
@@ -117,22 +116,20 @@ class DefinitionProblems(Exception):
 def show_problems(text: str) -> Dict[str, Any]:
     """Return what factory.py has to register for the web page to show a text, while the other DAGs go on.
 
-    2.2.2 and 2.11 report a DAG that they cannot bag. 2.11 disables all DAGs with the ``fileloc`` of that one, and
-    forgets at the next good parse what begins with the path of the file. 3 disables all DAGs of the file itself: there,
-    problems.py, a DAG file of its own, raises what is registered here.
+    Airflow reports a DAG that it cannot bag. 2.11 disables all DAGs with its ``fileloc``, and forgets at the next good
+    parse what begins with the path of the file. 3 disables all DAGs of the file: there, it is for problems.py alone.
     """
-    if IS_3:
-        return {"etl_problems": DefinitionProblems(text)}
 
     class ProblemDag(DAG):
         def resolve_template_files(self) -> None:
             raise AirflowClusterPolicyViolation(text) if IS_2_2 else DefinitionProblems(text)
 
         def __setattr__(self, name: str, value: Any) -> None:
-            own = name == "fileloc" and not IS_2_2
-            super().__setattr__(name, f"{value}/definitions" if own else value)
+            elsewhere = name == "fileloc" and not IS_2_2
+            super().__setattr__(name, f"{value}/definitions" if elsewhere else value)
 
-    return {"etl_problems": ProblemDag("etl_problems", **dag_arguments(None, datetime.min, None))}
+    problem_dag = ProblemDag("etl_problems", **dag_arguments(None, None, None))
+    return {"etl_problems": (problem_dag,) if IS_3 else problem_dag}
 
 
 # -------------------------------------------------------------------------------------------------- a running task
