@@ -2,9 +2,9 @@
 
     python -m tools.upgrade.probe dags/etl development 2026-01-01T00:00:00+00:00
 
-It runs in the environment of that generation, and needs neither its database nor AWS. Keys: ``problems``; ``dags``, each
-with its next runs after the moment and the requests of its tasks in two runs, one scheduled and one triggered. What only
-the database of Airflow knows, such as XComs, is the same made-up value in each generation.
+It runs in the environment of that generation, and needs neither its database nor AWS. Keys: ``problems``; ``dags``,
+each with its next runs after the moment and the requests of its tasks in two runs, one scheduled and one triggered.
+What only the database of Airflow knows, such as XComs, is the same made-up value in each generation.
 """
 
 import json
@@ -161,6 +161,7 @@ def task_instance_2(task: Any, run: Run) -> Any:
     # Without these, it would be looked for in the database; 2.11 looks for the run before it, and finds none.
     ti: Any = TaskInstance(task, run_id=run.run_id, state=None)
     ti.dag_run = dag_run
+    ti.try_number = 1
     DagRun.__table__.create(settings.engine, checkfirst=True)
     return ti
 
