@@ -44,7 +44,8 @@ def dates_of_run(context: Any) -> Dict[str, Any]:
         others = {"ds": ds, "ds_nodash": ds.replace("-", ""), "ts": ts, "ts_nodash": date.strftime("%Y%m%dT%H%M%S")}
         others["ts_nodash_with_tz"] = ts.replace("-", "").replace(":", "")
         others.update(prev_data_interval_start_success=None, prev_data_interval_end_success=None)
-    return {**dates, **others, "dag_run": run.model_copy(update=dates)}
+    kind = getattr(run.run_type, "value", run.run_type)  # the text of the member would be DagRunType.MANUAL
+    return {**dates, **others, "dag_run": run.model_copy(update={**dates, "run_type": kind})}
 
 
 def interval_at(date: Any, timetable: Any) -> Any:
