@@ -1,5 +1,6 @@
 """What an upgrade of Airflow changes for people: one table, for ``./etl upgrade-test`` and docs/upgrading.md."""
 
+import json
 from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional
 
 from orchestrator import Definition
@@ -33,6 +34,11 @@ def has_sla(definition: Definition) -> bool:
 def has_params(definition: Definition) -> bool:
     """Return whether a person may type params."""
     return bool(definition.settings.effective_params)
+
+
+def names_run_id(definition: Definition) -> bool:
+    """Return whether a task's request has the id of the run."""
+    return any("run_id" in json.dumps(planned.operator, default=str) for planned in definition.plan.tasks.values())
 
 
 DIFFERENCES = [
@@ -103,6 +109,13 @@ DIFFERENCES = [
         "those of the last run that succeeded",
         "none",
         "They come with the logical date in Airflow 3",
+    ),
+    Difference(
+        "`run_id` of a scheduled run",
+        "`scheduled__` and the start of its data interval",
+        "`scheduled__` and the moment at which it starts",
+        "Airflow's own; `{{ run_id }}` is another text, and each run still has its own",
+        concerns=names_run_id,
     ),
     Difference(
         "`task_instance_key_str` in a run that is triggered",
