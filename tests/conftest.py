@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 from typing import List
 
@@ -15,7 +16,9 @@ TESTS = Path(__file__).resolve().parent
 for name in list(os.environ):
     if name.startswith(("AIRFLOW", "AWS_", "ECS_LOCAL_")):
         del os.environ[name]
-os.environ["AIRFLOW_HOME"] = str(TESTS.parent / ".local" / "home" / "tests")
+os.environ["AIRFLOW_HOME"] = str(
+    TESTS.parent / ".local" / "home" / f"tests-{Path(sys.prefix).name}"
+)  # one for each Airflow
 os.environ["AIRFLOW__CORE__LOAD_EXAMPLES"] = "False"
 os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = str(TESTS.parent / ".local" / "hypothesis")
 # A job in the background of a shell ignores Ctrl-C, and so would every process that a test starts.

@@ -1,6 +1,7 @@
 """DAGs folders for tests: the factory and its package, with the configs and definitions of the test."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -33,7 +34,8 @@ def tree(folder: Path, pipelines: Dict[str, str], name: str = "etl", configs: Pa
     """Make ``folder/dags/<name>`` with the factory, configs and pipelines (text by "family/name.yaml"); return it."""
     root = folder / "dags" / name
     (root / "pipelines").mkdir(parents=True)
-    shutil.copy(str(ETL / "factory.py"), str(root))
+    for name in ("factory.py", "problems.py"):
+        shutil.copy(str(ETL / name), str(root))
     shutil.copytree(str(ETL / "orchestrator"), str(root / "orchestrator"), ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(str(configs), str(root / "configs"))
     shutil.copy(str(REPOSITORY / ".airflowignore"), str(root))
@@ -52,16 +54,23 @@ def folder_tree(folder: Path, source: Path) -> Path:
 
 
 def dag_bag(root: Path) -> Any:
-    """Parse the factory.py of a tree as the scheduler does."""
-    from airflow.models.dagbag import DagBag
+    """Parse the DAG files of a tree as the scheduler does: in Airflow 3, problems.py too."""
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:
+        from airflow.models.dagbag import DagBag
 
-    return DagBag(str(root / "factory.py"), include_examples=False)
+        return DagBag(str(root / "factory.py"), include_examples=False)
+    bag: Any = DagBag(str(root / "factory.py"), include_examples=False)
+    if not bag.import_errors and (root / "problems.py").is_file():
+        bag.import_errors.update(DagBag(str(root / "problems.py"), include_examples=False).import_errors)
+    return bag
 
 
 def import_error(bag: Any) -> str:
     """Return the one import error of a bag; fail if there is another."""
     (error,) = bag.import_errors.values()
-    return str(error)
+    return re.sub("^DefinitionProblems: ", "", str(error))  # the class, which newer versions show
 
 
 def python(

@@ -10,7 +10,7 @@ import os
 import sys
 from typing import Any, Dict, List, Tuple
 
-from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS, PEERS, Environment, SetupError, ensure
+from tools.setup.environments import AIRFLOW, AWS, DEFINITIONS, GENERATIONS, PEERS, Environment, SetupError, ensure
 from tools.terminal import print_status, run_command
 
 # The environments that each command needs; the first one runs it, or the Python of the launcher if there is none.
@@ -24,13 +24,19 @@ COMMANDS: Dict[str, Tuple[Environment, ...]] = {
     "releases": (DEFINITIONS,),
     "run": (AIRFLOW, AWS),
     "test": (AIRFLOW, AWS),
+    "upgrade-test": (AIRFLOW, AWS),
     "bench": (AIRFLOW, PEERS),
 }
 
 
 def load(name: str) -> Any:
     """Return the module of a command; importing it needs the standard library alone."""
-    return importlib.import_module(f"tools.commands.{name}")
+    return importlib.import_module(module_of(name))
+
+
+def module_of(name: str) -> str:
+    """Return the name of a command's module."""
+    return f"tools.commands.{name.replace('-', '_')}"
 
 
 def usage() -> str:
@@ -38,7 +44,7 @@ def usage() -> str:
     lines = ["usage: ./etl COMMAND [ARGUMENT...]", ""]
     for name in COMMANDS:
         command = load(name)
-        lines.append(f"  {name:<8} {command.SUMMARY}")
+        lines.append(f"  {name:<12} {command.SUMMARY}")
         lines.extend(f"             {example}" for example in command.EXAMPLES)
     lines += ["", "./etl COMMAND --help explains one of them."]
     return "\n".join(lines)
@@ -55,9 +61,10 @@ def main(arguments: List[str]) -> int:
         hint = f"did you mean {close[0]}?" if close else "./etl --help lists them"
         print_status(f"there is no command {name!r}; {hint}")
         return 2
-    load(name).parse(rest)  # help, and most wrong use, need no set-up: it exits here
+    options = load(name).parse(rest)  # help, and most wrong use, need no set-up: it exits here
+    airflow = GENERATIONS[getattr(options, "airflow", None) or "2.2.2"]  # that of ./etl run and ./etl test
     try:
-        pythons = [ensure(environment) for environment in COMMANDS[name]]
+        pythons = [ensure(airflow if environment is AIRFLOW else environment) for environment in COMMANDS[name]]
     except SetupError as error:
         print_status(str(error))
         return 1
@@ -66,7 +73,7 @@ def main(arguments: List[str]) -> int:
         return 130
     # Become the command, so that signals and the exit status are its own.
     python = str(pythons[0] if pythons else sys.executable)
-    return os.execv(python, [python, "-m", f"tools.commands.{name}", *rest])
+    return os.execv(python, [python, "-m", module_of(name), *rest])
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def test_every_template_can_be_rendered(bag: Any) -> None:
                 "ds": "2022-01-05",
                 "params": {name: param.value for name, param in dict.items(dag.params)},
                 "data_interval_start": moment,
-                "ti": SimpleNamespace(),
+                "ti": SimpleNamespace(prev_attempted_tries=1, try_number=1),
             }
             task.render_template_fields(context)
             assert "{{" not in str([getattr(task, field) for field in task.template_fields])

@@ -10,7 +10,6 @@ import select
 import subprocess
 import sys
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, List, Optional, TypeVar
@@ -23,8 +22,9 @@ from tests.e2e.agent import Agent
 from tests.e2e.emulated import aws_client
 from tools import ROOT
 from tools.local import distributed, engine
+from tools.local.generations import AIRFLOW
 from tools.local.processes import Processes
-from tools.setup.environments import LOCAL
+from tools.setup.environments import GENERATIONS, LOCAL, ensure
 
 POLL = 0.2  # seconds between two polls
 TIMEOUT = 240.0  # seconds for one condition; other tests may use the processors meanwhile
@@ -32,6 +32,7 @@ QUICK = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",  # more than a slow worker needs
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",  # the same in Airflow 3
     "AWS_MAX_ATTEMPTS": "1",  # botocore itself retries nothing
 }
 # For tasks that run at the same time, each in a process that the scheduler forks. This needs PostgreSQL.
@@ -43,6 +44,7 @@ PARALLEL = {
     "AIRFLOW__CORE__EXECUTE_TASKS_NEW_PYTHON_INTERPRETER": "False",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
     "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",  # a hundred processes share two cores
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
 }
 
 Result = TypeVar("Result")
@@ -54,12 +56,14 @@ class Engine:
     Args:
         home: An empty folder for its AIRFLOW_HOME.
         dags: The DAGs folder.
+        airflow: The generation of Airflow; by default that of the tests.
         options: Environment variables of Airflow, over the engine's own.
     """
 
-    def __init__(self, home: Path, dags: Path, **options: str) -> None:
+    def __init__(self, home: Path, dags: Path, airflow: str = "", **options: str) -> None:
         self.home, self.dags = home, dags
-        command = [sys.executable, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
+        python = str(ensure(GENERATIONS[airflow])) if airflow else sys.executable
+        command = [python, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
         environ = {**os.environ, "ECS_LOCAL_SECONDS": "0.2"}
         self.popen = subprocess.Popen(
             command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -67,7 +71,7 @@ class Engine:
 
     def __enter__(self) -> "Engine":
         self.environ: Dict[str, str] = self._answer()
-        self.database = create_engine(self.environ["AIRFLOW__CORE__SQL_ALCHEMY_CONN"], poolclass=NullPool)
+        self.database = create_engine(self.environ["DATABASE"], poolclass=NullPool)
         self.agent = Agent(self.environ["EMULATED_AWS"])
         return self
 
@@ -104,7 +108,8 @@ class Engine:
         if self.database.name == "sqlite":
             sql = sql.replace("%s", "?")
         with self.database.connect() as connection:
-            return list(connection.execute(sql, values))
+            execute = getattr(connection, "exec_driver_sql", connection.execute)  # the same in newer versions
+            return [getattr(row, "_mapping", row) for row in execute(sql, values)]
 
     def wait_for(self, look: Callable[[], Result]) -> Result:
         """Call a function until it returns something true; return that."""
@@ -128,7 +133,6 @@ class Run:
 
     def __init__(self, engine: Engine, dag_id: str, run_id: str) -> None:
         self.engine, self.dag_id, self.run_id = engine, dag_id, run_id
-        self.moment = ""  # as the names of its logs have it
 
     def row(self) -> Any:
         """Return the run in Airflow's database."""
@@ -160,13 +164,8 @@ class Run:
 
     def log(self, task_id: str = "load", attempt: int = 1) -> str:
         """Return the log of one try of a task; empty before it exists."""
-        if not self.moment:
-            moment = self.row()["execution_date"]
-            if isinstance(moment, str):  # as SQLite has it
-                moment = datetime.fromisoformat(moment).replace(tzinfo=timezone.utc)
-            self.moment = moment.astimezone(timezone.utc).isoformat()
-        file = self.engine.home / "logs" / self.dag_id / task_id / self.moment / f"{attempt}.log"
-        return file.read_text(errors="replace") if file.exists() else ""
+        text: str = self.engine.ask("log", self.dag_id, self.run_id, task_id, attempt)
+        return text
 
 
 def command_of(process: psutil.Process) -> List[str]:
@@ -188,18 +187,19 @@ def supervises(command: List[str], dag_id: str) -> bool:
 
 def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
     """Run an engine, and answer requests until there are no more."""
+    sys.stdout = sys.stderr  # what Airflow prints is no answer
     # Not in pytest's own folder, which is closed to the user that PostgreSQL runs as.
     with TemporaryDirectory(prefix="engine-", dir=str(LOCAL)) as folder, Processes(home / "processes") as processes:
         os.chmod(folder, 0o711)
         cloud = engine.Cloud(processes, "development", dags)
         engine.prepare_database(processes, home)
         environ = {**engine.airflow_environ(home, "development", cloud), **QUICK, **options}
-        if environ["AIRFLOW__CORE__EXECUTOR"] != "SequentialExecutor":
-            environ["AIRFLOW__CORE__SQL_ALCHEMY_CONN"] = distributed.start_database(processes, Path(folder))
+        if "AIRFLOW__CORE__EXECUTOR" in options:  # SQLite is for one task at a time
+            environ[AIRFLOW.database_option] = distributed.start_database(processes, Path(folder))
         engine.start_scheduler(processes, environ)
         os.environ.update(environ)  # before Airflow is imported, which reads it
         sys.path[:0] = environ["PYTHONPATH"].split(os.pathsep)
-        reply({**environ, "EMULATED_AWS": cloud.address})
+        reply({**environ, "DATABASE": environ[AIRFLOW.database_option], "EMULATED_AWS": cloud.address})
         while True:
             processes.check()
             if select.select([sys.stdin], [], [], POLL)[0]:
@@ -212,15 +212,12 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
 
 def reply(value: Any) -> None:
     """Answer with a line of JSON."""
-    print(json.dumps(value), flush=True)
+    print(json.dumps(value), file=sys.__stdout__, flush=True)
 
 
 def trigger(dag_id: str, conf: Dict[str, Any]) -> str:
     """Trigger a DAG as ``airflow dags trigger`` does; return the id of the run."""
-    from airflow.api.common.experimental.trigger_dag import trigger_dag
-
-    run: Any = trigger_dag(dag_id, conf=conf, replace_microseconds=False)  # there may be two runs in a second
-    return str(run.run_id)
+    return AIRFLOW.trigger(dag_id, conf)
 
 
 def mark(dag_id: str, run_id: str, task_id: str, state: str) -> None:
@@ -235,26 +232,38 @@ def mark(dag_id: str, run_id: str, task_id: str, state: str) -> None:
 def clear(dag_id: str, run_id: str, task_id: str) -> None:
     """Clear a task, as a person does in the web page."""
     from airflow.models import TaskInstance
-    from airflow.models.serialized_dag import SerializedDagModel
-    from airflow.models.taskinstance import clear_task_instances
     from airflow.utils.session import create_session
 
     with create_session() as session:
         task = session.query(TaskInstance).filter_by(dag_id=dag_id, run_id=run_id, task_id=task_id).one()
-        stored: Any = SerializedDagModel.get(dag_id, session)
-        clear_task_instances([task], session, dag=stored.dag)
+        AIRFLOW.clear(dag_id, [task], session)
+
+
+def log(dag_id: str, run_id: str, task_id: str, attempt: int) -> str:
+    """Return the log of one try of a task; empty before it exists."""
+    from airflow.configuration import conf
+    from airflow.models import DagRun
+
+    (run,) = DagRun.find(dag_id=dag_id, run_id=run_id)
+    base = Path(conf.get("logging", "base_log_folder"))
+    return AIRFLOW.log(AIRFLOW.log_folder(base, dag_id, run, task_id), attempt)
 
 
 def add_pool(name: str, slots: int) -> None:
     """Create a pool."""
-    from airflow.models import Pool
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        session.add(Pool(pool=name, slots=slots))
+        AIRFLOW.add_pool(session, name, slots)
 
 
-REQUESTS: Dict[str, Callable[..., Any]] = {"trigger": trigger, "mark": mark, "clear": clear, "add_pool": add_pool}
+REQUESTS: Dict[str, Callable[..., Any]] = {
+    "trigger": trigger,
+    "mark": mark,
+    "clear": clear,
+    "log": log,
+    "add_pool": add_pool,
+}
 
 if __name__ == "__main__":
     main(Path(sys.argv[1]), Path(sys.argv[2]), json.loads(sys.argv[3]))

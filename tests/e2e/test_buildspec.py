@@ -157,7 +157,7 @@ def test_a_push_to_the_branch_of_an_environment_is_deployed_to_it(
 
     assert build.succeeded == PHASES, build.log
     assert deployed(emulated) == {branch: commit}
-    beside = {f"airflow/dags/etl/{name}" for name in (".airflowignore", "current", "factory.py")}
+    beside = {f"airflow/dags/etl/{name}" for name in (".airflowignore", "current", "factory.py", "problems.py")}
     assert {*beside, "airflow/requirements.txt"} <= keys(emulated, branch)
     assert "no problems in" in build.log
     assert "1 passed" in build.log

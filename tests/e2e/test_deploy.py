@@ -271,7 +271,7 @@ def test_the_bucket_has_the_release_of_the_checkout(place: Place) -> None:
     assert activation["by"] == "anna@example.com"
     assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", activation["at"])
     beside = {key[len(ETL) :] for key in place.keys(ETL) if not key.startswith(f"{ETL}releases/")}
-    assert beside == {"current", "factory.py", ".airflowignore"}
+    assert beside == {"current", "factory.py", "problems.py", ".airflowignore"}
     assert place.get(f"{ETL}factory.py") == (place.root / "dags/etl/factory.py").read_bytes()
     for key in (f"{ETL}.airflowignore", REQUIREMENTS):
         assert place.get(key) == (place.root / key.split("/")[-1]).read_bytes()
@@ -544,7 +544,7 @@ def test_a_bucket_of_the_version_before_is_moved_over(place: Place, monkeypatch:
     assert "files of the version before" in output
     place.counts()
     beside = {key[len(ETL) :].split("/")[0] for key in place.keys(ETL)}
-    assert beside == {"releases", "current", "factory.py", ".airflowignore"}
+    assert beside == {"releases", "current", "factory.py", "problems.py", ".airflowignore"}
     assert "airflow/dags/.airflowignore" not in {*place.keys()}
     assert "nothing to deploy" in place.refused(status=0)
     assert "there is no release to go back to" in place.refused("--rollback")

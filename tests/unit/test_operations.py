@@ -110,7 +110,7 @@ def test_the_policy_of_codebuild_allows_what_a_deploy_does_and_no_more(etl: Path
     assert conditions == [{"s3:prefix": [folder.prefix, *map(folder.key, (bucket.SHARED_IGNORE, bucket.REQUIREMENTS))]}]
     assert is_allowed(CODEBUILD, "s3:ListBucket", BUCKET)
     release = [f"releases/0123456789abcdef/{path}" for path in [*sources.sources(etl), "manifest.json"]]
-    beside = [sources.IGNORE, sources.FACTORY, "current"]
+    beside = [*sources.BESIDE, "current"]
     written = {*release, *beside, bucket.REQUIREMENTS}  # copied, too: which is reading and writing
     deleted = {*release, "commit.txt", "pipelines/cwr/big.yaml", bucket.SHARED_IGNORE}
     for action, paths in (

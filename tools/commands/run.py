@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import List
 
 from tools import ROOT
+from tools.setup.environments import add_airflow
 from tools.terminal import help_texts, run_command, typed_path
 
 SUMMARY = "run a real Airflow on this machine, against an emulated AWS"
@@ -15,6 +16,7 @@ EXAMPLES = {
     "./etl run --port 8081 --environment staging": "with the configuration of another environment",
     "./etl run --trigger cwr-big_dag_un": "one run of one DAG, without a web page",
     "./etl run --executor celery": "as on MWAA: two workers, with Redis and PostgreSQL",
+    "./etl run --airflow 3": "on a newer Airflow that MWAA can be upgraded to",
     "ECS_LOCAL_FAIL=cwr-parse ./etl run --trigger cwr-big_dag_un": "with a task that fails",
 }
 NOTES = """\
@@ -41,6 +43,7 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         default="sequential",
         help="how tasks run: one at a time with SQLite (default), or by two workers with Redis and PostgreSQL",
     )
+    add_airflow(parser)
     parser.add_argument(
         "--trigger", metavar="DAG_ID", type=dag_id, help="run this DAG once, without a web page, and report"
     )

@@ -9,6 +9,7 @@ import tempfile
 import time
 from typing import List
 
+from tools.setup.environments import add_airflow
 from tools.terminal import help_texts, run_command
 
 SUMMARY = "run all tests and static checks, or a part of them"
@@ -18,6 +19,7 @@ EXAMPLES = {
     './etl test -m "unit or dags"': "two parts",
     "./etl test dags -k cwr --verbose": "the tests of a part whose names contain cwr",
     "./etl test tests/unit/test_check.py": "the tests of one file",
+    "./etl test --airflow 3 dags": "a part on a newer Airflow, without what is of 2.2.2 alone",
     "./etl test unit --accept": "write new golden reports, after showing how they differ",
 }
 NOTES = """\
@@ -32,29 +34,34 @@ PARTS = ("unit", "dags", "e2e")
 PYTEST = [sys.executable, "-m", "pytest"]
 
 
-def parse(arguments: List[str]) -> List[str]:
-    """Return the arguments for pytest; print the help and exit if it is asked for."""
+def parse(arguments: List[str]) -> argparse.Namespace:
+    """Return the generation of Airflow and the arguments for pytest; print the help and exit if it is asked for."""
     if {"-h", "--help"} & set(arguments):
         new_parser().parse_args(["--help"])
-    parts = list(itertools.takewhile(PARTS.__contains__, arguments))
-    return (["-m", " or ".join(parts)] if parts else []) + arguments[len(parts) :]
+    ours = argparse.ArgumentParser(prog="./etl test", add_help=False, allow_abbrev=False)
+    add_airflow(ours)
+    options, rest = ours.parse_known_args(arguments)
+    parts = list(itertools.takewhile(PARTS.__contains__, rest))
+    options.pytest = (["-m", " or ".join(parts)] if parts else []) + rest[len(parts) :]
+    return options
 
 
 def new_parser() -> argparse.ArgumentParser:
     """Return a parser that only knows the help: pytest reads the arguments."""
-    usage = "./etl test [unit|dags|e2e ...] [-m PARTS] [-k NAMES] [--accept] [PYTEST_ARGUMENT...]"
+    usage = "./etl test [unit|dags|e2e ...] [-m PARTS] [-k NAMES] [--accept] [--airflow 2.11|3] [PYTEST_ARGUMENT...]"
     description = "Run the tests, which include the static checks, or a part of them."
     parser = argparse.ArgumentParser(prog="./etl test", usage=usage, **help_texts(description, EXAMPLES, NOTES))
     parser.add_argument("part", metavar="unit|dags|e2e", nargs="*", help="only these parts")
     parser.add_argument("-m", metavar="PARTS", help="only these, such as 'unit or dags', or 'not slow'")
     parser.add_argument("-k", metavar="NAMES", help="only tests whose names fit, such as 'cwr and not celery'")
+    add_airflow(parser)
     parser.add_argument("--accept", action="store_true", help="write new golden reports, after showing the difference")
     return parser
 
 
 def main(arguments: List[str]) -> int:
     """Run everything, or become pytest, so that its summary is the last line and its exit status ours."""
-    return os.execv(sys.executable, [*PYTEST, *parse(arguments)]) if arguments else run_everything()
+    return os.execv(sys.executable, [*PYTEST, *parse(arguments).pytest]) if arguments else run_everything()
 
 
 def run_everything() -> int:

@@ -17,7 +17,7 @@ from tools.checkout import definition_files
 from tools.deploying import releases, sources
 from tools.deploying.bucket import REQUIREMENTS, SHARED_IGNORE, Files, Folder, Listing, Refused, display_key
 from tools.deploying.releases import CODE, CURRENT, DEFINITION, MANIFEST, Release, State, digests, place_of, stored
-from tools.deploying.sources import FACTORY, IGNORE, PACKAGES
+from tools.deploying.sources import BESIDE, FACTORY, PACKAGES
 from tools.terminal import confirm, count
 from tools.views.comparison import DagChange, compare
 from tools.views.plan import print_text
@@ -86,7 +86,7 @@ def plan(folder: Folder, state: State, contents: Files, only: str) -> Release:
     if only:
         new, held = changed_release(state, contents, only), {**before, only: contents.get(only, b"")}
     else:
-        new = Release(digests({path: contents[path] for path in contents if path not in (FACTORY, IGNORE)}), {})
+        new = Release(digests({path: contents[path] for path in contents if path not in BESIDE}), {})
         held = contents
     after = {path: held[path] for path in filter(DEFINITION.fullmatch, new.files) if path in held}
     if any(map(is_pipeline, before)) and not any(map(is_pipeline, after)):
@@ -151,7 +151,7 @@ def print_dags(folder: Folder, before: Tuple[Release, Files], after: Tuple[Relea
 def differences(folder: Folder, state: State, release: Release, contents: Files, only: str) -> Dict[str, str]:
     """Return the SHA-256, by path, of what the bucket lacks or has otherwise: in the release, and beside it."""
     wanted = {place_of(release.id, path): digest for path, digest in release.files.items()}
-    beside = {} if only else {path: contents[path] for path in (IGNORE, FACTORY)}
+    beside = {} if only else {path: contents[path] for path in BESIDE}
     if only in ("", PACKAGES) and not folder.is_sandbox:
         beside[REQUIREMENTS] = contents[PACKAGES]
     wanted.update(digests(beside))
@@ -163,7 +163,7 @@ def leftovers(folder: Folder, listing: Listing, release: Release) -> List[str]:
     """Return the objects to delete: those that no release and no file beside the releases accounts for."""
     own = {place_of(release.id, path) for path in [*release.files, MANIFEST]}
     others = {path for name, paths in stored(listing).items() if name not in ("", release.id) for path in paths}
-    ours = {IGNORE, FACTORY, CURRENT, REQUIREMENTS, *own, *others}
+    ours = {*BESIDE, CURRENT, REQUIREMENTS, *own, *others}
     # Delete that of the version before, which hides other teams' folders: its metadata have a commit.
     if SHARED_IGNORE in listing.objects and "commit" not in folder.call("head", SHARED_IGNORE)["Metadata"]:
         ours.add(SHARED_IGNORE)

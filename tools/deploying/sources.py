@@ -16,7 +16,8 @@ from tools.deploying.releases import CODE, DEFINITION, Activation, State
 from tools.terminal import typed_path
 from tools.views.problems import print_report
 
-IGNORE, FACTORY, PACKAGES = ".airflowignore", "factory.py", "requirements.txt"
+IGNORE, FACTORY, PROBLEMS, PACKAGES = ".airflowignore", "factory.py", "problems.py", "requirements.txt"
+BESIDE = (IGNORE, PROBLEMS, FACTORY)  # the releases
 DIRTY = " with uncommitted changes"
 
 
@@ -34,7 +35,7 @@ def sources(etl: Path) -> Dict[str, Path]:
     modules = [file for file in etl.glob("orchestrator/*.py") if file.is_file()]  # an editor's lock is none
     files = {file.relative_to(etl).as_posix(): file for file in [*modules, *definition_files(etl)]}
     found = {path: file for path, file in files.items() if CODE.fullmatch(path) or DEFINITION.fullmatch(path)}
-    found.update({path: source(etl, path) for path in (IGNORE, FACTORY, PACKAGES)})
+    found.update({path: source(etl, path) for path in (*BESIDE, PACKAGES)})
     for file in found.values():
         if not file.is_file():
             raise Refused(f"there is no {file.name} in this checkout, which MWAA needs; restore it from git's history")
@@ -52,7 +53,7 @@ def choose_path(typed: str, etl: Path, folder: Folder, paths: Iterable[str]) -> 
     for path in paths:
         file = source(etl, path)
         if place in (real_path(file), Path(os.path.realpath(str(file)))):
-            if path in (FACTORY, IGNORE) or CODE.fullmatch(path):
+            if path in BESIDE or CODE.fullmatch(path):
                 raise UsageError(f"{typed} is not deployed alone; deploy everything, without --only")
             return path
     raise UsageError(f"{typed} is neither a file that is deployed nor one that is at {folder}")

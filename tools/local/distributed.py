@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Dict, List
 
 from tools.local import engine, worker
+from tools.local.generations import AIRFLOW
 from tools.local.processes import Process, Processes, die_with_parent
 from tools.local.servers import Postgres, start_redis
-from tools.setup.environments import AIRFLOW, LOCAL, lock
+from tools.setup.environments import LOCAL, lock
 from tools.terminal import print_status
 
 WORKERS = ("worker-1", "worker-2")
@@ -55,7 +56,7 @@ def start_database(processes: Processes, home: Path) -> str:
     Making one takes some 15 s, so it is made once and copied.
     """
     postgres = Postgres(processes, engine.inherited())
-    name = f"postgres-{postgres.version()}-airflow-{engine.airflow_version()}"
+    name = f"postgres-{postgres.version()}-airflow-{AIRFLOW.version}"
     if not (home / name).exists():
         template = LOCAL / "template-postgres" / name
         with lock(LOCAL / "template.lock"):
@@ -93,7 +94,7 @@ def database_environ(url: str) -> Dict[str, str]:
     return {
         **LIKE_MWAA,
         **QUICK,
-        "AIRFLOW__CORE__SQL_ALCHEMY_CONN": url,
+        AIRFLOW.database_option: url,
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{url}",
     }
 
@@ -112,7 +113,7 @@ def start_worker(processes: Processes, home: Path, environ: Dict[str, str], name
     # One that was killed leaves it, and its number may be another process's now.
     with suppress(FileNotFoundError):
         pid_file.unlink()
-    command = [str(AIRFLOW.python), "-m", "tools.local.worker", "--celery-hostname", f"{name}@localhost"]
+    command = engine.python(["tools.local.worker", "--celery-hostname", f"{name}@localhost"])
     command += ["--pid", str(pid_file), "--skip-serve-logs", "--without-mingle", "--without-gossip"]
     named = {"AIRFLOW__CORE__HOSTNAME_CALLABLE": "tools.local.worker.hostname", worker.NAME: name}
     # Asked to end, it would wait for its tasks, which without us never end.

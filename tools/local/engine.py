@@ -5,45 +5,39 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any, Dict, Iterable, List, Optional, Sequence
 from urllib.parse import quote
 
-import importlib_metadata
-
 from tools import ROOT
-from tools.local.processes import Died, Process, Processes, obituary
-from tools.setup.environments import AIRFLOW, AWS, LOCAL, lock
+from tools.local.generations import AIRFLOW, Command
+from tools.local.processes import Died, Processes, obituary
+from tools.local.servers import free_port
+from tools.setup.environments import AWS, LOCAL, lock
 from tools.terminal import print_status
 
 DAGS = ROOT / "dags"
-USER = PASSWORD = "admin"  # the web page is on 127.0.0.1 only
 STARTUP = 120.0  # seconds that the web page and the scheduler have to answer
 
 # All that the engine's processes have of the person's environment. AIRFLOW__*, AWS_*,
 # proxies and the like must not decide what happens here, least of all where.
 KEPT = {"HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "TERM", "TMPDIR", "TZ", "USER"}
 KEPT_PREFIX = "ECS_LOCAL_"
+PORT = "ETL_WEB_PORT"  # of the web page
 
-# As on MWAA 2.2.2, where it matters to a DAG.
+# As on MWAA, where it matters to a DAG.
 LIKE_MWAA = {
-    "AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS": "False",
     "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "30",
-    "AIRFLOW__CORE__DAG_FILE_PROCESSOR_TIMEOUT": "50",
     "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     "AIRFLOW__SCHEDULER__CATCHUP_BY_DEFAULT": "False",
 }
 
-# The REST API takes the user and password of the web page; Airflow's default refuses everybody.
-OPEN = {"AIRFLOW__API__AUTH_BACKEND": "airflow.api.auth.backend.basic_auth"}
-
 # Quicker than on MWAA: a person is waiting.
 QUICK = {
-    "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "5",
-    "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "30",
     "AIRFLOW__SCHEDULER__SCHEDULER_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
     # Airflow 2.2.2 warns of its own use of distutils, at every start.
@@ -135,7 +129,7 @@ def read_inventory(environment: str, dags: Path) -> Dict[str, Any]:
         Failed: It says nothing, and why.
     """
     result = subprocess.run(
-        [str(AIRFLOW.python), "-m", "tools.local.inventory", environment, str(dags / "etl")],
+        [sys.executable, "-m", "tools.local.inventory", environment, str(dags / "etl")],
         env={**inherited(), "PYTHONPATH": str(ROOT)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -147,20 +141,24 @@ def read_inventory(environment: str, dags: Path) -> Dict[str, Any]:
     return inventory
 
 
-def airflow_environ(home: Path, environment: str, cloud: Cloud) -> Dict[str, str]:
+def airflow_environ(home: Path, environment: str, cloud: Cloud, port: Optional[int] = None) -> Dict[str, str]:
     """Return the whole environment of an Airflow process.
 
     Args:
         home: AIRFLOW_HOME, which holds the database.
         environment: The environment that the factory builds for.
         cloud: The emulated AWS.
+        port: Of the web page; one that is free, where tasks need it and a person does not.
     """
+    port = port or free_port()
     endpoint = quote(cloud.address, safe="")
     # Airflow hides a connection's password wherever it stands in a log: it is a word that
     # stands nowhere else.
-    connection = f"aws://emulated:emulated-secret@/?region_name={cloud.region}&host={endpoint}"
+    connection = f"aws://emulated:emulated-secret@/?region_name={cloud.region}&{AIRFLOW.endpoint}={endpoint}"
     return {
         **base_environ(home, cloud.dags),
+        **AIRFLOW.environ(port),
+        PORT: str(port),
         "AIRFLOW__ETL__ENVIRONMENT": environment,
         f"AIRFLOW_CONN_{cloud.connection.upper()}": connection,
         # Nothing of the person's own AWS set-up, should a client bypass the connection.
@@ -172,35 +170,34 @@ def airflow_environ(home: Path, environment: str, cloud: Cloud) -> Dict[str, str
 
 def base_environ(home: Path, dags: Path = DAGS) -> Dict[str, str]:
     """Return the environment of an Airflow process that needs no AWS and builds no DAGs."""
-    path = os.pathsep.join((str(AIRFLOW.folder / "bin"), os.environ.get("PATH", os.defpath)))
+    path = os.pathsep.join((str(Path(sys.prefix) / "bin"), os.environ.get("PATH", os.defpath)))
     return {
         **inherited(),
         **LIKE_MWAA,
-        **OPEN,
         **QUICK,
+        **AIRFLOW.options,
         "PATH": path,  # the scheduler starts `airflow tasks run`
         "PYTHONPATH": os.pathsep.join((str(ROOT), str(ROOT / "tools" / "local" / "settings"))),
         "AIRFLOW_HOME": str(home),
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW__CORE__EXECUTOR": "SequentialExecutor",
-        "AIRFLOW__CORE__SQL_ALCHEMY_CONN": f"sqlite:///{database(home)}",
+        "AIRFLOW__CORE__EXECUTOR": AIRFLOW.executor,
+        AIRFLOW.database_option: f"sqlite:///{database(home)}",
     }
 
 
-def airflow_version() -> str:
-    """Return the installed version; a database's name holds it, as the tables fit that version only."""
-    version: str = importlib_metadata.version("apache-airflow")  # type: ignore[no-untyped-call]
-    return version
-
-
 def database(home: Path) -> Path:
-    """Return the SQLite file."""
-    return home / f"airflow-{airflow_version()}.db"
+    """Return the SQLite file; its name holds the version of Airflow, as the tables fit that only."""
+    return home / f"airflow-{AIRFLOW.version}.db"
 
 
 def airflow(*arguments: str) -> List[str]:
     """Return the command line of an Airflow command."""
-    return [str(AIRFLOW.python), "-m", "airflow", *arguments]
+    return python(["airflow", *arguments])
+
+
+def python(arguments: Sequence[str]) -> List[str]:
+    """Return the command line of a Python module."""
+    return [sys.executable, "-m", *arguments]
 
 
 def prepare_database(processes: Processes, home: Path) -> None:
@@ -214,11 +211,11 @@ def prepare_database(processes: Processes, home: Path) -> None:
     prepare_config(home)
     if database(home).exists():
         return
-    template = LOCAL / "template"
+    template = LOCAL / f"template-{AIRFLOW.version}"
     with lock(LOCAL / "template.lock"):
         if not database(template).exists():
             print_status("making a database, once")
-            making = LOCAL / "template.new"
+            making = template.with_suffix(".new")
             shutil.rmtree(making, ignore_errors=True)
             fill_database(processes, base_environ(making))
             shutil.rmtree(template, ignore_errors=True)
@@ -237,40 +234,40 @@ def prepare_config(home: Path) -> None:
     file, part = home / "airflow.cfg", home / "airflow.cfg.part"
     if not file.exists():
         home.mkdir(parents=True, exist_ok=True)
-        fernet_key = base64.urlsafe_b64encode(os.urandom(32)).decode()
-        part.write_text(f"[core]\nfernet_key = {fernet_key}\n[webserver]\nsecret_key = {os.urandom(16).hex()}\n")
+        lines = "".join("[{}]\n{} = {}\n".format(*key.split("."), new_key()) for key in AIRFLOW.keys)
+        part.write_text(lines)
         part.rename(file)
 
 
+def new_key() -> str:
+    """Return a key in the shape that Fernet wants."""
+    return base64.urlsafe_b64encode(os.urandom(32)).decode()
+
+
 def fill_database(processes: Processes, environ: Dict[str, str]) -> None:
-    """Make Airflow's tables and the web page's user in an empty database.
+    """Make Airflow's tables, and the web page's user where it has users, in an empty database.
 
     Raises:
         Died: Airflow could not make them.
     """
-    processes.call("database set-up", airflow("db", "init"), environ)
-    user = ["--username", USER, "--password", PASSWORD, "--role", "Admin"]
-    user += ["--firstname", "Local", "--lastname", "Admin", "--email", "admin@localhost"]
-    processes.call("user set-up", airflow("users", "create", *user), environ)
+    for name, arguments in AIRFLOW.set_up:
+        processes.call(name, python(arguments), environ)
 
 
-def start_scheduler(processes: Processes, environ: Dict[str, str]) -> Process:
-    """Start the scheduler, which also runs the tasks if there are no workers.
-
-    It would serve their logs on port 8793 of every address; the web page reads the files.
-    """
-    return processes.start("scheduler", airflow("scheduler", "--skip-serve-logs"), environ)
+def start_scheduler(processes: Processes, environ: Dict[str, str]) -> None:
+    """Start all of Airflow that runs tasks."""
+    start_all(processes, environ, AIRFLOW.background(int(environ[PORT])))
 
 
-def start_webserver(processes: Processes, environ: Dict[str, str], port: int) -> Process:
-    """Start the web page on 127.0.0.1.
+def start_webserver(processes: Processes, environ: Dict[str, str]) -> None:
+    """Start what the web page on 127.0.0.1 needs besides."""
+    start_all(processes, environ, AIRFLOW.web(int(environ[PORT])))
 
-    This is the gunicorn of `airflow webserver`, without its monitor, which replaces workers
-    once in a while, doubles the time to start, and trips over the pid file of a killed one.
-    """
-    command = [str(AIRFLOW.python), "-m", "gunicorn", "--workers", "1", "--timeout", "120"]
-    command += ["--bind", f"127.0.0.1:{port}", "--config", "python:airflow.www.gunicorn_config"]
-    return processes.start("web server", [*command, "airflow.www.app:cached_app()"], environ)
+
+def start_all(processes: Processes, environ: Dict[str, str], commands: Iterable[Command]) -> None:
+    """Start processes of Airflow."""
+    for name, arguments in commands:
+        processes.start(name, python(arguments), environ)
 
 
 def wait_until_healthy(processes: Processes, port: int) -> None:
@@ -289,10 +286,10 @@ def wait_until_healthy(processes: Processes, port: int) -> None:
 
 
 def is_healthy(port: int) -> bool:
-    """Return whether Airflow's /health says so."""
+    """Return whether Airflow's health says so."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(f"http://127.0.0.1:{port}/health", timeout=10) as response:
+        with direct.open(f"http://127.0.0.1:{port}{AIRFLOW.health}", timeout=10) as response:
             health = json.load(response)
     except (urllib.error.URLError, OSError):
         return False

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Dict, Iterator, NoReturn, Tuple
 
 from tools.local import distributed, engine
+from tools.local.generations import AIRFLOW
 from tools.local.processes import Died, Processes
-from tools.setup.environments import AIRFLOW, LOCAL, SetupError
+from tools.local.servers import free_port
+from tools.setup.environments import LOCAL, SetupError
 from tools.terminal import print_status
 
 LOOK = 0.5  # seconds between two looks at the processes and the definitions
@@ -56,13 +58,12 @@ def serve(options: argparse.Namespace) -> NoReturn:
         raise engine.Failed(f"port {options.port} is taken; choose another: ./etl run --port {options.port + 1}")
     home_of = kept_home(options) if options.dags == engine.DAGS else free_home("dags")
     with home_of as home, running(home / "processes") as processes:
-        cloud, environ = start(processes, home, options)
-        engine.start_webserver(processes, environ, options.port)
+        cloud, environ = start(processes, home, options, options.port)
+        engine.start_webserver(processes, environ)
         engine.wait_until_healthy(processes, options.port)
         print_status(f"running after {time.monotonic() - started:.0f} s")
         print(
-            f"\n  http://127.0.0.1:{options.port}   user {engine.USER}, "
-            f"password {engine.PASSWORD}   (Ctrl-C stops it)\n",
+            f"\n  http://127.0.0.1:{options.port}   {AIRFLOW.login}   (Ctrl-C stops it)\n",
             flush=True,
         )
         print_status(f"the emulated AWS is at {cloud.address}")
@@ -75,11 +76,11 @@ def serve(options: argparse.Namespace) -> NoReturn:
 def trigger(options: argparse.Namespace) -> int:
     """Run one DAG once, with a database of its own; return the exit status of ``tools.local.trigger``."""
     with free_home("trigger") as home, running(home / "processes") as processes:
-        cloud, environ = start(processes, home, options)
+        cloud, environ = start(processes, home, options, free_port())
         print_status(f"the emulated AWS is at {cloud.address}")
         waiting = processes.start(
             "trigger",
-            [str(AIRFLOW.python), "-m", "tools.local.trigger", options.trigger, options.conf or "{}"],
+            engine.python(["tools.local.trigger", options.trigger, options.conf or "{}"]),
             {**environ, "AIRFLOW__LOGGING__LOGGING_LEVEL": "WARNING"},
             stdout=None,
             stderr=None,
@@ -90,17 +91,19 @@ def trigger(options: argparse.Namespace) -> int:
         return waiting.popen.returncode
 
 
-def start(processes: Processes, home: Path, options: argparse.Namespace) -> Tuple[engine.Cloud, Dict[str, str]]:
-    """Start all but the web page; return the emulated AWS and Airflow's environment variables."""
+def start(
+    processes: Processes, home: Path, options: argparse.Namespace, port: int
+) -> Tuple[engine.Cloud, Dict[str, str]]:
+    """Start all that tasks need; return the emulated AWS and Airflow's environment variables."""
     distributes = options.executor == "celery"
     print_status(f"starting the emulated AWS for {options.environment}")
     cloud = engine.Cloud(processes, options.environment, options.dags)
-    environ = engine.airflow_environ(home, options.environment, cloud)
+    environ = engine.airflow_environ(home, options.environment, cloud, port)
     if distributes:
         environ = distributed.prepare(processes, home, environ)
     else:
         engine.prepare_database(processes, home)
-    print_status(f"starting Airflow; logs are in {home}")
+    print_status(f"starting Airflow {AIRFLOW.version}; logs are in {home}")
     engine.start_scheduler(processes, environ)
     if distributes:
         distributed.start_workers(processes, home, environ)
@@ -130,7 +133,10 @@ def running(logs: Path) -> Iterator[Processes]:
 @contextmanager
 def kept_home(options: argparse.Namespace) -> Iterator[Path]:
     """Provide the AIRFLOW_HOME of this checkout's DAGs in an environment, with what ran there before."""
-    name = options.environment if options.executor == "sequential" else f"{options.environment}-{options.executor}"
+    parts = [options.environment]
+    parts += [options.executor] if options.executor != "sequential" else []
+    parts += [f"airflow-{options.airflow}"] if options.airflow != "2.2.2" else []
+    name = "-".join(parts)
     home = LOCAL / "home" / name
     with hold(home):
         yield home

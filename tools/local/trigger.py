@@ -11,15 +11,16 @@ import re
 import sys
 import time
 from pathlib import Path
-from typing import Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
-import pendulum
 from airflow.configuration import conf as options
-from airflow.models import DAG, DagBag, DagModel, DagRun, Pool, TaskInstance
+from airflow.exceptions import AirflowException
+from airflow.models import DagBag, DagModel, DagRun, Pool, TaskInstance
 from airflow.models.serialized_dag import SerializedDagModel
 from airflow.utils.session import create_session
-from airflow.utils.state import DagRunState, State
-from airflow.utils.types import DagRunType
+from airflow.utils.state import State
+
+from tools.local.generations import AIRFLOW
 
 SUCCESS, FAILURE, NO_SUCH_DAG = 0, 1, 2
 PARSING = 120.0  # seconds that the scheduler has to take the DAG over
@@ -34,7 +35,7 @@ CONTAINER = re.compile(r"\[\d{4}-\d\d-\d\d[^]]*\] (?P<text>.*)")
 def main(arguments: List[str]) -> int:
     """Trigger the DAG, wait for its run, and report."""
     dag_id, conf = arguments[0], json.loads(arguments[1]) if arguments[1:] else {}
-    bag = DagBag(include_examples=False, read_dags_from_db=False)
+    bag = DagBag(include_examples=False)
     for problems in bag.import_errors.values():
         print(problems.rstrip(), end="\n\n", flush=True)
     dag = bag.dags.get(dag_id)
@@ -45,13 +46,15 @@ def main(arguments: List[str]) -> int:
         print(f"the scheduler has not taken {dag_id} over in {PARSING:.0f} s", file=sys.stderr)
         return FAILURE
     add_pools(dag)
-    DagModel.get_dagmodel(dag_id).set_is_paused(is_paused=False)
+    with create_session() as session:
+        session.query(DagModel).filter_by(dag_id=dag_id).update({"is_paused": False})
     started = time.monotonic()
     try:
-        run = create_run(dag, conf)
-    except ValueError as error:
+        run_id = AIRFLOW.trigger(dag_id, conf)
+    except (ValueError, AirflowException) as error:
         print(f"{dag_id} cannot be triggered: {error}", file=sys.stderr)
         return FAILURE
+    (run,) = DagRun.find(dag_id=dag_id, run_id=run_id)
     print(f"{dag_id} runs as {run.run_id}", flush=True)
     state = follow(run)
     print(f"\n{dag_id}: {state} after {time.monotonic() - started:.0f} s")
@@ -82,32 +85,12 @@ def wait_for_scheduler(dag_id: str) -> bool:
     return True
 
 
-def add_pools(dag: DAG) -> None:
+def add_pools(dag: Any) -> None:
     """Make the pools that the tasks name: without its pool a task waits for ever."""
     with create_session() as session:
         existing = {pool.pool for pool in session.query(Pool)}
         for name in {task.pool for task in dag.tasks} - existing:
-            session.add(Pool(pool=name, slots=POOL_SLOTS, description="for ./etl run --trigger"))
-
-
-def create_run(dag: DAG, conf: Dict[str, object]) -> DagRun:
-    """Trigger the DAG, as the web page does.
-
-    Raises:
-        ValueError: ``conf`` does not fit the DAG's params.
-    """
-    now = pendulum.now("UTC")
-    run: DagRun = dag.create_dagrun(
-        run_id=f"{DagRunType.MANUAL}__{now.isoformat()}",
-        run_type=DagRunType.MANUAL,
-        execution_date=now,
-        data_interval=dag.timetable.infer_manual_data_interval(run_after=now),
-        state=DagRunState.QUEUED,
-        conf=conf,
-        external_trigger=True,
-        dag_hash=SerializedDagModel.get_latest_version_hash(dag.dag_id),
-    )
-    return run
+            AIRFLOW.add_pool(session, name, POOL_SLOTS)
 
 
 def follow(run: DagRun) -> str:
@@ -132,22 +115,15 @@ def task_instances(run: DagRun) -> List[TaskInstance]:
     return instances
 
 
-def report(dag: DAG, run: DagRun) -> None:
+def report(dag: Any, run: DagRun) -> None:
     """Print each task with its state and the last line of its log, in the DAG's order."""
     by_id = {instance.task_id: instance for instance in task_instances(run)}
     width = max(map(len, by_id), default=0)
     for task in dag.topological_sort():
         instance = by_id[task.task_id]
-        log = last_line(read_log(instance))
+        folder = AIRFLOW.log_folder(Path(options.get("logging", "base_log_folder")), dag.dag_id, run, task.task_id)
+        log = last_line(AIRFLOW.log(folder))
         print(f"  {task.task_id:<{width}}  {instance.state or 'none':<15}  {log}".rstrip())
-
-
-def read_log(instance: TaskInstance) -> str:
-    """Return the log of the task's last try; empty if it never ran."""
-    base = Path(options.get("logging", "base_log_folder"))
-    folder: Path = base / instance.dag_id / instance.task_id / instance.execution_date.isoformat()
-    tries = sorted(folder.glob("*.log"), key=lambda path: int(path.stem))
-    return tries[-1].read_text(errors="replace") if tries else ""
 
 
 def last_line(log: str) -> str:

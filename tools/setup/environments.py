@@ -1,9 +1,10 @@
-"""The Python environments under ``.local/``: the definitions', Airflow's, the emulated AWS's, and the peers'.
+"""The Python environments under ``.local/``: the definitions', each Airflow's, the emulated AWS's, and the peers'.
 
 Each is made by uv from files that pin everything, and carries a stamp that is written
 last: an interrupted set-up is made again, a finished one costs nothing.
 """
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -53,6 +54,11 @@ def modern_python(environ: Mapping[str, str]) -> Optional[Python]:
     return pythons.find(MODERN, environ)
 
 
+def python312(environ: Mapping[str, str]) -> Optional[Python]:
+    """Return the Python of MWAA's images of Airflow 2.11 and 3."""
+    return pythons.find(["3.12"], environ)
+
+
 class Environment(NamedTuple):
     """A virtual environment of a checkout; paths are relative to its root."""
 
@@ -93,6 +99,30 @@ AIRFLOW = Environment(
     find_python=python37,
     version="3.7",
 )
+# The generations of Airflow that MWAA can upgrade to: the nearest to its images that PyPI has.
+AIRFLOW_2_11 = Environment(
+    name="airflow-2.11",
+    requirements=("requirements-2.11.txt", "requirements-definitions.txt", "requirements-dev.txt"),
+    constraints=("constraints-2.11.txt",),
+    find_python=python312,
+    version="3.12",
+)
+AIRFLOW_3 = Environment(
+    name="airflow-3",
+    requirements=("requirements-3.txt", "requirements-definitions.txt", "requirements-dev.txt"),
+    constraints=("constraints-3.txt",),
+    find_python=python312,
+    version="3.12",
+)
+GENERATIONS = {"2.2.2": AIRFLOW, "2.11": AIRFLOW_2_11, "3": AIRFLOW_3}  # as --airflow names them
+
+
+def add_airflow(parser: argparse.ArgumentParser) -> None:
+    """Add the option ``--airflow`` to a command; the launcher reads it."""
+    words = "the generation of Airflow: 2.2.2 (default), or one that MWAA can be upgraded to"
+    parser.add_argument("--airflow", choices=list(GENERATIONS), default="2.2.2", help=words)
+
+
 AWS = Environment(
     name="aws",
     requirements=("tools/local/requirements-aws.txt",),

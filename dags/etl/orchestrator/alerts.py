@@ -8,6 +8,7 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.exceptions import HTTPClientError
 
+from .generations import number_of_try
 from .models import Environment
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
@@ -46,9 +47,12 @@ class Publisher:
 def alert_failure(tell: Any, context: Any) -> None:
     """Tell of a task that has failed and has no retries left."""
     ti = context["task_instance"]
+    number = number_of_try(ti)
+    if not context.get("exception") and number <= ti.max_tries:
+        return  # Airflow 3 calls this for every lost worker, also before another try
     fields = {
         "Run": context["run_id"],
-        "Try": f"{ti.prev_attempted_tries} of {ti.max_tries + 1}",
+        "Try": f"{number} of {ti.max_tries + 1}",
         "Reason": context.get("exception") or "none is known: its process was killed, or its worker went away",
         "Log": ti.log_url,
     }
@@ -58,8 +62,8 @@ def alert_failure(tell: Any, context: Any) -> None:
 def alert_timeout(publish: Any, context: Any) -> None:
     """Report a run that has exceeded its dagrun_timeout: Airflow skips its tasks, so that none of them fails."""
     if context["reason"] == "timed_out":
-        run, reason = context["dag_run"], f"it took longer than {context['dag'].dagrun_timeout}"
-        publish(f"{run.dag_id} timed out", {"DAG": run.dag_id, "Run": run.run_id, "Reason": reason})
+        dag, reason = context["dag"], f"it took longer than {context['dag'].dagrun_timeout}"
+        publish(f"{dag.dag_id} timed out", {"DAG": dag.dag_id, "Run": context["run_id"], "Reason": reason})
 
 
 def alert_sla_miss(publish: Any, dag: Any, task_list: Any, blocking: Any, slas: Any, blocking_tis: Any) -> None:

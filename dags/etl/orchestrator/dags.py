@@ -15,17 +15,25 @@ from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optio
 
 import pendulum
 from airflow.configuration import conf
-from airflow.exceptions import AirflowClusterPolicyViolation
-from airflow.models.baseoperator import BaseOperator
-from airflow.models.dag import DAG
-from airflow.models.param import Param as AirflowParam
-from airflow.models.param import ParamsDict
 from airflow.timetables.base import DagRunInfo, DataInterval
 
 from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
 from .definitions import Definition, LoadResult, Plan, parse_dag_id
 from .documents import display_path, home_of
-from .generations import CHANGED_IN_PLACE, looks_for_slas, running_dag_id
+from .generations import (
+    CHANGED_IN_PLACE,
+    DAG,
+    SHOWS_HTML,
+    BaseOperator,
+    ParamsDict,
+    as_callback,
+    dag_arguments,
+    looks_for_slas,
+    operator_arguments,
+    running_dag_id,
+    show_problems,
+)
+from .generations import Param as AirflowParam
 from .loading import load
 from .models import SETTING_DEFAULTS, Environment, Param
 from .operators import EcsTask
@@ -48,8 +56,7 @@ def dags_of_folder(
 ) -> Dict[str, DAG]:
     """Return the DAGs that a folder has in this Airflow's environment, by the names that they are registered under.
 
-    In a process that runs a task, only the DAG of that task is read and built. Problems are one DAG more, which Airflow
-    cannot bag.
+    In a process that runs a task, only the DAG of that task is read and built. Problems are one entry more.
 
     Args:
         root: The folder, or the release of it.
@@ -67,7 +74,7 @@ def dags_of_folder(
     if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
         dags, problems = build(load(root, environment), commits)
     problems = [*problems_of_releases(root, activation or {}, reports, environment), *problems]
-    return {**dags, "etl_problems": problem_dag(problems)} if problems and list(dags) != [dag_id] else dags
+    return {**dags, **show_problems(report(problems))} if problems and list(dags) != [dag_id] else dags
 
 
 def check_files(root: Path, sizes: Mapping[str, int], dag_id: Optional[str]) -> None:
@@ -209,12 +216,12 @@ class Builder:
             optional["max_active_tasks"] = settings.max_active_tasks
         publish = self._publish(definition)
         if publish:
-            optional["sla_miss_callback"] = partial(alert_sla_miss, publish)
             optional["on_failure_callback"] = partial(alert_timeout, publish)
+        sla_miss = partial(alert_sla_miss, publish) if publish else None
         dag = self._class(
             definition.dag_id,
             description=definition.description,
-            schedule_interval=definition.schedule,
+            **dag_arguments(definition.schedule, settings.start_date, sla_miss),
             start_date=settings.start_date,
             end_date=settings.end_date,
             catchup=settings.catchup or SETTING_DEFAULTS["catchup"],
@@ -228,7 +235,7 @@ class Builder:
                 definition,
                 self._once(markdown, definition.description),
                 self._once(task_table, definition.plan),
-                [html_cells([name]) + self._once(param_cells, param) for name, param in params.items()],
+                [cells_of([name]) + self._once(param_cells, param) for name, param in params.items()],
                 self._commit(definition),
             ),
             **optional,
@@ -251,7 +258,7 @@ class Builder:
             if params:
                 task.typed_params = params
             if publish:
-                task.on_failure_callback = partial(alert_failure, publish)
+                task.on_failure_callback = as_callback(partial(alert_failure, publish))
         return dag
 
     def _publish(self, definition: Definition) -> Optional[Callable[[str, Mapping[str, Any]], None]]:
@@ -276,7 +283,9 @@ class Builder:
 
 def operators(plan: Plan) -> Dict[str, EcsTask]:
     """Return the operators of a plan, by their task ids; they belong to no DAG and no owner."""
-    made = {task_id: EcsTask(task_id=task_id, **planned.operator) for task_id, planned in plan.tasks.items()}
+    made = {
+        task_id: EcsTask(task_id=task_id, **operator_arguments(plan.tasks[task_id].operator)) for task_id in plan.tasks
+    }
     for task_id, operator in made.items():
         operator.places = plan.tasks[task_id].places
         operator.skip_exit_codes = plan.tasks[task_id].task.skip_exit_codes or ()
@@ -344,7 +353,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
     schedule = definition.schedule or "only when triggered"
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
-    heads = html_cells(("Param", "Type", "Default", "Description"), "th")
+    heads = cells_of(("Param", "Type", "Default", "Description"), "th")
     paragraphs = [
         description,
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
@@ -353,7 +362,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.
-        *(["What is typed at the trigger reaches the tasks:", html_table(heads, params)] if params else []),
+        *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
 
@@ -366,15 +375,15 @@ def task_table(plan: Plan) -> str:
         size = f"{task.cpu or '-'} / {task.memory or '-'}"
         after, command = ", ".join(task.depends_on or ()), " ".join(task.command or ())
         cells = task_id, after, task.task_definition or "", planned.operator["cluster"], size, command
-        rows.append(html_cells(cells))
-    heads = html_cells(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), "th")
-    return html_table(heads, rows)
+        rows.append(cells_of(cells))
+    heads = cells_of(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), "th")
+    return table_of(heads, rows)
 
 
 def param_cells(param: Param) -> str:
     """Return the cells that say what a person may type for a param: to escape them takes long."""
     kind = " or ".join(param.type) if isinstance(param.type, list) else param.type or "any"
-    return html_cells((kind, json.dumps(param.default), param.description or param.title or ""))
+    return cells_of((kind, json.dumps(param.default), param.description or param.title or ""))
 
 
 # Characters of a cell. Each DAG has a page of its own, which Airflow stores: 10,000 providers with a command of 8,000
@@ -382,16 +391,18 @@ def param_cells(param: Param) -> str:
 MAX_CELL = 256
 
 
-def html_cells(texts: Iterable[str], tag: str = "td") -> str:
+def cells_of(texts: Iterable[str], tag: str = "td") -> str:
     """Return cells of a table, of long texts the beginning."""
-    cells = (f"{text[:MAX_CELL]}..." if len(text) > MAX_CELL else text for text in texts)
-    return "".join(f"<{tag}>{markdown(cell)}</{tag}>" for cell in cells)
+    cells = [markdown(f"{text[:MAX_CELL]}..." if len(text) > MAX_CELL else text) for text in texts]
+    return "".join(f"<{tag}>{cell}</{tag}>" if SHOWS_HTML else f"| {cell} " for cell in cells)
 
 
-def html_table(heads: str, rows: Iterable[str]) -> str:
-    """Return a table in the page's own style; one of Airflow's Markdown has no space between its columns."""
-    lines = (f"<tr>{cells}</tr>" for cells in (heads, *rows))
-    return "\n".join(['<table class="table table-condensed">', *lines, "</table>"])
+def table_of(heads: str, rows: Iterable[str]) -> str:
+    """Return a table: one of Markdown in 2.2.2 has no space between its columns, and later versions escape HTML."""
+    if SHOWS_HTML:
+        lines = (f"<tr>{cells}</tr>" for cells in (heads, *rows))
+        return "\n".join(['<table class="table table-condensed">', *lines, "</table>"])
+    return "\n".join([heads, re.sub("[^|]+", " --- ", heads), *rows])
 
 
 def markdown(text: str) -> str:
@@ -404,20 +415,10 @@ def markdown(text: str) -> str:
 MAX_SHOWN = 100  # problems of a file in the banner
 
 
-def problem_dag(problems: List[Problem]) -> DAG:
-    """Return a DAG that Airflow cannot bag: its error becomes the file's import error, beside the healthy DAGs.
-
-    AirflowClusterPolicyViolation is the one exception that Airflow 2.2.2 shows word for word
-    (``models/dagbag.py``, ``_process_modules``).
-    """
+def report(problems: List[Problem]) -> str:
+    """Return the text of all problems."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    text = "\n\n".join([f"{count} in the definitions:", *excerpt(problems)])
-
-    class ProblemDag(DAG):
-        def resolve_template_files(self) -> None:
-            raise AirflowClusterPolicyViolation(text)
-
-    return ProblemDag("etl_problems", schedule_interval=None)
+    return "\n\n".join([f"{count} in the definitions:", *excerpt(problems)])
 
 
 def excerpt(problems: Iterable[Problem]) -> Iterator[str]:

@@ -1,34 +1,70 @@
-"""All that differs between versions of Airflow and of the amazon provider, but for the module of the S3 sensor.
+"""All that differs between the generations of Airflow and of the amazon provider: 2.2.2, 2.11 and 3.
 
-That is in sensors.py, which only a DAG that waits imports.
+It asks what is there, not which version it is. docs/upgrading.md says what differs for people.
 """
 
 import re
 import sys
-from typing import Optional
+from importlib.util import find_spec
+from typing import Any, Callable, Dict, Mapping, Optional
 
+import pendulum
 import setproctitle
+from airflow.configuration import conf
 
+IS_3 = find_spec("airflow.sdk") is not None
+IS_2_2 = not IS_3 and find_spec("airflow.utils.dag_parsing_context") is None
+if not IS_3:
+    from airflow import exceptions
+    from airflow.models.baseoperator import BaseOperator
+    from airflow.models.dag import DAG
+    from airflow.models.param import Param, ParamsDict
+    from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.sensors.base import BaseSensorOperator
+    from sqlalchemy.exc import SQLAlchemyError
+else:
+    from airflow.sdk import (  # type: ignore[no-redef]
+        DAG,
+        BaseOperator,
+        BaseSensorOperator,
+        CronDataIntervalTimetable,
+        Param,
+        ParamsDict,
+        exceptions,
+        get_parsing_context,
+    )
+if not IS_3 and not IS_2_2:
+    from airflow.utils.dag_parsing_context import get_parsing_context
 try:
     from airflow.providers.amazon.aws.operators.ecs import EcsOperator
-except ImportError:  # the provider 2.4.0 in MWAA's own image
-    from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
+except ImportError:
+    try:
+        from airflow.providers.amazon.aws.operators.ecs import EcsRunTaskOperator as EcsOperator  # type: ignore
+    except ImportError:  # the provider 2.4.0 in MWAA's own image
+        from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
 
-__all__ = ["CHANGED_IN_PLACE", "EcsOperator", "looks_for_slas", "running_dag_id"]
+__all__ = ["DAG", "BaseOperator", "BaseSensorOperator", "EcsOperator", "Param", "ParamsDict", "exceptions"]  # handed on
 
+HAS_SLAS = not IS_3  # 3 has deadlines instead
+SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
 # The attributes of an operator that Airflow changes in place. Two operators may share all others; a test compares a
 # copy with an operator made in its DAG, attribute by attribute.
 CHANGED_IN_PLACE = frozenset(
-    "_upstream_task_ids _downstream_task_ids executor_config inlets outlets _inlets _outlets".split()
+    "_upstream_task_ids _downstream_task_ids upstream_task_ids downstream_task_ids executor_config inlets outlets"
+    " _inlets _outlets".split()
 )
+
+# ------------------------------------------------------------------------------------------------------ a parse
 
 
 def running_dag_id() -> Optional[str]:
     """Return the id of the DAG whose task this process runs; None in any other process.
 
-    ``airflow tasks run <dag_id> ...`` is the command line of a new interpreter (Sequential and Local executor) and
-    stands in the process title of a fork (Celery and Local executor). Airflow has an API for it from 2.5 on.
+    In 2.2.2, ``airflow tasks run <dag_id> ...`` is the command line of a new interpreter (Sequential and Local
+    executor) and stands in the process title of a fork (Celery and Local executor).
     """
+    if not IS_2_2:
+        return get_parsing_context().dag_id or None
     if sys.argv[1:3] == ["tasks", "run"] and len(sys.argv) > 3:
         return sys.argv[3]
     match = re.match(r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)'", setproctitle.getproctitle())
@@ -37,4 +73,111 @@ def running_dag_id() -> Optional[str]:
 
 def looks_for_slas() -> bool:
     """Return whether this process is a pass over a DAG file, which looks for missed SLAs."""
-    return "DagFileProcessor" in setproctitle.getproctitle()
+    return HAS_SLAS and "DagFileProcessor" in setproctitle.getproctitle()
+
+
+def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callable[..., Any]]) -> Dict[str, Any]:
+    """Return the arguments of a DAG that say when it runs.
+
+    In 3, the run of a cron expression would have no data interval, and so the date of the next one.
+    """
+    if IS_3:
+        if schedule in (None, "@once"):
+            return {"schedule": schedule}
+        zone = pendulum.instance(start, tz=start.tzinfo).timezone  # a DAG's is that of its start
+        return {"schedule": CronDataIntervalTimetable(schedule, timezone=zone)}
+    when = {"schedule_interval" if IS_2_2 else "schedule": schedule}
+    return {**when, "sla_miss_callback": sla_miss} if sla_miss else when
+
+
+def operator_arguments(arguments: Mapping[str, Any]) -> Dict[str, Any]:
+    """Return the arguments of an operator: in 3, backoff is the factor between two pauses."""
+    own = {name: value for name, value in arguments.items() if HAS_SLAS or name != "sla"}
+    if IS_3 and own.get("retry_exponential_backoff"):
+        own["retry_exponential_backoff"] = 2.0
+    return own
+
+
+def as_callback(callback: Callable[..., Any]) -> Any:
+    """Return a callback as an operator keeps it."""
+    return callback if IS_2_2 else [callback]
+
+
+class DefinitionProblems(Exception):
+    """Is what the web page shows, with the name of the class."""
+
+
+def show_problems(text: str) -> Dict[str, Any]:
+    """Return what factory.py has to register for the web page to show a text, while the other DAGs go on.
+
+    Airflow reports a DAG that it cannot bag. 2.11 disables all DAGs with its ``fileloc``, and forgets at the next good
+    parse what begins with the path of the file. 3 disables all DAGs of the file: there, it is for problems.py alone.
+    """
+
+    class ProblemDag(DAG):
+        def resolve_template_files(self) -> None:
+            raise exceptions.AirflowClusterPolicyViolation(text) if IS_2_2 else DefinitionProblems(text)
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            elsewhere = name == "fileloc" and not IS_2_2
+            super().__setattr__(name, f"{value}/definitions" if elsewhere else value)
+
+    problem_dag = ProblemDag("etl_problems", **dag_arguments(None, None, None))
+    return {"etl_problems": (problem_dag,) if IS_3 else problem_dag}
+
+
+# -------------------------------------------------------------------------------------------------- a running task
+
+MARK = "etl_try"  # the key of an XCom
+
+
+def base_url() -> str:
+    """Return the address of the web page, by which an Airflow differs from all others."""
+    return str(conf.get("api" if IS_3 else "webserver", "base_url", fallback=""))
+
+
+def number_of_try(ti: Any) -> int:
+    """Return the number of the try that runs, or has run last; 0 for none."""
+    return int(ti.prev_attempted_tries if IS_2_2 else ti.try_number or 0)
+
+
+def is_test(context: Any) -> bool:
+    """Return whether a person runs this, by ``airflow tasks test`` or ``airflow dags test``: no try is counted."""
+    ti = context["ti"]
+    return not number_of_try(ti) or (not IS_3 and (ti.test_mode or not context["dag_run"].id))
+
+
+def origin_of_run(run: Any) -> Any:
+    """Return what tells a run from one of the same name, of a DAG that was deleted; the same when it is cleared.
+
+    A task of 3 does not see the id of the run's row; a run that has finished and is cleared begins anew there.
+    """
+    return str(run.start_date or run.run_after) if IS_3 else run.id
+
+
+def fields_of_try_before(ti: Any) -> Mapping[str, Any]:
+    """Return the rendered fields of the try before, which Airflow is about to replace; a task of 3 has no such way."""
+    if IS_3 or number_of_try(ti) < 2:
+        return {}
+    return RenderedTaskInstanceFields.get_templated_fields(ti) or {}
+
+
+def mark_try(ti: Any) -> None:
+    """Leave the number of this try for :func:`is_latest_try`: a task of 3 sees no other sign of a later one."""
+    if IS_3:
+        ti.xcom_push(MARK, number_of_try(ti))
+
+
+def is_latest_try(ti: Any, number: int, log: Any) -> bool:
+    """Return whether no later try has begun; what cannot be asked counts as no."""
+    if IS_3:
+        try:
+            return (ti.xcom_pull(task_ids=ti.task_id, key=MARK) or number) == number
+        except Exception:  # whatever the way to Airflow's API raises
+            log.exception("Airflow does not tell whether this try still counts")
+            return True
+    try:
+        ti.refresh_from_db()
+    except SQLAlchemyError:
+        log.exception("Airflow's database does not tell whether this try still counts")
+    return number_of_try(ti) == number

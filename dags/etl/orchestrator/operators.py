@@ -7,11 +7,9 @@ from uuid import uuid4
 
 import tenacity
 from airflow.configuration import conf
-from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
-from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from botocore.exceptions import BotoCoreError, ClientError
-from sqlalchemy.exc import SQLAlchemyError
 
+from .dates import as_written, dates_of_run
 from .definitions import JSON_OPTIONS, ParamValues
 from .ecs import (
     FAILED_TO_START,
@@ -28,7 +26,17 @@ from .ecs import (
     signals_held,
     tasks_of,
 )
-from .generations import EcsOperator
+from .generations import (
+    EcsOperator,
+    base_url,
+    exceptions,
+    fields_of_try_before,
+    is_latest_try,
+    is_test,
+    mark_try,
+    number_of_try,
+    origin_of_run,
+)
 from .models import Param
 from .planning import run_task_parameters, started_by
 from .problems import did_you_mean
@@ -62,14 +70,18 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     if length > MAX_PARAM_CHARACTERS:  # a template could grow by more than it is checked for
         mistakes.append(f"all params together are {length} characters of JSON, and may be {MAX_PARAM_CHARACTERS}")
     if mistakes:
-        raise AirflowFailException(f"The run's configuration is not what this DAG takes: {'; '.join(mistakes)}")
+        raise exceptions.AirflowFailException(
+            f"The run's configuration is not what this DAG takes: {'; '.join(mistakes)}"
+        )
     return values
 
 
 def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     """Let the templates of a task see what a person typed; return the Jinja environment to render them in."""
+    context.update(dates_of_run(context))
     context["params"] = ParamValues(params_of_run(task.typed_params, context))
     environment = jinja_env or task.get_template_env()
+    environment.finalize = as_written
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
     return environment
 
@@ -88,9 +100,8 @@ MAX_MESSAGE = 8_192  # characters of a last line that becomes the XCom
 class EcsTask(EcsOperator):
     """Runs an ECS task to its end: one for each try, whatever becomes of AWS, of this process and of its worker."""
 
-    template_fields = tuple(
-        dict.fromkeys((*EcsOperator.template_fields, "cluster", "task_definition", "network_configuration", "tags"))
-    )
+    # Those of the provider differ, and what its others hold is no template.
+    template_fields = ("overrides", "cluster", "task_definition", "network_configuration", "tags")
     typed_params: Mapping[str, Param] = {}
     places: Mapping[str, str] = {}  # path:line:column of what a mistake is in: cluster, task_definition
     skip_exit_codes: Sequence[int] = ()
@@ -106,11 +117,11 @@ class EcsTask(EcsOperator):
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger; check that before anything starts."""
-        if getattr(context.get("ti"), "prev_attempted_tries", 0) > 1:  # Airflow is about to replace them
-            self.before = RenderedTaskInstanceFields.get_templated_fields(context["ti"]) or {}
+        if "ti" in context:
+            self.before = fields_of_try_before(context["ti"])
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
-    def execute(self, context: Any) -> Optional[str]:
+    def execute(self, context: Any, **_: Any) -> Optional[str]:
         """Run the ECS task to its end; return the last line of its container's log, which becomes the XCom.
 
         Raises:
@@ -119,7 +130,9 @@ class EcsTask(EcsOperator):
             AirflowException: It has failed, or AWS could not be asked for too long.
         """
         self.ti, self.began = context["ti"], time.monotonic()
-        self.number_of_try = self.ti.prev_attempted_tries
+        self.number_of_try = number_of_try(self.ti)
+        with signals_held():
+            mark_try(self.ti)
         self.container = self.overrides["containerOverrides"][0]["name"]
         cleared, (*self.earlier, name) = names_of_tries(self.owner, context)
         self.request = run_task_parameters(vars(self), name)
@@ -132,9 +145,9 @@ class EcsTask(EcsOperator):
             if self.unanswered:  # it may run, and perhaps no try comes after this one
                 self.on_kill()
             if is_fault(error):
-                raise AirflowException(f"ECS could not start the task: {error}") from error
+                raise exceptions.AirflowException(f"ECS could not start the task: {error}") from error
             place = self.places.get("cluster" if "luster" in str(error) else "task_definition", "the definition")
-            raise AirflowFailException(f"ECS refuses the task: {error}. Look at {place}") from error
+            raise exceptions.AirflowFailException(f"ECS refuses the task: {error}. Look at {place}") from error
         except KeyboardInterrupt:  # of ``airflow tasks test``
             self.on_kill()
             raise
@@ -155,7 +168,7 @@ class EcsTask(EcsOperator):
     def start(self) -> None:
         """Ask ECS to start the task. What got no answer is sent again as it was, and then starts nothing twice."""
         if not self.is_current():
-            raise AirflowException("A later try has taken over")
+            raise exceptions.AirflowException("A later try has taken over")
         name, repeated = self.request["startedBy"], self.unanswered
         self.unanswered = True
         try:
@@ -167,7 +180,9 @@ class EcsTask(EcsOperator):
                 raise
             self.take_up([name])  # this try has started it, from another version of the definition
             if not self.ecs_task:
-                raise AirflowException(f"ECS has started the task before, and does not show it: {error}") from error
+                raise exceptions.AirflowException(
+                    f"ECS has started the task before, and does not show it: {error}"
+                ) from error
             return
         self.unanswered = False
         if not answer["failures"]:
@@ -175,7 +190,11 @@ class EcsTask(EcsOperator):
             return
         self.attempt += 1
         reasons = ", ".join(failure.get("reason", "") for failure in answer["failures"])
-        raise NoCapacity(reasons) if NO_CAPACITY.match(reasons) else AirflowException(f"ECS: {answer['failures']}")
+        raise (
+            NoCapacity(reasons)
+            if NO_CAPACITY.match(reasons)
+            else exceptions.AirflowException(f"ECS: {answer['failures']}")
+        )
 
     def follow(self, task: Mapping[str, Any]) -> None:
         """Note an ECS task as this try's, and log where a person finds it in AWS's console."""
@@ -245,14 +264,14 @@ class EcsTask(EcsOperator):
                 answer = self.aws.outlast("describe_tasks", outage, is_from_aws, cluster=cluster, tasks=[arn])
             except (BotoCoreError, ClientError) as error:
                 self.on_kill()
-                raise AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
+                raise exceptions.AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
             tail.read()
             self.end_if_over()
             now = time.monotonic()
             if not answer["tasks"]:
                 unknown_since = unknown_since or now
                 if now - unknown_since > FORGOTTEN * self.pace:
-                    raise AirflowException(f"ECS no longer knows the task {arn}: {answer['failures']}")
+                    raise exceptions.AirflowException(f"ECS no longer knows the task {arn}: {answer['failures']}")
             elif answer["tasks"][0]["lastStatus"] == "STOPPED":
                 tail.read_to_the_end()
                 return answer["tasks"][0], tail.last
@@ -265,9 +284,9 @@ class EcsTask(EcsOperator):
         code, end = exit_code(task, self.container), describe_end(task, self.container)
         self.log.info("The ECS task has ended: %s", end)
         if code in self.skip_exit_codes:
-            raise AirflowSkipException(end)
+            raise exceptions.AirflowSkipException(end)
         if code != 0:
-            raise AirflowException(f"The ECS task has failed: {end}{excerpt(lines)}")
+            raise exceptions.AirflowException(f"The ECS task has failed: {end}{excerpt(lines)}")
         last = lines[-1] if lines else ""
         if len(last) > MAX_MESSAGE:
             self.log.warning("The last line is no XCom: it has %d characters, more than %d", len(last), MAX_MESSAGE)
@@ -286,10 +305,10 @@ class EcsTask(EcsOperator):
     def end_if_over(self) -> None:
         """Raise what Airflow did once: a handler of the log swallows what is raised while it writes a line."""
         if self.killed:
-            raise AirflowException("Task received SIGTERM signal")
+            raise exceptions.AirflowException("Task received SIGTERM signal")
         limit = self.execution_timeout
         if limit and time.monotonic() - self.began > limit.total_seconds() + 5 * self.pace:
-            raise AirflowTaskTimeout(f"The task takes longer than {limit}")
+            raise exceptions.AirflowTaskTimeout(f"The task takes longer than {limit}")
 
     def stop(self) -> None:
         """Ask ECS to stop the task: also one whose RunTask has no answer yet, or that was not yet taken up."""
@@ -303,21 +322,18 @@ class EcsTask(EcsOperator):
 
     def is_current(self) -> bool:
         """Return whether no later try has taken over, while this process slept or was cut off from the database."""
-        try:
-            self.ti.refresh_from_db()
-        except SQLAlchemyError:
-            self.log.exception("Airflow's database does not tell whether this try still counts")
-        return bool(self.ti.prev_attempted_tries == self.number_of_try)
+        with signals_held():  # a signal must not come amidst a question to Airflow
+            return is_latest_try(self.ti, self.number_of_try, self.log)
 
 
 def names_of_tries(owner: str, context: Any) -> Tuple[List[str], List[str]]:
     """Return startedBy of the tries that a person has cleared, and of those that count; this one's is the last."""
     ti, run = context["ti"], context["dag_run"]
-    number = ti.prev_attempted_tries
-    if ti.test_mode or not run.id or not number:  # by ``airflow tasks test`` or ``airflow dags test``
+    number = number_of_try(ti)
+    if is_test(context):
         return [], [started_by(owner, uuid4().hex)]
-    airflow = conf.get("etl", "identity", fallback=conf.get("webserver", "base_url"))
-    of_run = owner, airflow, ti.dag_id, ti.task_id, run.run_id, run.id
+    airflow = conf.get("etl", "identity", fallback=base_url())
+    of_run = owner, airflow, ti.dag_id, ti.task_id, run.run_id, origin_of_run(run)
     names = [started_by(*of_run, each + 1) for each in range(number)]
     cleared = min(max(0, ti.max_tries - ti.task.retries), number - 1)
     return names[max(0, cleared - MAX_CLEARED) : cleared], names[cleared:]

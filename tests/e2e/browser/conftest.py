@@ -24,6 +24,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 from tests.e2e.conftest import Etl
 from tests.trees import COMPANY, folder_tree
 from tools.local import engine
+from tools.local.generations import PASSWORD, USER
 from tools.local.servers import free_port
 from tools.setup.debian import ensure_program
 from tools.setup.environments import LOCAL
@@ -91,7 +92,7 @@ class Site:
 
     def request(self, method: str, path: str, body: Optional[Dict[str, Any]] = None) -> str:
         """Call the REST API as an admin; return the text of the answer."""
-        credentials = base64.b64encode(f"{engine.USER}:{engine.PASSWORD}".encode()).decode()
+        credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
         headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/json", "Accept": "*/*"}
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.address}/api/v1{path}", data, headers, method=method)
@@ -178,8 +179,8 @@ def signed_in(browser: Browser, site: Site) -> BrowserContext:
     context.set_default_timeout(PATIENCE * 1000)
     page = context.new_page()
     page.goto("/login/")
-    page.fill("#username", engine.USER)
-    page.fill("#password", engine.PASSWORD)
+    page.fill("#username", USER)
+    page.fill("#password", PASSWORD)
     page.click("input[type=submit]")
     page.wait_for_url("**/home")
     page.close()

@@ -7,20 +7,28 @@ from airflow.exceptions import AirflowSensorTimeout
 from orchestrator.sensors import DeliverySensor
 
 
-def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
-    """Return a sensor whose bucket has these keys."""
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> List[str]:
+    """Return the keys of every bucket, for the test to add to."""
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    task: Any = DeliverySensor(task_id="wait_for_delivery", bucket_key=bucket_key, **more)
-    hook: Any = S3Hook(aws_conn_id=None)
-    hook.list_keys = lambda bucket, prefix, delimiter: [key for key in keys if key.startswith(prefix)]
-    hook.get_key = lambda key, bucket: (bucket, key)
-    task.hook = hook
-    return task
+    keys: List[str] = []
+
+    def list_keys(hook: Any, bucket: str, prefix: str, delimiter: str) -> List[str]:
+        return [key for key in keys if key.startswith(prefix)]
+
+    monkeypatch.setattr(S3Hook, "list_keys", list_keys)
+    monkeypatch.setattr(S3Hook, "get_key", lambda hook, key, bucket: (bucket, key))
+    return keys
+
+
+def sensor(bucket_key: str, **more: Any) -> Any:
+    """Return a sensor as Airflow renders it."""
+    return DeliverySensor(task_id="wait_for_delivery", bucket_key=[bucket_key], **more)
 
 
 @pytest.mark.parametrize(
-    ("pattern", "keys", "expected"),
+    ("pattern", "arrived", "expected"),
     [
         ("un/catalogue.xml", ["un/catalogue.xml"], True),
         ("un/catalogue.xml", ["un/catalogue.xml.part"], False),
@@ -34,12 +42,14 @@ def sensor(keys: List[str], bucket_key: str, **more: Any) -> Any:
         ("un/*.xml", [], False),
     ],
 )
-def test_wildcards_match_whole_keys(pattern: str, keys: List[str], expected: bool) -> None:
-    assert sensor(keys, f"s3://bucket/{pattern}").poke({}) is expected
+def test_wildcards_match_whole_keys(pattern: str, arrived: List[str], expected: bool, keys: List[str]) -> None:
+    keys += arrived
+
+    assert sensor(f"s3://bucket/{pattern}").poke({}) is expected
 
 
-def test_a_late_delivery_fails_with_the_awaited_address(dag: Any) -> None:
-    late = sensor([], "s3://bucket/un/*.xml", timeout=0, poke_interval=1)
+def test_a_late_delivery_fails_with_the_awaited_address(keys: List[str]) -> None:
+    late = sensor("s3://bucket/un/*.xml", timeout=0, poke_interval=1)
 
     with pytest.raises(AirflowSensorTimeout, match=r"Not delivered within 0:00:00: s3://bucket/un/\*\.xml$"):
         late.execute({})

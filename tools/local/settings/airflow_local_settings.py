@@ -6,11 +6,10 @@ folder on the path.
 
 import os
 from datetime import timedelta
+from typing import Any
 
-from airflow.models.baseoperator import BaseOperator
 
-
-def task_policy(task: BaseOperator) -> None:
+def task_policy(task: Any) -> None:
     """Retry at once, and do in half the time what an ECS task waits for; ``ECS_LOCAL_PACE`` is another part of it."""
     task.retry_delay = timedelta(seconds=1)
     task.retry_exponential_backoff = False

@@ -1,0 +1,1 @@
+"""What an upgrade of Airflow changes for the definitions: seen in each generation, and compared."""
