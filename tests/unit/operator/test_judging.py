@@ -16,8 +16,8 @@ OOM = [137, "OutOfMemoryError: Container killed due to memory usage"]
     ("end", "expected"),
     [
         (0, None),
-        ({"loader": 0, "side": 143}, None),
-        ({"loader": 1, "side": 0}, ["container 'loader' exited with code 1;", "'side' exited with code 0"]),
+        ({"side": 143, "loader": 0}, None),
+        ({"side": 0, "loader": 1}, ["container 'loader' exited with code 1;", "'side' exited with code 0"]),
         (3, ["exited with code 3", "EssentialContainerExited: Essential container in task exited"]),
         ({"loader": OOM}, ["exited with code 137, out of memory or killed", f"({OOM[1]})"]),
         ("CannotPullContainerError: no such image", ["did not run", "CannotPullContainerError: no such image"]),
@@ -26,7 +26,7 @@ OOM = [137, "OutOfMemoryError: Container killed due to memory usage"]
 def test_the_container_that_was_overridden_decides(
     end: Any, expected: Optional[Sequence[str]], runs: Runs, ecs: FakeEcs
 ) -> None:
-    ecs.definitions["loader"] = ("loader", "side")
+    ecs.definitions["loader"] = ("side", "loader") if isinstance(end, dict) else ("loader", "side")
     ecs.set(ends={"loader": end})
     if expected is None:
         runs.attempt(runs.create())

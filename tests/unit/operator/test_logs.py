@@ -1,5 +1,6 @@
 """The log of the container: it is read while it grows, and its last lines are in the failure and the XCom."""
 
+import time
 from threading import Thread
 from typing import Any, List, Optional
 
@@ -82,6 +83,17 @@ def test_a_fault_at_the_last_read_loses_nothing(kind: Any, runs: Runs, ecs: Fake
     ecs.faults.add("GetLogEvents", kind, times=4)
 
     assert runs.attempt(runs.create()) == "last"
+
+
+def test_a_line_that_arrives_after_the_end_is_the_last_one(runs: Runs, ecs: FakeEcs) -> None:
+    def write() -> None:
+        wait_until(lambda: ecs.tasks() and ecs.tasks()[0]["status"] == "STOPPED")
+        time.sleep(0.2)  # CloudWatch has it a moment after ECS knows the end
+        ecs.log(ecs.tasks()[0]["arn"], "late")
+
+    Thread(target=write).start()
+
+    assert runs.attempt(runs.create(pace=1)) == "late"
 
 
 @pytest.mark.parametrize("attributes", [{"awslogs_group": "/none"}, {}], ids=["no such group", "denied"])
