@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 import yaml
-from orchestrator import Cron, display_path, load, read_context, read_file, read_template
+from orchestrator import Cron, display_path, load, parse_template, read_context, read_file, repeated_work
 from orchestrator.dags import MAX_SHOWN, dags_of_folder
 
 from tools.fuzzing import model
@@ -252,7 +252,7 @@ def check_cost(folder: Folder, file: Path, text: bytes) -> None:
 
 def cost(folder: Folder, file: Path) -> float:
     """Return the seconds of CPU that reading and checking a file takes."""
-    cached: List[Any] = [read_template, Cron.mistake_in]
+    cached: List[Any] = [parse_template, repeated_work, Cron.mistake_in]
     for function in cached:
         function.cache_clear()
     context = read_context(folder.root, "staging")

@@ -56,7 +56,7 @@ from .problems import (
     listed,
 )
 from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TAGS, MAX_DAG_TASKS, MAX_ECS_TAGS
-from .templates import MAX_OVERRIDES, read_template
+from .templates import MAX_OVERRIDES, parse_template, read_template, repeated_work
 from .values import (
     MAX_TEXT,
     ActiveRuns,
@@ -182,11 +182,13 @@ __all__ = [
     "listed",
     "load",
     "parse_dag_id",
+    "parse_template",
     "pipeline_files",
     "read_context",
     "read_document",
     "read_file",
     "read_template",
+    "repeated_work",
     "run_task_request",
     "started_by",
 ]

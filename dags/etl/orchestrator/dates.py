@@ -1,9 +1,10 @@
 """The dates of a run in templates: the same text in each version of Airflow."""
 
-from datetime import datetime
 from typing import Any, Dict
 
 import pendulum
+
+from .generations import HAS_DATES
 
 NAMES = "logical_date", "data_interval_start", "data_interval_end"
 
@@ -34,7 +35,7 @@ def dates_of_run(context: Any) -> Dict[str, Any]:
     """
     dates = {name: as_date(context[name]) for name in NAMES if context.get(name)}
     run = context.get("dag_run")
-    if not isinstance(getattr(run, "run_after", None), datetime):  # before 3
+    if HAS_DATES or run is None:
         return dates
     others: Dict[str, Any] = {}
     if not dates:

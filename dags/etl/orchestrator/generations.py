@@ -46,6 +46,7 @@ except ImportError:
 __all__ = ["DAG", "BaseOperator", "BaseSensorOperator", "EcsOperator", "Param", "ParamsDict", "exceptions"]  # handed on
 
 HAS_SLAS = not IS_3  # 3 has deadlines instead
+HAS_DATES = not IS_3  # a run that is triggered does; in 3, it has only run_after
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
 # The attributes of an operator that Airflow changes in place. Two operators may share all others; a test compares a
 # copy with an operator made in its DAG, attribute by attribute.
