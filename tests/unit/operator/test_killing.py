@@ -193,6 +193,24 @@ def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_ta
     assert len(running(ecs)) == 1
 
 
+def test_a_process_that_wakes_before_its_start_starts_nothing_beside_a_later_try(runs: Runs, ecs: FakeEcs) -> None:
+    instance = runs.create(pace=0.5)
+    asleep = runs.begin(instance)
+    asleep.context["ti"] = type(instance)(instance.task, run_id=instance.run_id)
+    asleep.context["ti"].refresh_from_db()
+    ecs.faults.add("RunTask", "ThrottlingException: Rate exceeded", times=1)
+
+    def begin_another() -> None:
+        wait_until(lambda: "RunTask" in ecs.operations())
+        runs.begin(instance)
+
+    Thread(target=begin_another).start()
+    with pytest.raises(AirflowException, match="A later try has taken over"):
+        asleep.execute()
+
+    assert ecs.tasks() == []
+
+
 def test_what_a_lost_answer_may_have_started_is_stopped_before_the_try_fails(runs: Runs, ecs: FakeEcs) -> None:
     ecs.set(seconds={"*": LONG})
     ecs.faults.add("RunTask", "lost", times=1)
