@@ -158,6 +158,20 @@ def test_a_kill_stops_the_ecs_task_when_aws_is_back(fault: Any, runs: Runs, ecs:
     assert running(ecs) == []
 
 
+def test_a_person_who_interrupts_a_trial_leaves_no_ecs_task(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(seconds={"*": LONG})
+
+    def interrupt() -> None:
+        wait_until(lambda: "DescribeTasks" in ecs.operations())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    Thread(target=interrupt).start()
+    with pytest.raises(KeyboardInterrupt):
+        runs.attempt(runs.create())
+
+    assert running(ecs) == []
+
+
 def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_task_alone(
     runs: Runs, ecs: FakeEcs
 ) -> None:

@@ -1,6 +1,5 @@
 """The log of the container: it is read while it grows, and its last lines are in the failure and the XCom."""
 
-import time
 from threading import Thread
 from typing import Any, List, Optional
 
@@ -86,14 +85,20 @@ def test_a_fault_at_the_last_read_loses_nothing(kind: Any, runs: Runs, ecs: Fake
 
 
 def test_a_line_that_arrives_after_the_end_is_the_last_one(runs: Runs, ecs: FakeEcs) -> None:
-    def write() -> None:
-        wait_until(lambda: ecs.tasks() and ecs.tasks()[0]["status"] == "STOPPED")
-        time.sleep(0.2)  # CloudWatch has it a moment after ECS knows the end
-        ecs.log(ecs.tasks()[0]["arn"], "late")
-
-    Thread(target=write).start()
+    ecs.set(log_lines={"*": ["late"]}, log_lag={"*": 0.3})
 
     assert runs.attempt(runs.create(pace=1)) == "late"
+
+
+def test_a_log_that_the_container_has_not_begun_is_no_fault(
+    runs: Runs, ecs: FakeEcs, caplog: pytest.LogCaptureFixture
+) -> None:
+    ecs.set(starting={"*": 0.3})
+
+    runs.attempt(runs.create())
+
+    assert ecs.operations().index("GetLogEvents") < len(ecs.operations()) - 3
+    assert "cannot be read" not in caplog.text
 
 
 @pytest.mark.parametrize("attributes", [{"awslogs_group": "/none"}, {}], ids=["no such group", "denied"])

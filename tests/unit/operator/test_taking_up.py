@@ -59,6 +59,19 @@ def test_an_ecs_task_that_is_listed_only_after_a_while_is_taken_up(runs: Runs, e
     assert len(ecs.tasks()) == 1
 
 
+def test_a_cluster_that_is_gone_has_no_ecs_task_of_the_try_before(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.clusters.append("gone")
+    ecs.set(seconds={"*": LONG})
+    instance = runs.create(cluster="gone")
+    runs.lose(instance)
+    ecs.clusters.remove("gone")
+    ecs.set(seconds={"*": 0})
+
+    runs.attempt(instance, cluster="etl")
+
+    assert len(ecs.tasks()) == 2
+
+
 @pytest.mark.parametrize("end", [None, 0], ids=["runs", "has ended"])
 @pytest.mark.parametrize("change", [{"cluster": "other"}, {"task_definition": "other", "tags": {}}])
 def test_a_deploy_between_two_tries_does_not_hide_the_ecs_task(
