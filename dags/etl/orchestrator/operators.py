@@ -10,6 +10,8 @@ from airflow.configuration import conf
 from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
 from botocore.exceptions import BotoCoreError, ClientError
+from jinja2.runtime import Context as JinjaContext
+from lazy_object_proxy import Proxy  # type: ignore[import]
 from sqlalchemy.exc import SQLAlchemyError
 
 from .definitions import JSON_OPTIONS, ParamValues
@@ -66,10 +68,23 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     return values
 
 
+class PlainContext(JinjaContext):  # type: ignore[misc]
+    """Gives templates the values themselves that Airflow computes late, such as ``next_ds``.
+
+    Airflow wraps them in Proxy: ``macros.ds_add(next_ds, 1)`` is a TypeError of it, and no proxy ``is none``.
+    """
+
+    def resolve_or_missing(self, key: str) -> Any:
+        """Return the value of a name."""
+        value = super().resolve_or_missing(key)
+        return value.__wrapped__ if type(value) is Proxy else value
+
+
 def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     """Let the templates of a task see what a person typed; return the Jinja environment to render them in."""
     context["params"] = ParamValues(params_of_run(task.typed_params, context))
     environment = jinja_env or task.get_template_env()
+    environment.context_class = PlainContext
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
     return environment
 

@@ -43,6 +43,20 @@ def test_an_invalid_configuration_fails_before_an_ecs_task_starts(conf: Any, mes
     assert runs.ecs.operations() == []
 
 
+def test_templates_see_what_airflow_computes_late_as_the_values_themselves(runs: Runs) -> None:
+    texts = ["{{ macros.ds_add(yesterday_ds, 1) }}", "{{ [tomorrow_ds] | join }}", "{{ yesterday_ds | tojson }}"]
+    texts += ["{{ 'first' if prev_data_interval_start_success is none else 'later' }}"]
+    begun = runs.begin(runs.create(overrides={"containerOverrides": [{"name": "loader", "command": texts}]}))
+    day = begun.context["logical_date"]
+
+    assert command(begun.task) == [
+        day.to_date_string(),
+        day.add(days=1).to_date_string(),
+        f'"{day.subtract(days=1).to_date_string()}"',
+        "first",
+    ]
+
+
 def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> None:
     instance = runs.create({"ful": True}, WAIT_FOR)
 
