@@ -40,6 +40,9 @@ from .vocabulary import MAX_PARAM_CHARACTERS
 # ------------------------------------------------------------------------------------------------ typed params
 
 
+MAX_UNKNOWN = 10  # keys that a message names
+
+
 def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     """Lay what a person typed at the trigger over the defaults, for the templates of a task.
 
@@ -51,11 +54,13 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     """
     run = context.get("dag_run")
     typed = (run and run.conf) or {}
+    unknown = [key for key in typed if key not in params]
     mistakes = [
-        f"unknown key '{key}', {did_you_mean(key, params) or 'this DAG takes none'}"
-        for key in typed
-        if key not in params
+        f"unknown key '{key[:60]}', {did_you_mean(key, params) or 'this DAG takes none'}"
+        for key in unknown[:MAX_UNKNOWN]
     ]
+    if len(unknown) > MAX_UNKNOWN:
+        mistakes.append(f"{len(unknown) - MAX_UNKNOWN} more unknown keys")
     values = {name: typed.get(name, param.default) for name, param in params.items()}
     for name in params:
         if name in typed:

@@ -69,6 +69,14 @@ def test_all_mistakes_of_a_configuration_are_reported_together() -> None:
         params_of_run({}, {"dag_run": Mock(conf={"a": 1, "b": 2})})
 
 
+def test_of_many_or_long_unknown_keys_the_message_has_the_beginning() -> None:
+    typed = {f"{number:03}{'k' * 1_000_000}": 1 for number in range(12)}
+    with pytest.raises(AirflowFailException, match=r"unknown key '000k+', .*; 2 more unknown keys$") as caught:
+        params_of_run({}, {"dag_run": Mock(conf=typed)})
+
+    assert len(str(caught.value)) < 2000
+
+
 def test_params_that_are_too_long_for_any_request_fail_before_a_template_is_rendered() -> None:
     params = {"text": Param(type="string", default="x")}
     longest = MAX_PARAM_CHARACTERS - len('{"text": ""}')
