@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from copy import deepcopy
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -174,7 +174,13 @@ class Renderer:
 def context_of(values: Dict[str, Any]) -> Dict[str, Any]:
     """Return what the vocabulary names of what Airflow gives a template, and fences around the rest."""
     date = pendulum.datetime(2022, 1, 5, 3, tz="UTC")
-    of_kind = {"text": "2022-01-05", "number": 2, "boolean": True, "date": date}
+    of_kind = {
+        "text": "2022-01-05",
+        "number": 2,
+        "boolean": True,
+        "date": date,
+        "datetime": datetime(2022, 1, 5, 3, tzinfo=timezone.utc),
+    }
     members: Dict[str, Dict[str, Any]] = {root: {} for root in ("dag", "task", "dag_run", "ti", "task_instance")}
     names: Dict[str, Any] = {}
     for name, entry in NAMES.items():

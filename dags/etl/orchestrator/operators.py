@@ -1,6 +1,7 @@
 """The ECS task: one for each try of an Airflow task, taken up by the next try if its worker was lost."""
 
 import time
+from datetime import datetime
 from itertools import chain
 from typing import Any, Callable, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from uuid import uuid4
@@ -9,6 +10,7 @@ import tenacity
 from airflow.configuration import conf
 from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from airflow.models.renderedtifields import RenderedTaskInstanceFields
+from airflow.utils.timezone import coerce_datetime
 from botocore.exceptions import BotoCoreError, ClientError
 from jinja2.runtime import Context as JinjaContext
 from lazy_object_proxy import Proxy  # type: ignore[import]
@@ -74,15 +76,17 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
 
 
 class PlainContext(JinjaContext):  # type: ignore[misc]
-    """Gives templates the values themselves that Airflow computes late, such as ``next_ds``.
+    """Gives templates the values themselves that Airflow computes late, such as ``next_ds``, and dates as pendulum's.
 
-    Airflow wraps them in Proxy: ``macros.ds_add(next_ds, 1)`` is a TypeError of it, and no proxy ``is none``.
+    Airflow wraps them in Proxy: ``macros.ds_add(next_ds, 1)`` is a TypeError of it, and no proxy ``is none``. Some are
+    dates from the database, which know neither ``add`` nor ``format``.
     """
 
     def resolve_or_missing(self, key: str) -> Any:
         """Return the value of a name."""
         value = super().resolve_or_missing(key)
-        return value.__wrapped__ if type(value) is Proxy else value
+        plain = value.__wrapped__ if type(value) is Proxy else value
+        return coerce_datetime(plain) if isinstance(plain, datetime) else plain
 
 
 def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
