@@ -58,7 +58,7 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     typed = (run and run.conf) or {}
     unknown = [key for key in typed if key not in params]
     mistakes = [
-        f"unknown key '{key[:60]}', {did_you_mean(key, params) or 'this DAG takes none'}"
+        f"unknown key {key[:60]!r}, {did_you_mean(key, params) or 'this DAG takes none'}"
         for key in unknown[:MAX_UNKNOWN]
     ]
     if len(unknown) > MAX_UNKNOWN:

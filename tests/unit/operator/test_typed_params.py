@@ -33,6 +33,7 @@ def test_templates_see_the_configuration_of_the_run_over_the_defaults(runs: Runs
         ({"ful": True}, "unknown key 'ful', did you mean 'full'?"),
         ({"full": "yes"}, "'full': 'yes' is not of type 'boolean'"),
         ({"day": "yesterday"}, "'day': 'yesterday' is not a 'date'"),
+        ({"a\0\ud800": 1}, r"unknown key 'a\x00\ud800', known: day, full"),  # no log and no alert takes these
     ],
 )
 def test_an_invalid_configuration_fails_before_an_ecs_task_starts(conf: Any, message: str, runs: Runs) -> None:
