@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Dict, List, Optional
 
 from orchestrator import MAX_CHAIN, MAX_DAG_ID, MAX_DAG_TAGS, MAX_DAG_TASKS
+from orchestrator.vocabulary import MAX_PARAM_CHARACTERS
 
 from tests.trees import tree
 
@@ -48,7 +49,12 @@ def tasks(chain: int = MAX_CHAIN, all_tasks: int = MAX_DAG_TASKS) -> Data:
 
 def pipeline(**changes: Any) -> Data:
     """Return a pipeline at its limits; one of its providers waits for a delivery, which is one task more."""
-    params = {"p" * 100: {"type": ["object", "null"], "default": {"\t\U0001f600": [[1.7e308, int("9" * 100), None]]}}}
+    odd = {"\t\U0001f600": [[1.7e308, int("9" * 100), None]]}
+    room = MAX_PARAM_CHARACTERS - len(json.dumps({"p" * 100: odd, "long": ""}))
+    params = {
+        "p" * 100: {"type": ["object", "null"], "default": odd},
+        "long": {"default": "<" * room, "title": "t" * 8192, "enum": ["<" * room, "e" * 8192]},
+    }
     return {
         "description": "\U0001f600" * 8192,
         "owner": "o" * 36,

@@ -129,3 +129,20 @@ def test_loop_is_known_only_in_a_loop(tmp_path: Path) -> None:
     (found,) = problems_by_text(tmp_path, [outside]).values()
 
     assert [problem.message for problem in found] == ["'loop' is there only in a loop"]
+
+
+@pytest.mark.parametrize("number", ["1e100", "1e400", "9" * 5000], ids=["1e100", "1e400", "9..."])
+def test_a_constant_number_that_python_or_jinja_cannot_write_is_refused(number: str, tmp_path: Path) -> None:
+    problems = problems_by_text(
+        tmp_path, [f"{{{{ {number} | string }}}}", "{{ 1e99 | int }}", f"{{{{ {'9' * 100} }}}}"]
+    )
+    (refused,), *others = problems.values()
+
+    assert (refused.message, refused.rule) == ("a number of more than 100 digits", "template")
+    assert others == [[], []]
+
+
+def test_a_long_number_beside_a_broken_expression_is_no_failure(tmp_path: Path) -> None:
+    (found,) = problems_by_text(tmp_path, [f"{{{{ | }}}} {{{{ {'9' * 5000} }}}}"]).values()
+
+    assert [problem.rule for problem in found] == ["template"]

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import time
 from copy import deepcopy
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -21,6 +21,7 @@ from airflow import macros
 from airflow.exceptions import AirflowException
 from hypothesis import strategies as st
 from jinja2.exceptions import FilterArgumentError, UndefinedError
+from lazy_object_proxy import Proxy  # type: ignore[import]
 from orchestrator import load, read_template
 from orchestrator.dags import Builder
 from orchestrator.vocabulary import MAX_PARAM_CHARACTERS, MAX_VARIABLE, NAMES
@@ -32,8 +33,10 @@ from tools.views.confinement import confined
 ERRORS = (
     *(UndefinedError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError, AirflowException),
     FilterArgumentError,
+    NameError,  # Jinja computes constants, and writes the number of '1e400' | float as the name inf
     re.error,  # of strptime, for a format that has a part twice
 )
+LATE_NAMES = re.compile("execution_date|(next|prev|tomorrow|yesterday)_")  # which Airflow 2.2.2 gives as proxies
 ZONES = ("zoneinfo", "tzdata")  # in the path of a file that a time zone is read from
 WRITTEN = 2**28  # characters that a template may give
 
@@ -171,13 +174,20 @@ class Renderer:
 def context_of(values: Dict[str, Any]) -> Dict[str, Any]:
     """Return what the vocabulary names of what Airflow gives a template, and fences around the rest."""
     date = pendulum.datetime(2022, 1, 5, 3, tz="UTC")
-    of_kind = {"text": "2022-01-05", "number": 2, "boolean": True, "date": date}
+    of_kind = {
+        "text": "2022-01-05",
+        "number": 2,
+        "boolean": True,
+        "date": date,
+        "datetime": datetime(2022, 1, 5, 3, tzinfo=timezone.utc),
+    }
     members: Dict[str, Dict[str, Any]] = {root: {} for root in ("dag", "task", "dag_run", "ti", "task_instance")}
     names: Dict[str, Any] = {}
     for name, entry in NAMES.items():
         root, _, member = name.partition(".")
         if not member and entry.takes is None and root != "params":
-            names[root] = of_kind[entry.kind]
+            value = of_kind[entry.kind]
+            names[root] = Proxy(lambda value=value: value) if LATE_NAMES.match(root) else value
         elif root in members and entry.kind in of_kind:
             members[root][member] = of_kind[entry.kind]
     pulled = {"a": values["text"], "b": values["mapping"], "x": values["list"]}
@@ -202,7 +212,7 @@ def context_of(values: Dict[str, Any]) -> Dict[str, Any]:
             "macros", {**allowed, "datetime": moments, "dateutil": Fence("dateutil", {"relativedelta": relative})}
         ),
         "var": Fence("var", {"value": Variables(variables), "json": Variables(variables)}),
-        "prev_data_interval_start_success": None,
+        "prev_data_interval_start_success": Proxy(lambda: None),
         "typed": typed,
     }
 

@@ -26,7 +26,7 @@ KINDS = (TEXT, NUMBER, BOOLEAN, DATE, DATETIME, DURATION, LIST, JSON)
 PARAMS = ("text", "number", "list", "mapping", "flag", "items")
 CONSTANTS: Dict[str, List[str]] = {
     TEXT: ["''", "'a'", "'-'", "'%'", "'<&>'", "'\\u0390'", "'\\U0001f600'", "'2022-01-05'", "'{0}'", "'__class__'"],
-    NUMBER: ["0", "1", "-1", "2", "100", "1.5", "10000000", "9223372036854775808", "1e308"],
+    NUMBER: ["0", "1", "-1", "2", "100", "1.5", "10000000", "9223372036854775808", "1e99"],
     BOOLEAN: ["true", "false", "none"],
     LIST: ["[]", "['a', 'b']", "[1, 2]", "(1, 'b')"],
 }

@@ -5,7 +5,7 @@ from typing import Any, Callable, Dict, Iterable, NamedTuple, Optional, Set, Tup
 from jinja2 import nodes
 from markupsafe import Markup  # type: ignore[import]
 
-from .arguments import KINDS, PLAIN, constant_of, signature_of
+from .arguments import KINDS, LONG_NUMBER, MAX_CONSTANT, PLAIN, constant_of, signature_of
 from .vocabulary import (
     ANY,
     BOOLEAN,
@@ -146,6 +146,8 @@ class Expressions:
     def constant(self, node: nodes.Const) -> Value:
         if node.value is None or isinstance(node.value, bool):
             return Value(BOOLEAN)
+        if not isinstance(node.value, str) and node.value >= MAX_CONSTANT:
+            return self.fault(*LONG_NUMBER)
         return Value(TEXT if isinstance(node.value, str) else NUMBER, len(str(node.value)))
 
     def list(self, node: Any) -> Value:

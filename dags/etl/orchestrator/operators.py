@@ -1,13 +1,17 @@
 """The ECS task: one for each try of an Airflow task, taken up by the next try if its worker was lost."""
 
 import time
+from datetime import datetime
 from itertools import chain
 from typing import Any, Callable, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
 from uuid import uuid4
 
 import tenacity
 from airflow.configuration import conf
+from airflow.utils.timezone import coerce_datetime
 from botocore.exceptions import BotoCoreError, ClientError
+from jinja2.runtime import Context as JinjaContext
+from lazy_object_proxy import Proxy  # type: ignore[import]
 
 from .dates import as_written, dates_of_run
 from .definitions import JSON_OPTIONS, ParamValues
@@ -46,6 +50,9 @@ from .vocabulary import MAX_PARAM_CHARACTERS
 # ------------------------------------------------------------------------------------------------ typed params
 
 
+MAX_UNKNOWN = 10  # keys that a message names
+
+
 def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     """Lay what a person typed at the trigger over the defaults, for the templates of a task.
 
@@ -57,11 +64,13 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     """
     run = context.get("dag_run")
     typed = (run and run.conf) or {}
+    unknown = [key for key in typed if key not in params]
     mistakes = [
-        f"unknown key '{key}', {did_you_mean(key, params) or 'this DAG takes none'}"
-        for key in typed
-        if key not in params
+        f"unknown key {key[:60]!r}, {did_you_mean(key, params) or 'this DAG takes none'}"
+        for key in unknown[:MAX_UNKNOWN]
     ]
+    if len(unknown) > MAX_UNKNOWN:
+        mistakes.append(f"{len(unknown) - MAX_UNKNOWN} more unknown keys")
     values = {name: typed.get(name, param.default) for name, param in params.items()}
     for name in params:
         if name in typed:
@@ -76,11 +85,26 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     return values
 
 
+class PlainContext(JinjaContext):  # type: ignore[misc]
+    """Gives templates the values themselves that Airflow computes late, such as ``next_ds``, and dates as pendulum's.
+
+    Airflow wraps them in Proxy: ``macros.ds_add(next_ds, 1)`` is a TypeError of it, and no proxy ``is none``. Some are
+    dates from the database, which know neither ``add`` nor ``format``.
+    """
+
+    def resolve_or_missing(self, key: str) -> Any:
+        """Return the value of a name."""
+        value = super().resolve_or_missing(key)
+        plain = value.__wrapped__ if type(value) is Proxy else value
+        return coerce_datetime(plain) if isinstance(plain, datetime) else plain
+
+
 def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     """Let the templates of a task see what a person typed; return the Jinja environment to render them in."""
     context.update(dates_of_run(context))
     context["params"] = ParamValues(params_of_run(task.typed_params, context))
     environment = jinja_env or task.get_template_env()
+    environment.context_class = PlainContext
     environment.finalize = as_written
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
     return environment

@@ -8,6 +8,7 @@ import jinja2
 import jinja2.ext
 from jinja2 import nodes
 
+from .arguments import LONG_NUMBER
 from .expressions import MAX_NESTED, UNKNOWN, Expressions, Fault, Place, Value
 from .vocabulary import JSON, LIST, NAMES, PLACES
 
@@ -68,6 +69,8 @@ def parse_template(text: str) -> Template:
         return NOTHING._replace(faults=[Fault(f"not a Jinja template: {error.message}", hint, broken_expression(text))])
     except RecursionError:
         return NOTHING._replace(faults=[Fault("not a Jinja template: nested too deep", "write it in parts", "")])
+    except ValueError:  # of int()
+        return NOTHING._replace(faults=[Fault(*LONG_NUMBER, "")])
     checker = Checker()
     work = checker.body(tree.body)
     texts = [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)] if "\\" in text else []
@@ -100,7 +103,7 @@ def broken_expression(text: str) -> str:
     for expression in re.findall(r"\{\{.*?(?:\}\}|$)", text, re.DOTALL):
         try:
             jinja_environment().parse(expression)
-        except (jinja2.TemplateSyntaxError, RecursionError):
+        except (jinja2.TemplateSyntaxError, RecursionError, ValueError):
             return str(expression).splitlines()[0]
     return text.splitlines()[0]
 

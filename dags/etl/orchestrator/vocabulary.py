@@ -10,7 +10,7 @@ TEXT = "text"
 NUMBER = "number"
 BOOLEAN = "boolean"
 DATE = "date"  # pendulum's, as Airflow gives them
-DATETIME = "datetime"  # Python's, as macros give them
+DATETIME = "datetime"  # Python's, as macros and the database give them
 DURATION = "duration"
 LIST = "list"
 JSON = "JSON"  # what a person gives: text, a number, a boolean, a list or a mapping
@@ -64,6 +64,11 @@ def date(example: str, takes: Optional[str] = None) -> Entry:
     return Entry(DATE, example, takes, size=SHORT)
 
 
+def moment(example: str) -> Entry:
+    """Return the entry of a moment, as the database has it: not pendulum's, which has more members."""
+    return Entry(DATETIME, example, size=SHORT)
+
+
 # Airflow 2.2.2: TaskInstance.get_template_context(). A dotted name is reached from the one before the dot; * stands for
 # any. Not here is what leads to credentials, to other runs, or by way of a module to any code at all.
 NAMES: Dict[str, Entry] = {
@@ -109,16 +114,16 @@ NAMES: Dict[str, Entry] = {
     "dag_run.run_id": text("{{ dag_run.run_id }}"),
     "dag_run.run_type": text("{{ dag_run.run_type }}"),
     "dag_run.external_trigger": Entry(BOOLEAN, "{{ 'by hand' if dag_run.external_trigger }}", size=SHORT),
-    "dag_run.logical_date": date("{{ dag_run.logical_date | ds }}"),
-    "dag_run.execution_date": date("{{ dag_run.execution_date | ds }}"),
-    "dag_run.data_interval_start": date("{{ dag_run.data_interval_start | ds }}"),
-    "dag_run.data_interval_end": date("{{ dag_run.data_interval_end | ds }}"),
+    "dag_run.logical_date": moment("{{ dag_run.logical_date | ds }}"),
+    "dag_run.execution_date": moment("{{ dag_run.execution_date | ds }}"),
+    "dag_run.data_interval_start": moment("{{ dag_run.data_interval_start | ds }}"),
+    "dag_run.data_interval_end": moment("{{ dag_run.data_interval_end | ds }}"),
     "ti.dag_id": text("{{ ti.dag_id }}"),
     "ti.task_id": text("{{ ti.task_id }}"),
     "ti.run_id": text("{{ ti.run_id }}"),
     "ti.try_number": number("{{ ti.try_number }}"),
     "ti.max_tries": number("{{ ti.max_tries }}"),
-    "ti.execution_date": date("{{ ti.execution_date | ds }}"),
+    "ti.execution_date": moment("{{ ti.execution_date | ds }}"),
     "ti.pool": text("{{ ti.pool }}"),
     "ti.queue": text("{{ ti.queue }}"),
     "ti.xcom_pull": Entry(JSON, "{{ ti.xcom_pull('fetch') }}", "task_ids:names * key?:constant", size=LATE),

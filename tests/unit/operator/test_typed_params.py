@@ -33,6 +33,7 @@ def test_templates_see_the_configuration_of_the_run_over_the_defaults(runs: Runs
         ({"ful": True}, "unknown key 'ful', did you mean 'full'?"),
         ({"full": "yes"}, "'full': 'yes' is not of type 'boolean'"),
         ({"day": "yesterday"}, "'day': 'yesterday' is not a 'date'"),
+        ({"a\0\ud800": 1}, r"unknown key 'a\x00\ud800', known: day, full"),  # no log and no alert takes these
     ],
 )
 def test_an_invalid_configuration_fails_before_an_ecs_task_starts(conf: Any, message: str, runs: Runs) -> None:
@@ -41,6 +42,20 @@ def test_an_invalid_configuration_fails_before_an_ecs_task_starts(conf: Any, mes
 
     assert message in str(caught.value)
     assert runs.ecs.operations() == []
+
+
+def test_templates_see_what_airflow_computes_late_as_the_values_themselves(runs: Runs) -> None:
+    texts = ["{{ macros.ds_add(yesterday_ds, 1) }}", "{{ [tomorrow_ds] | join }}", "{{ yesterday_ds | tojson }}"]
+    texts += ["{{ 'first' if prev_data_interval_start_success is none else 'later' }}"]
+    begun = runs.begin(runs.create(overrides={"containerOverrides": [{"name": "loader", "command": texts}]}))
+    day = begun.context["logical_date"]
+
+    assert command(begun.task) == [
+        day.to_date_string(),
+        day.add(days=1).to_date_string(),
+        f'"{day.subtract(days=1).to_date_string()}"',
+        "first",
+    ]
 
 
 def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> None:
@@ -53,6 +68,14 @@ def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> N
 def test_all_mistakes_of_a_configuration_are_reported_together() -> None:
     with pytest.raises(AirflowFailException, match="unknown key 'a', this DAG takes none; unknown key 'b'"):
         params_of_run({}, {"dag_run": Mock(conf={"a": 1, "b": 2})})
+
+
+def test_of_many_or_long_unknown_keys_the_message_has_the_beginning() -> None:
+    typed = {f"{number:03}{'k' * 1_000_000}": 1 for number in range(12)}
+    with pytest.raises(AirflowFailException, match=r"unknown key '000k+', .*; 2 more unknown keys$") as caught:
+        params_of_run({}, {"dag_run": Mock(conf=typed)})
+
+    assert len(str(caught.value)) < 2000
 
 
 def test_params_that_are_too_long_for_any_request_fail_before_a_template_is_rendered() -> None:
