@@ -168,7 +168,7 @@ class Airflow3(Airflow211):
         }
 
     def postgres(self, url: str) -> Dict[str, str]:
-        """Return options that name a database in PostgreSQL, without the other driver that some of the web page needs."""
+        """Return options that name a database in PostgreSQL; what needs another driver is not used here."""
         return {**super().postgres(url), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": ""}
 
     def background(self, port: int) -> List[Command]:
