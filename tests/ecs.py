@@ -160,7 +160,7 @@ class TaskRuns(Runs):
 class Run(SimpleNamespace):
     """A run as a task of Airflow 3 sees it."""
 
-    logical_date = None
+    logical_date, run_type = None, "manual"
 
     def model_copy(self, update: Dict[str, Any]) -> "Run":
         return Run(**{**vars(self), **update})

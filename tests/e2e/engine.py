@@ -202,11 +202,7 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
         engine.prepare_database(processes, home)
         environ = {**engine.airflow_environ(home, "development", cloud), **QUICK, **options}
         if "AIRFLOW__CORE__EXECUTOR" in options:  # SQLite is for one task at a time
-            # What nothing here asks of Airflow 3 would need another driver.
-            unused = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"sqlite+aiosqlite:///{home}/unused.db"}
-            os.environ.update(unused)
-            environ.update(unused)
-            environ[AIRFLOW.database_option] = distributed.start_database(processes, Path(folder))
+            environ.update(AIRFLOW.postgres(distributed.start_database(processes, Path(folder))))
         engine.start_scheduler(processes, environ)
         os.environ.update(environ)  # before Airflow is imported, which reads it
         sys.path[:0] = environ["PYTHONPATH"].split(os.pathsep)

@@ -1,10 +1,12 @@
 """Stories of runs that something happens to: what a table of them consists of, and what plays all of them at once."""
 
 import time
+from pathlib import Path
 from typing import Any, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from tests.e2e.alerts import Alerts
 from tests.e2e.engine import POLL, TIMEOUT, Engine
+from tests.trees import DATA, folder_tree
 
 DONE, KILLED, NOT_STARTED = "EssentialContainerExited", "UserInitiated", "TaskFailedToStart"  # ECS's stop codes
 
@@ -19,6 +21,7 @@ class Case(NamedTuple):
         agent: What becomes of the ECS tasks from the start; see ``tools.local.tasks``.
         steps: What is waited for, and what is done then.
         defaults: What the provider says of its task, as YAML.
+        conf: What a person types at the trigger.
         ends: How Airflow's task ends.
         tries: How many it takes.
         ecs_tasks: The stop codes of all ECS tasks that were started.
@@ -30,6 +33,7 @@ class Case(NamedTuple):
     agent: Mapping[str, Any] = {}
     steps: Sequence[Tuple["Condition", "Action"]] = ()
     defaults: str = ""
+    conf: Mapping[str, Any] = {}
     ends: str = "success"
     tries: int = 1
     ecs_tasks: Sequence[str] = (DONE,)
@@ -48,7 +52,7 @@ class Story:
             engine.agent.add_fault(operation, kind, family=name, **more)
         for setting, value in case.agent.items():
             engine.agent.set(**{setting: {name: value}})
-        self.run = engine.trigger(f"ecs-trouble_dag_{name}")
+        self.run = engine.trigger(f"ecs-trouble_dag_{name}", **case.conf)
 
     def play(self, ecs_tasks: Iterable[Dict[str, Any]]) -> bool:
         """Take the next step if its time has come; return whether the story is at its end."""
@@ -68,6 +72,15 @@ class Story:
 
 Condition = Callable[[Story], bool]
 Action = Callable[[Story], Any]
+
+
+def survival_tree(folder: Path, cases: Mapping[str, Case]) -> Path:
+    """Make ``folder/dags/etl`` with a provider for each case; return it."""
+    root = folder_tree(folder, DATA / "survival")
+    with open(str(root / "pipelines" / "ecs" / "trouble.yaml"), "a") as file:
+        for name, case in cases.items():
+            print(f"  {name}: {{defaults: {{{case.defaults}}}}}", file=file)
+    return root
 
 
 def play(engine: Engine, cases: Mapping[str, Case]) -> Dict[str, Story]:
@@ -118,6 +131,11 @@ def ecs_task(*statuses: str) -> Condition:
 def now(_: Story) -> bool:
     """Wait for nothing."""
     return True
+
+
+def succeeded(story: Story) -> bool:
+    """Wait until the run has succeeded."""
+    return str(story.run.row()["state"]) == "success"
 
 
 def failed(story: Story) -> bool:

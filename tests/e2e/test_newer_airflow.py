@@ -2,14 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Iterator, List
+from typing import Dict, Iterator, List
 
 import pytest
 from orchestrator import load
 
+from tests.e2e.alerts import Alerts
 from tests.e2e.conftest import Etl
-from tests.e2e.engine import Engine
-from tests.trees import COMPANY, tree
+from tests.e2e.engine import PARALLEL, Engine
+from tests.e2e.survival import Case, Story, check, play, survival_tree
+from tests.e2e.test_survival import CASES as SURVIVAL
+from tests.e2e.test_survival import PACE
+from tests.trees import COMPANY
 from tools.checkout import environments
 from tools.setup.environments import GENERATIONS
 
@@ -27,14 +31,39 @@ providers:
   wcm: {retrys: 3}
 """
 DAG = "cwr-small_dag_un"
+# The stories of 2.2.2 that are about Airflow more than about AWS.
+SAME = ("killed_waiting", "cleared", "cleared_after_success", "terminated_waiting", "timeout", "fails_twice")
+CASES: Dict[str, Case] = {
+    **{name: SURVIVAL[name] for name in SAME},
+    "marked_failed": SURVIVAL["marked_failed"]._replace(alert=""),  # a person has seen it
+    "mistyped": Case(
+        conf={"mod": "full"},
+        ends="failed",
+        ecs_tasks=[],
+        log="unknown key 'mod', did you mean 'mode'?",
+        alert="unknown key 'mod', did you mean 'mode'?",
+    ),
+}
 
 
 @pytest.fixture(scope="module", params=NEWER)
 def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("newer")
-    dags = tree(folder, {"cwr/small.yaml": PIPELINE}).parent
-    with Engine(folder / "home", dags, airflow=request.param) as engine:
+    root = survival_tree(folder, CASES)
+    (root / "pipelines" / "cwr").mkdir()
+    (root / "pipelines" / "cwr" / "small.yaml").write_text(PIPELINE)
+    with Engine(folder / "home", root.parent, airflow=request.param, ECS_LOCAL_PACE=str(PACE), **PARALLEL) as engine:
         yield engine
+
+
+@pytest.fixture(scope="module")
+def alerts(engine: Engine) -> Alerts:
+    return Alerts(engine)
+
+
+@pytest.fixture(scope="module")
+def stories(engine: Engine, alerts: Alerts) -> Dict[str, Story]:
+    return play(engine, CASES)
 
 
 def test_a_problem_is_shown_and_the_others_get_scheduled_runs_meanwhile(engine: Engine) -> None:
@@ -56,6 +85,11 @@ def test_what_is_typed_at_the_trigger_reaches_the_container(engine: Engine) -> N
     assert run.end() == "success"
     assert commands(engine)[-1][-1] == "fr"
     assert "exited with code 0" in run.log()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_must_follow_follows(name: str, stories: Dict[str, Story], alerts: Alerts) -> None:
+    check(stories[name], alerts)
 
 
 def commands(engine: Engine) -> List[List[str]]:

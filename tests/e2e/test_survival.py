@@ -29,9 +29,10 @@ from tests.e2e.survival import (
     mark,
     now,
     play,
+    succeeded,
+    survival_tree,
     terminate,
 )
-from tests.trees import DATA, folder_tree
 from tools.local import engine as local
 
 PACE = 0.2  # of what the operator waits for
@@ -217,6 +218,7 @@ CASES: Dict[str, Case] = {
         ecs_tasks=[KILLED, DONE],
     ),
     # Clearing a task means that it should run again.
+    "cleared_after_success": Case(steps=[(succeeded, clear)], tries=2, ecs_tasks=[DONE, DONE]),
     "cleared_after_loss": Case(
         agent={"seconds": HOUR},
         steps=[(WAITING, kill), (failed, ENDS), (ecs_task("STOPPED"), clear)],
@@ -243,11 +245,8 @@ CASES: Dict[str, Case] = {
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     folder = tmp_path_factory.mktemp("survival")
-    root = folder_tree(folder, DATA / "survival")
-    with open(str(root / "pipelines" / "ecs" / "trouble.yaml"), "a") as file:
-        for name, case in CASES.items():
-            print(f"  {name}: {{defaults: {{{case.defaults}}}}}", file=file)
-    with Engine(folder / "home", root.parent, ECS_LOCAL_PACE=str(PACE), **PARALLEL) as engine:
+    dags = survival_tree(folder, CASES).parent
+    with Engine(folder / "home", dags, ECS_LOCAL_PACE=str(PACE), **PARALLEL) as engine:
         yield engine
 
 

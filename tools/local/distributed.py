@@ -94,7 +94,7 @@ def database_environ(url: str) -> Dict[str, str]:
     return {
         **LIKE_MWAA,
         **QUICK,
-        AIRFLOW.database_option: url,
+        **AIRFLOW.postgres(url),
         "AIRFLOW__CELERY__RESULT_BACKEND": f"db+{url}",
     }
 

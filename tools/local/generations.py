@@ -56,6 +56,10 @@ class Airflow:
         """Return options that name the port of the web page."""
         return {}
 
+    def postgres(self, url: str) -> Dict[str, str]:
+        """Return options that name a database in PostgreSQL."""
+        return {self.database_option: url}
+
     def background(self, port: int) -> List[Command]:
         """Return the processes that run tasks, by which a person sees nothing yet.
 
@@ -162,6 +166,10 @@ class Airflow3(Airflow211):
             "AIRFLOW__API__BASE_URL": f"http://127.0.0.1:{port}",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://127.0.0.1:{port}/execution/",
         }
+
+    def postgres(self, url: str) -> Dict[str, str]:
+        """Return options that name a database in PostgreSQL; what needs another driver is not used here."""
+        return {**super().postgres(url), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": ""}
 
     def background(self, port: int) -> List[Command]:
         server = ["airflow", "api-server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]

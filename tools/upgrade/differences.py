@@ -79,6 +79,13 @@ DIFFERENCES = [
         "2.11",
     ),
     Difference(
+        "A task that a person marks failed while it runs",
+        "an alert",
+        "no alert; its ECS task is stopped, as before",
+        "Airflow calls that no failure from 2.11 on",
+        "2.11",
+    ),
+    Difference(
         "`day_of_week` of a date in a template",
         "Sunday is 0",
         "Monday is 0",

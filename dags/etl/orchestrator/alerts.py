@@ -8,7 +8,7 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionError as BotoConnectionError
 from botocore.exceptions import HTTPClientError
 
-from .generations import number_of_try
+from .generations import is_over, number_of_try
 from .models import Environment
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
@@ -50,6 +50,8 @@ def alert_failure(tell: Any, context: Any) -> None:
     number = number_of_try(ti)
     if not context.get("exception") and number <= ti.max_tries:
         return  # Airflow 3 calls this for every lost worker, also before another try
+    if context.get("exception") and is_over(ti, logging.getLogger(__name__)):
+        return
     fields = {
         "Run": context["run_id"],
         "Try": f"{number} of {ti.max_tries + 1}",

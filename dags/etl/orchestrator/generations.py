@@ -169,6 +169,19 @@ def mark_try(ti: Any) -> None:
         ti.xcom_push(MARK, number_of_try(ti))
 
 
+def is_over(ti: Any, log: Any) -> bool:
+    """Return whether Airflow no longer has this try as running: a person has cleared or marked it, or it was lost.
+
+    A task of 3 is told to end then, and reports that as its own failure; earlier ones do not.
+    """
+    try:
+        states = ti.get_task_states(ti.dag_id, task_ids=[ti.task_id], run_ids=[ti.run_id]) if IS_3 else {}
+    except Exception:  # whatever the way to Airflow's API raises
+        log.exception("Airflow does not tell whether this try still counts")
+        return False
+    return IS_3 and states.get(ti.run_id, {}).get(ti.task_id) != "running"
+
+
 def is_latest_try(ti: Any, number: int, log: Any) -> bool:
     """Return whether no later try has begun; what cannot be asked counts as no."""
     if IS_3:
