@@ -419,6 +419,6 @@ def excerpt(problems: Iterable[Problem]) -> Iterator[str]:
     """Yield the texts of problems, of each file only the first ones: nobody reads a banner of megabytes."""
     for path, group in groupby(problems, key=lambda problem: problem.location.path):
         of_file = list(group)
-        yield from map(str, of_file[:MAX_SHOWN])
+        yield from (problem.for_web_page for problem in of_file[:MAX_SHOWN])
         if len(of_file) > MAX_SHOWN:
             yield f"{path}: {len(of_file) - MAX_SHOWN} more; ./etl check lists all"
