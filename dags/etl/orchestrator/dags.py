@@ -361,7 +361,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         + (f" Commit **{markdown(commit)}**." if commit else ""),
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         table,
-        # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.
+        # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, MWAA's default.
         *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
