@@ -73,7 +73,7 @@ def test_the_trigger_page_documents_the_params(page: Page) -> None:
         ["greeting", "string", '"hello"', "What is said."],
         ["times", "integer", "1", "How many times it is said."],
     ]
-    expect(page.locator("form")).to_contain_text("any configuration here will override task params")
+    expect(page.locator("p", has_text="dag_run_conf")).to_contain_text("will override task params")
 
 
 @pytest.mark.parametrize("door", DOORS)
