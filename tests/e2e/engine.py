@@ -187,6 +187,7 @@ def supervises(command: List[str], dag_id: str) -> bool:
 
 def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
     """Run an engine, and answer requests until there are no more."""
+    sys.stdout = sys.stderr  # what Airflow prints is no answer
     # Not in pytest's own folder, which is closed to the user that PostgreSQL runs as.
     with TemporaryDirectory(prefix="engine-", dir=str(LOCAL)) as folder, Processes(home / "processes") as processes:
         os.chmod(folder, 0o711)
@@ -211,7 +212,7 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
 
 def reply(value: Any) -> None:
     """Answer with a line of JSON."""
-    print(json.dumps(value), flush=True)
+    print(json.dumps(value), file=sys.__stdout__, flush=True)
 
 
 def trigger(dag_id: str, conf: Dict[str, Any]) -> str:

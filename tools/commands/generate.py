@@ -8,7 +8,7 @@ from tools.terminal import help_texts, print_status, run_command
 SUMMARY = "write the files that are generated from the factory's models"
 EXAMPLES = {
     "./etl generate schema": "configs/schema/, what editors know of the definitions and of the names in configs/",
-    "./etl generate docs": "docs/definitions.md, the reference of the definitions",
+    "./etl generate docs": "docs/definitions.md, the reference of the definitions, and docs/differences.md",
     "./etl generate schema docs": "both",
 }
 NOTES = """\
@@ -29,12 +29,12 @@ def main(arguments: List[str]) -> int:
     options = parse(arguments)
     from orchestrator import Rejected
 
-    from tools.generated import reference, schema
+    from tools.generated import differences, reference, schema
     from tools.generated.files import write_generated
 
     try:
         for thing in options.things:
-            write_generated(schema.files() if thing == "schema" else reference.files())
+            write_generated(schema.files() if thing == "schema" else {**reference.files(), **differences.files()})
     except Rejected as rejected:
         print("\n\n".join(map(str, rejected.args)))
         print_status("an environment has problems, and the schema holds its names; fix them first")

@@ -1,4 +1,8 @@
-"""pydantic 1's models, wherever this environment has them: pydantic 2 keeps them as ``pydantic.v1``."""
+"""What moved in libraries: pydantic 1's models, which pydantic 2 keeps as ``pydantic.v1``; pendulum's time zones."""
+
+from typing import Any
+
+import pendulum
 
 try:
     from pydantic import BaseModel, ConstrainedInt, Field, PydanticValueError, StrictBool, ValidationError, validator
@@ -29,5 +33,12 @@ __all__ = [
     "PydanticValueError",
     "StrictBool",
     "ValidationError",
+    "is_time_zone",
     "validator",
 ]
+
+
+def is_time_zone(value: Any) -> bool:
+    """Return whether a value is the name of a time zone; pendulum 2 has them all, pendulum 3 a function for it."""
+    names: Any = pendulum.timezones
+    return isinstance(value, str) and value in (names() if callable(names) else names)
