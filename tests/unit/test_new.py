@@ -118,7 +118,7 @@ def test_an_invalid_entry_is_refused_and_changes_nothing(
     ("thing", "paths"),
     [
         ("schema", ["configs/schema/pipeline.json", "configs/schema/environment.json"]),
-        ("docs", ["docs/definitions.md"]),
+        ("docs", ["docs/definitions.md", "docs/differences.md"]),
     ],
 )
 def test_generate_restores_the_generated_files(thing: str, paths: List[str], copy: Path) -> None:
