@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Mapping, Optional
 
 from tests.trees import COMPANY, REPOSITORY
+from tools.generated import schema
 from tools.setup.environments import Environment, ensure
 
 LEFT_OUT = {".git", ".local"}
@@ -56,13 +57,15 @@ def files_of_the_checkout(folder: Path, *left_out: str) -> Path:
 
 
 def define(copy: Path, source: Path) -> None:
-    """Replace the definitions of a copy with the configs and pipelines of ``source``."""
+    """Replace the definitions of a copy with the configs and pipelines of ``source``, whose names editors then know."""
     for file in (copy / "configs").glob("*.yaml"):
         file.unlink()
     for file in (source / "configs").glob("*.yaml"):
         shutil.copy(file, copy / "configs")
     shutil.rmtree(copy / "dags" / "etl" / "pipelines")
     shutil.copytree(source / "pipelines", copy / "dags" / "etl" / "pipelines")
+    for path, text in schema.files(source).items():
+        (copy / path).write_text(text, encoding="utf-8")
 
 
 def begin(copy: Path, *environments: Environment) -> None:

@@ -122,7 +122,7 @@ def test_a_mistake_disables_at_most_its_file(case: Path, root: Path) -> None:
 
     assert set(bag.dags) >= HEALTHY
     _, *problems = import_error(bag).split("\n\n")
-    assert problems == [str(problem) for problem in load(root, "development").problems] != []
+    assert problems == [problem.for_web_page for problem in load(root, "development").problems] != []
 
 
 def test_a_bad_provider_disables_only_that_provider(root: Path) -> None:

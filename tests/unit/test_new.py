@@ -118,7 +118,7 @@ def test_an_invalid_entry_is_refused_and_changes_nothing(
     ("thing", "paths"),
     [
         ("schema", ["configs/schema/pipeline.json", "configs/schema/environment.json"]),
-        ("docs", ["docs/definitions.md"]),
+        ("docs", ["docs/definitions.md", "docs/differences.md"]),
     ],
 )
 def test_generate_restores_the_generated_files(thing: str, paths: List[str], copy: Path) -> None:
@@ -129,6 +129,34 @@ def test_generate_restores_the_generated_files(thing: str, paths: List[str], cop
 
     assert (status, output) == (0, "".join(f"wrote {path}\n" for path in paths))
     assert diff(copy) == []
+
+
+def test_a_new_cluster_is_reported_until_editors_know_it(copy: Path) -> None:
+    file = copy / "configs" / "staging.yaml"
+    file.write_text(file.read_text().replace("clusters:\n", "clusters:\n  huge: {cluster: etl-huge}\n"))
+
+    status, output = etl(copy, "check")
+    assert (status, output.splitlines()[0].partition(" [")[0]) == (
+        1,
+        "dags/etl/configs/schema/pipeline.json:1:1: "
+        "editors know other keys and names than the models and the files in configs have",
+    )
+    assert "./etl generate schema" in output
+    assert etl(copy, "check", "dags/etl/pipelines")[0] == 0
+
+    assert etl(copy, "generate", "schema")[0] == 0
+    assert etl(copy, "check")[0] == 0
+    assert '+            "huge",' in diff(copy)
+
+
+def test_the_schema_is_not_written_while_an_environment_has_problems(copy: Path) -> None:
+    (copy / "configs" / "staging.yaml").write_text("region: eu-west-1\n")
+
+    status, output = etl(copy, "generate", "schema")
+
+    assert status == 1
+    assert "dags/etl/configs/staging.yaml:1:1: missing key 'clusters' [schema]" in output
+    assert run(copy, "git", "status", "--short", "configs/schema").stdout == ""
 
 
 def test_existing_problems_of_the_file_are_reported_first(copy: Path) -> None:

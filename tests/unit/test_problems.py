@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from orchestrator import load
+from orchestrator import Location, Problem, load
 
 from tests import goldens
 from tests.goldens import Golden
@@ -73,6 +73,31 @@ def test_a_long_line_is_cut_around_the_mistake(tmp_path: Path) -> None:
     source, caret = str(problem).splitlines()[1:3]
     assert len(source) < 200
     assert source[caret.index("^") : caret.rindex("^") + 1] == "retrys"
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "width", "expected"),
+    [
+        ("  load: {retrys: 1}", 10, 6, "  load: {>>retrys<<: 1}"),
+        ("retrys: 1", 1, 6, ">>retrys<<: 1"),
+        ("  load: [a", 11, 1, "  load: [a>><<"),  # what is missing at the end of a line
+        ("a" * 200 + "retrys" + "b" * 200, 201, 6, "a" * 79 + ">>retrys<<" + "b" * 35),
+        ("a" * 200 + "b" * 200, 201, 200, "a" * 79 + ">>" + "b" * 41 + "<<"),
+    ],
+    ids=["inside", "at the start", "at the end", "far inside", "long"],
+)
+def test_the_web_page_shows_the_mistake_marked_in_its_line_and_one_line_less(
+    source: str, column: int, width: int, expected: str
+) -> None:
+    problem = Problem(Location("big.yaml", 20, column, source, width), "unknown key", "did you mean 'retries'?")
+
+    lines, shown = str(problem).splitlines(), problem.for_web_page.splitlines()
+
+    assert shown[1] == f"     20 | {expected}"
+    assert shown[1].replace(">>", "").replace("<<", "") == lines[1]
+    assert [lines[0], lines[3]] == [shown[0], shown[2]]
+    carets = lines[2]
+    assert lines[1][carets.index("^") : carets.rindex("^") + 1] == shown[1].partition(">>")[2].partition("<<")[0]
 
 
 @pytest.mark.parametrize(

@@ -34,13 +34,19 @@ def parse(arguments: List[str]) -> argparse.Namespace:
 def main(arguments: List[str]) -> int:
     """Check the definitions and print the report; return the exit status."""
     options = parse(arguments)
+    from orchestrator import in_order
+
     from tools import checkout
     from tools.checks.definitions import UsageError, check_definitions, select_files
+    from tools.checks.editor import check_schemas
     from tools.views.problems import print_report
 
     etl = checkout.ETL
     try:
-        report = check_definitions(etl, select_files(etl, options.paths), options.against, options.airflow)
+        selected = select_files(etl, options.paths)
+        report = check_definitions(etl, selected, options.against, options.airflow)
+        if selected is None or any(file.parent == etl / "configs" for file in selected):
+            report = report._replace(problems=in_order([*report.problems, *check_schemas(etl)]))
     except (UsageError, checkout.RevisionError) as error:
         print_status(str(error), "etl check")
         return 2

@@ -7,7 +7,7 @@ from tools.terminal import help_texts, print_status, run_command
 
 SUMMARY = "write the files that are generated from the factory's models"
 EXAMPLES = {
-    "./etl generate schema": "configs/schema/, what editors know of the definitions",
+    "./etl generate schema": "configs/schema/, what editors know of the definitions and of the names in configs/",
     "./etl generate docs": "docs/definitions.md, the reference of the definitions, and docs/differences.md",
     "./etl generate schema docs": "both",
 }
@@ -27,12 +27,18 @@ def parse(arguments: List[str]) -> argparse.Namespace:
 def main(arguments: List[str]) -> int:
     """Write the files and print which; return the exit status."""
     options = parse(arguments)
+    from orchestrator import Rejected
+
     from tools.generated import differences, reference, schema
     from tools.generated.files import write_generated
 
     try:
         for thing in options.things:
             write_generated(schema.files() if thing == "schema" else {**reference.files(), **differences.files()})
+    except Rejected as rejected:
+        print("\n\n".join(map(str, rejected.args)))
+        print_status("an environment has problems, and the schema holds its names; fix them first")
+        return 1
     except OSError as error:
         print_status(f"{error.filename} cannot be written: {error.strerror}")
         return 1

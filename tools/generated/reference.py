@@ -211,9 +211,11 @@ Neovim's yamlls) where its schema is:
 # yaml-language-server: $schema=../../configs/schema/pipeline.json
 ```
 
-The editor then completes keys, shows their descriptions and underlines mistakes. It does not find mistakes in a
-template, or those that need more than one file; `./etl check` does. In VS Code, the setting `"yaml.yamlVersion": "1.1"`
-underlines `no` where text is expected, too.
+VS Code offers its YAML extension when it opens this repository; its settings in `.vscode/` name the schemas, too, and
+have it read YAML 1.1, so that it underlines `no` where text is expected. The editor then completes keys and the names
+of clusters and environments, shows descriptions and underlines mistakes, such as a size that Fargate does not have.
+It does not find mistakes in a template, or those for which layers are merged; `./etl check` does. After a change of
+the names in `configs/`, `./etl check` asks for `./etl generate schema`.
 """
 
 

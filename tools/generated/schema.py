@@ -1,4 +1,4 @@
-"""What editors know of the definitions: JSON Schemas, generated from the factory's models.
+"""What editors know of the definitions: JSON Schemas, from the factory's models and the names in ``configs/``.
 
 Draft 7 is what the YAML language server understands. pydantic's own ``schema()`` is not used: it drops that a
 value may be null, which takes away what a layer below says, and what the keys of a mapping look like.
@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any, Dict, Iterator, Type
 
-from orchestrator import Cron, Duration, Environment, Moment, Pipeline, Scalar, Shape, Text
+from orchestrator import Cron, Duration, Environment, Moment, Pipeline, Scalar, Shape, TaskId, Text
 from orchestrator.compat import (
     SHAPE_DICT,
     SHAPE_LIST,
@@ -20,6 +20,9 @@ from orchestrator.compat import (
 )
 from orchestrator.vocabulary import MAX_VARIABLE
 from typing_extensions import Literal
+
+from tools import ETL
+from tools.generated.names import Names, add_names, names_of
 
 Schema = Dict[str, Any]
 
@@ -45,19 +48,27 @@ SHAPES: Dict[Type[Shape], Schema] = {
 }
 
 
-def files() -> Dict[Path, str]:
-    """Return the schemas' texts by their paths in the repository."""
-    models = {"pipeline": Pipeline, "environment": Environment}
+def files(etl: Path = ETL) -> Dict[Path, str]:
+    """Return the schemas' texts by their paths in the repository; raise Rejected for an environment with problems."""
+    documents = {"pipeline": pipeline_document(names_of(etl)), "environment": document(Environment)}
     return {
-        FOLDER / f"{name}.json": json.dumps(document(model), indent=2, ensure_ascii=False) + "\n"
-        for name, model in models.items()
+        FOLDER / f"{name}.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in documents.items()
     }
+
+
+def pipeline_document(names: Names) -> Schema:
+    """Return the whole schema of pipelines, which knows the names in ``configs/``."""
+    schema = document(Pipeline)
+    add_names(schema, names)
+    return schema
 
 
 def document(model: Type[BaseModel]) -> Schema:
     """Return the whole schema of files that hold this model."""
     others = sorted(set(models_below(model)), key=lambda other: other.__name__)
     definitions = {other.__name__: model_schema(other) for other in others}
+    definitions["Task"]["properties"]["depends_on"]["items"] = shape_schema(TaskId)  # of other tasks: the factory knows
     return {"$schema": DRAFT, **model_schema(model), "definitions": definitions}
 
 

@@ -35,8 +35,8 @@ class Airflow:
     login = f"user {USER}, password {PASSWORD}"
     keys: ClassVar[Sequence[str]] = ("core.fernet_key", "webserver.secret_key")
     options: ClassVar[Dict[str, str]] = {
-        # As on MWAA 2.2.2, where it matters to a DAG.
-        "AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS": "False",
+        # As on MWAA, with the options that docs/operations.md lists, where it matters to a DAG or to who triggers one.
+        "AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS": "True",
         "AIRFLOW__CORE__DAG_FILE_PROCESSOR_TIMEOUT": "50",
         # The REST API takes the user and password of the web page; Airflow's default refuses everybody.
         "AIRFLOW__API__AUTH_BACKEND": "airflow.api.auth.backend.basic_auth",

@@ -361,7 +361,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         + (f" Commit **{markdown(commit)}**." if commit else ""),
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         table,
-        # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, as on MWAA.
+        # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, MWAA's default.
         *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
@@ -425,6 +425,6 @@ def excerpt(problems: Iterable[Problem]) -> Iterator[str]:
     """Yield the texts of problems, of each file only the first ones: nobody reads a banner of megabytes."""
     for path, group in groupby(problems, key=lambda problem: problem.location.path):
         of_file = list(group)
-        yield from map(str, of_file[:MAX_SHOWN])
+        yield from (problem.for_web_page for problem in of_file[:MAX_SHOWN])
         if len(of_file) > MAX_SHOWN:
             yield f"{path}: {len(of_file) - MAX_SHOWN} more; ./etl check lists all"

@@ -29,6 +29,7 @@ from .problems import (
     did_you_mean,
     non_text_key,
 )
+from .syntax import NOTICED_LATE, describe_syntax
 
 # libyaml reads about 0.5 MB/s, and a file is read every 30 s: 512 KiB are some 10,000 providers.
 MAX_FILE_BYTES = 512 * 1024
@@ -296,23 +297,20 @@ class Document:
         return None
 
     def _syntax_problem(self, error: yaml.YAMLError) -> Problem:
-        mark, hint = getattr(error, "problem_mark", None), ""
-        message = ", ".join(
+        mark, begin = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+        said = ", ".join(
             part for part in (getattr(error, "context", ""), getattr(error, "problem", str(error))) if part
         )
         if isinstance(error, yaml.reader.ReaderError):  # its position counts bytes
             before = self.text.encode()[: error.position].decode(errors="replace")
             line, column = end_of(before)
-            message, mark = error.reason, SimpleNamespace(line=line - 1, column=column - 1)
-        elif "tags (!)" in message:
-            hint = "leave the tag out; text is quoted"
-        elif "merging (<<)" in message:
-            hint = "write the keys themselves, or put what is shared under 'defaults:'"
-        elif "unhashable" in message:
-            hint = 'a template is quoted: "{{ ds }}"'
-        elif "tab character" in message or "cannot start any token" in message:
-            hint = "indent with spaces, and quote text that starts with %, @, ` or a tab"
-        return self._problem_at(self._location(mark), f"not YAML: {message}", hint)
+            said, mark = error.reason, SimpleNamespace(line=line - 1, column=column - 1)
+        place = self._location(mark)
+        line_text = self.lines[place.line - 1]
+        message, hint = describe_syntax(said, line_text, place.column - 1, begin.line + 1 if begin else place.line)
+        if message in NOTICED_LATE and begin:
+            place = self._location(begin)
+        return self._problem_at(place, f"not YAML: {message}", hint)
 
 
 TOKENS = re.compile(r"\{[{%]|[%}]\}|\w+|\S")  # of a template

@@ -56,8 +56,8 @@ MAX_UNKNOWN = 10  # keys that a message names
 def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     """Lay what a person typed at the trigger over the defaults, for the templates of a task.
 
-    Airflow takes unknown keys in silence, and on MWAA none at all reaches ``params``: AWS sets
-    core.dag_run_conf_overrides_params to False there.
+    Airflow takes unknown keys in silence, and none at all where core.dag_run_conf_overrides_params is False: MWAA's own
+    value.
 
     Raises:
         AirflowFailException: What was typed is not what the DAG takes; no retry could change that.

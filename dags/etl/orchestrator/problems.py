@@ -57,14 +57,28 @@ class Problem(NamedTuple):
     provider: str = ""
 
     def __str__(self) -> str:
-        _, line, column, source, width = self.location
+        before, marked, after = self._excerpt
+        return self._report(f"{before}{marked}{after}", f"{' ' * len(before)}{'^' * max(1, len(marked))}")
+
+    @property
+    def for_web_page(self) -> str:
+        """The same for a font of letters that differ in width, such as the banner's: carets would stand elsewhere."""
+        before, marked, after = self._excerpt
+        return self._report(f"{before}>>{marked}<<{after}")
+
+    @property
+    def _excerpt(self) -> Tuple[str, str, str]:
+        """What stands before the marked text in its line, that text, and what comes after; some 120 characters."""
+        _, _, column, source, width = self.location
+        start, first, last = max(0, column - 80), column - 1, column - 1 + width
+        end = start + 120
+        return source[start:first], source[first : min(last, end)], source[last:end]
+
+    def _report(self, *excerpt: str) -> str:
+        """Return the text of the problem, with the line that it is about, and what stands below that line."""
         lines = [f"{self.location}: {self.message} [{self.rule}]"]
-        if source:
-            start = max(0, column - 80)
-            excerpt = source[start : start + 120]
-            caret = "^" * max(1, min(width, start + len(excerpt) - column + 1))
-            lines.append(f"   {line:>4} | {excerpt}")
-            lines.append(f"        | {' ' * (column - 1 - start)}{caret}")
+        if self.location.source:
+            lines += [f"   {margin:>4} | {text}" for margin, text in zip((self.location.line, ""), excerpt)]
         if self.hint:
             # The web page's banner cuts a line that is longer than the page is wide.
             lines += textwrap.wrap(self.hint, 110, initial_indent="        = ", subsequent_indent="          ")

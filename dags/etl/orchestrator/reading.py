@@ -151,6 +151,8 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
         elif kind in EXPECTED:
             (expected, hint), value = EXPECTED[kind], value_at(document.data, path)
             message = f"expected {expected}, got {describe(value)}"
+            if expected == "a mapping":
+                hint = mapping_hint(path, value) or hint
             if isinstance(value, AmbiguousInteger):
                 hint = f"write {value.value}"
             elif not hint and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
@@ -159,6 +161,18 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
             hint = hint.partition(":")[0]  # it is about something inside
         problems.setdefault(path, document.problem(path, message, hint, rule, at_key, names=names))
     return problems
+
+
+def mapping_hint(path: KeyPath, value: Any) -> str:
+    """Return what to write instead of a value that is no mapping; "" if the mistake is none that people often make."""
+    first = value[0] if isinstance(value, list) and value else None
+    if isinstance(first, dict):
+        return "leave out the dashes: write it as lines of 'key: value'"
+    if path == ("providers",) and isinstance(first, str):
+        return f"write each as a line of its own, such as '{first[:60]}: {{}}'"
+    if path[-1] == "wait_for":
+        return "it takes the address of a delivery: 'wait_for: {s3: \"s3://bucket/key\"}'"
+    return ""
 
 
 def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tuple[str, str, Tuple[str, ...]]:

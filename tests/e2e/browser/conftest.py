@@ -1,9 +1,11 @@
 """A running Airflow whose definitions a test may change, and a Chromium that opens its pages.
 
-The screenshots are in ``.local/screenshots/``. Two of them are in ``docs/images/``, made smaller:
+The screenshots are in ``.local/screenshots/``. Some of them are in ``docs/images/``, made smaller:
 
     pngquant --output docs/images/graph.png .local/screenshots/green.png
     pngquant --output docs/images/banner.png .local/screenshots/banner.png
+
+Those of past days are parts of pages of 2.2.2, cut out by hand: past-runs.png, and the dialog of a task in Tree.
 """
 
 import asyncio

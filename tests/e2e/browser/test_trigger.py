@@ -1,7 +1,4 @@
-"""The configuration of a run works the same from the web page, the REST API and the command line.
-
-As on MWAA, core.dag_run_conf_overrides_params is False, so Airflow itself would use none of it.
-"""
+"""The configuration of a run works the same from the web page, the REST API and the command line."""
 
 import json
 from typing import Any, Dict, Iterator
@@ -76,6 +73,7 @@ def test_the_trigger_page_documents_the_params(page: Page) -> None:
         ["greeting", "string", '"hello"', "What is said."],
         ["times", "integer", "1", "How many times it is said."],
     ]
+    expect(page.locator("p", has_text="dag_run_conf")).to_contain_text("will override task params")
 
 
 @pytest.mark.parametrize("door", DOORS)

@@ -71,5 +71,5 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def runs(dag: Any, database: None, ecs: FakeEcs, log: logging.Logger, monkeypatch: pytest.MonkeyPatch) -> Runs:
-    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")  # as on MWAA
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", "False")  # MWAA's own value
     return (TaskRuns if IS_3 else Runs)(dag, ecs, log)

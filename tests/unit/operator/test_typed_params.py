@@ -21,7 +21,11 @@ def command(task: Any) -> List[str]:
     return list(override["command"])
 
 
-def test_templates_see_the_configuration_of_the_run_over_the_defaults(runs: Runs) -> None:
+@pytest.mark.parametrize("is_overriding", ["True", "False"])  # MWAA's default is False
+def test_templates_see_the_configuration_of_the_run_over_the_defaults(
+    is_overriding: str, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__CORE__DAG_RUN_CONF_OVERRIDES_PARAMS", is_overriding)
     task = runs.begin(runs.create(conf={"full": True})).task
 
     assert command(task) == ["load", "True", "2022-01-01"]

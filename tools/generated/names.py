@@ -1,0 +1,74 @@
+"""What editors know of this repository: the names in ``configs/`` as choices, and the sizes that Fargate has."""
+
+from pathlib import Path
+from typing import Any, Dict, List, NamedTuple
+
+from orchestrator import FARGATE_MEMORY, environment_names, read_context
+
+Schema = Dict[str, Any]
+
+
+class Names(NamedTuple):
+    """What a pipeline may name.
+
+    Attributes:
+        environments: All.
+        clusters: Those of any environment.
+        fargate: The clusters that are Fargate's wherever there is one of the name.
+        is_fargate_by_default: Whether every environment runs on Fargate what names no cluster.
+    """
+
+    environments: List[str]
+    clusters: List[str]
+    fargate: List[str]
+    is_fargate_by_default: bool
+
+
+def names_of(etl: Path) -> Names:
+    """Return the names in ``configs/`` of a folder such as ``dags/etl``; raise Rejected for a file with problems."""
+    contexts = [read_context(etl, name) for name in environment_names(etl)]
+    environments = [context.environment for context in contexts]
+    clusters = sorted({str(name) for environment in environments for name in environment.clusters})
+    others = {name for each in environments for name, cluster in each.clusters.items() if not cluster.is_fargate}
+    fargate = [name for name in clusters if name not in others]
+    defaults = [str((each.defaults and each.defaults.cluster) or "default") for each in environments]
+    is_fargate = all(name in fargate and name in each.clusters for name, each in zip(defaults, environments))
+    return Names([context.name for context in contexts], clusters, fargate, is_fargate and bool(defaults))
+
+
+NO_CLUSTER: Schema = {"not": {"type": "object", "required": ["cluster"]}}
+FARGATE_SIZE = {"$ref": "#/definitions/FargateSize"}
+
+
+def add_names(pipeline: Schema, names: Names) -> None:
+    """Add to the schema of pipelines what only this repository's ``configs/`` say."""
+    task, provider = pipeline["definitions"]["Task"], pipeline["definitions"]["Provider"]
+    task["properties"]["cluster"]["enum"] = [*names.clusters, None]
+    for settings in (pipeline, provider):
+        settings["properties"]["environments"]["items"]["enum"] = names.environments
+    pipeline["definitions"]["FargateSize"] = fargate_size()
+    named = {"required": ["cluster"], "properties": {"cluster": {"enum": names.fargate}}}
+    task.update({"if": named, "then": FARGATE_SIZE})
+    if names.is_fargate_by_default:
+        # Not for a provider's task, whose pipeline may name another cluster for it.
+        unchanged = {"properties": {"defaults": NO_CLUSTER, "tasks": {"additionalProperties": NO_CLUSTER}}}
+        defaulted = {"defaults": NO_CLUSTER, "providers": {"additionalProperties": unchanged}}
+        sized = {"if": NO_CLUSTER, "then": FARGATE_SIZE}
+        tasks = {"properties": {"tasks": {"additionalProperties": sized}}}
+        pipeline.update({"if": {"properties": defaulted}, "then": tasks})
+
+
+def fargate_size() -> Schema:
+    """Return the schema of a task on Fargate; of cpu and memory, another layer may say one."""
+    pairs = [
+        {
+            "if": {"required": ["cpu"], "properties": {"cpu": {"const": cpu}}},
+            "then": {"properties": {"memory": {"enum": [*sizes, None]}}},
+        }
+        for cpu, sizes in FARGATE_MEMORY.items()
+    ]
+    return {
+        "description": "CPU units and MiB of a task on Fargate.",
+        "properties": {"cpu": {"enum": [*FARGATE_MEMORY, None]}},
+        "allOf": pairs,
+    }
