@@ -289,6 +289,7 @@ def operators(plan: Plan) -> Dict[str, EcsTask]:
     for task_id, operator in made.items():
         operator.places = plan.tasks[task_id].places
         operator.skip_exit_codes = plan.tasks[task_id].task.skip_exit_codes or ()
+        operator.enable_execute_command = plan.tasks[task_id].task.enable_execute_command
     return made
 
 

@@ -87,9 +87,13 @@ def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callab
     return {**when, "sla_miss_callback": sla_miss} if sla_miss else when
 
 
+# What no provider's operator takes: EcsTask has attributes for it.
+NOT_TAKEN = {"enable_execute_command"} if HAS_SLAS else {"enable_execute_command", "sla"}
+
+
 def operator_arguments(arguments: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the arguments of an operator: in 3, backoff is the factor between two pauses."""
-    own = {name: value for name, value in arguments.items() if HAS_SLAS or name != "sla"}
+    own = {name: value for name, value in arguments.items() if name not in NOT_TAKEN}
     if IS_3 and own.get("retry_exponential_backoff"):
         own["retry_exponential_backoff"] = 2.0
     return own

@@ -105,6 +105,12 @@ class Task(Model):
     task_role_arn: Optional[Text] = Field(None, description="IAM role of the containers. Templated.")
     execution_role_arn: Optional[Text] = Field(None, description="IAM role that ECS starts the task with. Templated.")
     tags: Optional[Dict[EcsTagKey, Optional[EcsTagValue]]] = Field(None, description="Tags of the ECS task. Templated.")
+    propagate_tags: Optional[Literal["TASK_DEFINITION"]] = Field(  # ECS refuses SERVICE: no service starts the task
+        None, description="Give the ECS task the tags of its task definition, too; those of `tags` win."
+    )
+    enable_execute_command: Optional[StrictBool] = Field(
+        None, description="Let people open a shell in its containers (ECS Exec); its task role needs ssmmessages."
+    )
     depends_on: Optional[List[Text]] = Field(None, description="Tasks of this pipeline that come before.")
     retries: Optional[Retries] = Field(None, description="How often a failed task is tried again.")
     retry_delay: Optional[Duration] = Field(None, description="Pause before the next try.")

@@ -102,6 +102,7 @@ class EcsTask(EcsOperator):
     typed_params: Mapping[str, Param] = {}
     places: Mapping[str, str] = {}  # path:line:column of what a mistake is in: cluster, task_definition
     skip_exit_codes: Sequence[int] = ()
+    enable_execute_command: Optional[bool] = None  # as RunTask has it
     pace: ClassVar[float] = 1.0  # all times are multiplied with it; tests are in a hurry
 
     aws: Any = None  # until the task is executed

@@ -50,7 +50,7 @@ AIRFLOW_ARGUMENTS = (
 
 
 def operator_arguments(task: Task, container: str, cluster: Cluster, environment: Environment) -> Dict[str, Any]:
-    """Return the ECS operator's arguments for a task, but for owner and DAG.
+    """Return the ECS operator's arguments for a task, but for owner and DAG; ``EcsTask`` knows all of them.
 
     A size is the ECS task's, not the container's: on Fargate that is what is paid for, and what a container
     without limits of its own gets.
@@ -77,6 +77,8 @@ def operator_arguments(task: Task, container: str, cluster: Cluster, environment
         "launch_type": cluster.launch_type,  # None: the cluster's own strategy; the operator's default is EC2
         "platform_version": cluster.platform_version,
         "tags": task.tags,
+        "propagate_tags": task.propagate_tags,
+        "enable_execute_command": task.enable_execute_command,
     }
     if cluster.capacity_provider_strategy:
         arguments["capacity_provider_strategy"] = [
@@ -114,6 +116,8 @@ def run_task_parameters(arguments: Mapping[str, Any], started_by: str) -> Dict[s
         "launchType": None if arguments.get("capacity_provider_strategy") else arguments.get("launch_type"),
         "platformVersion": arguments.get("platform_version"),
         "networkConfiguration": arguments.get("network_configuration"),
+        "propagateTags": arguments.get("propagate_tags"),
+        "enableExecuteCommand": arguments.get("enable_execute_command"),
     }
     if arguments.get("tags") is not None:
         request["tags"] = [{"key": key, "value": value} for key, value in arguments["tags"].items()]
