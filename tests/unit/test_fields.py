@@ -54,7 +54,7 @@ BASE: Dict[str, Any] = {
         "region": "eu-west-1",
         "clusters": {"default": {"cluster": "etl", "subnets": ["subnet-1"]}, "other": {"cluster": "etl-other"}},
         "defaults": {"task_definition": "loader"},
-        "alerts": {"sns_topic_arn": "alerts"},
+        "alerts": {"default": {"sns_topic_arn": "alerts"}, "other": {"sns_topic_arn": "others"}},
     },
     "pipeline": {
         "start_date": date(2022, 1, 1),

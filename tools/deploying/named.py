@@ -88,10 +88,10 @@ def names_of_definitions(definitions: Iterable[Definition]) -> Iterator[Tuple[Th
     """Yield what the DAGs name beside their tasks, each with its place."""
     definitions = list(definitions)
     for definition in definitions:
-        environment = definition.context.environment
-        if environment.alerts:
-            topic = Thing("topic", environment.alerts.sns_topic_arn, environment.region)
-            yield topic, Place(Layers.of(Layer(definition.context.document, ())), ("alerts", "sns_topic_arn"))
+        environment, alerts = definition.context.environment, definition.settings.alerts
+        if alerts:
+            topic = Thing("topic", environment.alerts[alerts].sns_topic_arn, environment.region)
+            yield topic, Place(Layers.of(Layer(definition.context.document, ("alerts", alerts))), ("sns_topic_arn",))
     for bucket, place, _, _ in deliveries(definitions):
         yield bucket, place
 

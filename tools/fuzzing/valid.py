@@ -145,7 +145,7 @@ ENVIRONMENT_FIELDS = {
     "variables": st.dictionaries(VARIABLE, SCALAR, max_size=3),
     "schedules": st.booleans(),
     "aws_conn_id": WORD,
-    "alerts": st.just({"sns_topic_arn": "arn:aws:sns:eu-west-1:000000000000:alerts"}) | st.none(),
+    "alerts": st.just({"default": {"sns_topic_arn": "arn:aws:sns:eu-west-1:000000000000:alerts"}}),
     "defaults": LAYER | st.none(),
 }
 
@@ -163,6 +163,7 @@ AWAITED = mapping(
 )
 PIPELINE_SETTINGS = optional(
     {
+        "alerts": st.none(),  # a name may not be there
         "owner": st.text("abXY09_-", min_size=1, max_size=36),
         "schedule": CRON,
         "end_date": END,

@@ -27,7 +27,7 @@ def inventory(environment: str, etl: Path) -> Dict[str, Any]:
         "region": context.environment.region,
         "task_definitions": {},
         "buckets": [str(value) for name, value in context.environment.variables.items() if "bucket" in name],
-        "topics": [context.environment.alerts.sns_topic_arn] if context.environment.alerts else [],
+        "topics": [alerts.sns_topic_arn for alerts in context.environment.alerts.values()],
     }
     clusters: List[str] = []
     log_groups: List[str] = []

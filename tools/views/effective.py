@@ -7,14 +7,14 @@ import yaml
 from orchestrator import SETTING_DEFAULTS, Definition, Environment, KeyPath, Layer, Layers, PlannedTask, Settings, Task
 
 # Of an environment, these reach a DAG otherwise: merged into its tasks, as its schedule, or only if it names them.
-MERGED = {"defaults", "schedules", "variables", "clusters"}
+MERGED = {"alerts", "defaults", "schedules", "variables", "clusters"}
 
 
 def effective(definition: Definition) -> Dict[str, Any]:
     """Return everything that makes the DAG what it is, as text, numbers, booleans, None, lists and mappings.
 
     The keys are a pipeline's, then an environment's, with the defaults written out that the factory has for them;
-    ``variables`` holds ``env`` and ``provider``, and ``clusters`` the ones that tasks of this DAG name. Two
+    ``variables`` holds ``env`` and ``provider``, and ``alerts`` and ``clusters`` the ones that this DAG names. Two
     definitions that give the same here give the same DAG: the order of tags, for one, is lost.
     """
     settings = definition.settings.dict(
@@ -23,6 +23,8 @@ def effective(definition: Definition) -> Dict[str, Any]:
     settings = {**SETTING_DEFAULTS, **settings, "schedule": definition.schedule}
     tasks = {task_id: task_fields(planned) for task_id, planned in definition.plan.tasks.items()}
     environment = definition.context.environment
+    if "alerts" in settings:
+        settings["alerts"] = {settings["alerts"]: environment.alerts[settings["alerts"]].dict()}
     clusters = {task["cluster"]: environment.clusters[task["cluster"]] for task in tasks.values()}
     result = {
         "description": definition.description,

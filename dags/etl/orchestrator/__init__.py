@@ -60,6 +60,7 @@ from .templates import MAX_OVERRIDES, read_template
 from .values import (
     MAX_TEXT,
     ActiveRuns,
+    AlertsName,
     ConnectionId,
     Count,
     Cron,
@@ -114,6 +115,7 @@ __all__ = [
     "WAIT_FOR",
     "ActiveRuns",
     "Alerts",
+    "AlertsName",
     "AmbiguousInteger",
     "CapacityProvider",
     "Cluster",

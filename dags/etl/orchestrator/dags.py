@@ -263,10 +263,11 @@ class Builder:
 
     def _publish(self, definition: Definition) -> Optional[Callable[[str, Mapping[str, Any]], None]]:
         """Return what publishes an alert of a definition's provider; None where nobody wants to know."""
-        environment = definition.context.environment
-        if not environment.alerts:
+        environment, name = definition.context.environment, definition.settings.alerts
+        if name is None:
             return None
-        return partial(self._once(Publisher, environment).publish, definition.provider)
+        topic = environment.alerts[name].sns_topic_arn
+        return partial(self._once(Publisher, environment).publish, topic, definition.provider)
 
     def _once(self, make: Callable[[Any], Any], value: Any) -> Any:
         """Return what a function makes of a value."""
@@ -354,11 +355,13 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
     schedule = definition.schedule or "only when triggered"
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
+    alerts = definition.settings.alerts
     heads = cells_of(("Param", "Type", "Default", "Description"), "th")
     paragraphs = [
         description,
         f"Provider **{definition.provider}** of {markdown(definition.path)}"
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
+        + (f" Alerts: **{markdown(alerts)}**." if alerts else "")
         + (f" Commit **{markdown(commit)}**." if commit else ""),
         *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
         table,

@@ -12,6 +12,7 @@ from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictB
 from .problems import non_text_key
 from .values import (
     ActiveRuns,
+    AlertsName,
     ConnectionId,
     Count,
     Cron,
@@ -201,6 +202,9 @@ class Settings(Model):
         None, description="What a person may set when triggering."
     )
     wait_for: Optional[WaitFor] = None
+    alerts: Optional[AlertsName] = Field(
+        None, description="Who is told of failures: a name under `alerts` of the environment; default: `default`."
+    )
     environments: Optional[List[Text]] = Field(None, description="Where it exists; default: everywhere.")
 
     @property
@@ -273,7 +277,7 @@ class Cluster(Model):
 
 
 class Alerts(Model):
-    """Where failed runs are reported."""
+    """Where failed runs are reported, for the DAGs whose `alerts` has this name."""
 
     sns_topic_arn: PlainText = Field(..., description="SNS topic that gets the alerts.")
 
@@ -286,5 +290,5 @@ class Environment(Model):
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
-    alerts: Optional[Alerts] = None
+    alerts: Dict[AlertsName, Alerts] = Field({}, description="Who is told of failures, by the name that DAGs use.")
     defaults: Optional[Task] = Field(None, description="Every task of every pipeline starts from these.")

@@ -231,7 +231,9 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
     family, name = document.path.split("/")[-2], Path(document.path).stem
     env = with_name(context.environment.variables, context.name)
     settings_of: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
-    shared = Settings.parse_obj(merge([pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)]))
+    of_environment = {"alerts": "default"} if "default" in context.environment.alerts else {}
+    of_pipeline = pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)
+    shared = Settings.parse_obj(merge([of_environment, of_pipeline]))
     checked: Dict[int, List[Problem]] = {}
     plans: Dict[Optional[str], Plan] = {}
     for provider, override in pipeline.providers.items():

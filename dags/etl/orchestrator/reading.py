@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
 from .documents import Document, has_value, value_at
-from .models import Environment, Pipeline, Task
+from .models import Environment, Pipeline, Settings, Task
 from .problems import AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
 
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
@@ -167,6 +167,8 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
     message = f"unknown key '{key}'"
     if key in Task.__fields__ and model is Pipeline:
         return message, "it is a task's: put it under the task or, for all of them, under 'defaults:'", (key,)
+    if key in Settings.__fields__ and known is Task.__fields__:
+        return message, "it is the DAG's: put it at the top of a pipeline's file, or under a provider", (key,)
     hint = document.did_you_mean(key, known)
     meant = hint and closest(key, known)
     return message, hint, (key, meant) if meant else (key,)

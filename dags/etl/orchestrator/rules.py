@@ -297,6 +297,11 @@ def check_settings(
         if name not in context.environments:
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
+    known, is_here = context.environment.alerts, settings.environments is None or context.name in settings.environments
+    if settings.alerts is not None and settings.alerts not in known and is_here:
+        message, hint = f"unknown alerts '{settings.alerts}'", layers.did_you_mean(settings.alerts, known)
+        hint = hint or "the environment has no 'alerts'"
+        yield layers.problem(("alerts",), message, hint, names=(settings.alerts, "alerts"))
     if len(set(settings.tags or ())) > MAX_DAG_TAGS:
         message = f"{len(set(settings.tags or ()))} tags; a DAG has at most {MAX_DAG_TAGS}"
         yield layers.problem(("tags",), message, "keep those by which people look for the DAG")

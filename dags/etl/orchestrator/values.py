@@ -166,6 +166,22 @@ class S3Address(Text):
     pattern = re.compile(r"s3://[^/\x00-\x1f\x7f]+/[^\x00-\x1f\x7f]+")
 
 
+class AlertsName(Text):
+    """A name of alerts: 1 to 100 letters, digits, _ and -."""
+
+    pattern = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+    @classmethod
+    def validate(cls, value: Any) -> str:
+        if isinstance(value, dict):
+            hint = "write the name of one under 'alerts' of the environment, or null: nobody is told"
+            raise InvalidValue(f"expected a name, got {describe(value)}", hint)
+        if value == "sns_topic_arn":  # what an environment had before it could have several
+            hint = "write 'default: {sns_topic_arn: ...}'; other names are for 'alerts' of pipelines and providers"
+            raise InvalidValue("alerts have a name", hint, key=value)
+        return super().validate(value)
+
+
 class EcsTagKey(Text):
     """A tag's key: 1 to 128 characters, not starting with 'aws:' (a template does not work here)."""
 
