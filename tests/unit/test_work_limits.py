@@ -13,6 +13,14 @@ HEAD = "start_date: 2022-01-01\n"
 LOAD = "tasks: {load: {task_definition: a}}\n"
 UN = "providers: {un: {}}\n"
 
+ZONES = [f"Etc/GMT{sign}{hours}" for sign, last in (("-", 14), ("+", 12)) for hours in range(1, last + 1)]
+ZONES += [f"Europe/{city}" for city in "London Paris Madrid Rome Berlin Vienna Oslo Athens Malta Minsk Riga".split()]
+ZONES += [
+    f"Asia/{city}" for city in "Tokyo Seoul Dubai Kabul Dhaka Hanoi Macau Amman Baku Gaza Oral Aden Manila".split()
+]
+ZONES.remove("Asia/Hanoi")
+ZONES += ["Africa/Cairo", "Africa/Tunis"]
+
 
 def lines(pattern: str, number: int) -> str:
     return "".join(pattern.format(n) for n in range(number))
@@ -49,6 +57,11 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         ),
         1000,
         "1001 different schedules; a file has at most 1000",
+    ),
+    "time zones": (
+        lambda n: HEAD + LOAD + "providers:\n" + "".join(f"  p{i}: {{timezone: {ZONES[i]}}}\n" for i in range(n)),
+        50,
+        "51 different time zones; a file has at most 50",
     ),
     "tasks": (
         lambda n: f"{HEAD}tasks: {{a: {{task_definition: a}}, b: {{task_definition: a}}}}\n{providers(n // 2 + n % 2)}",

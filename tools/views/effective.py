@@ -1,13 +1,13 @@
 """What a definition comes to after all layers, as plain data in the definition language's own words."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import yaml
 from orchestrator import SETTING_DEFAULTS, Definition, Environment, KeyPath, Layer, Layers, PlannedTask, Settings, Task
 
 # Of an environment, these reach a DAG otherwise: merged into its tasks, as its schedule, or only if it names them.
-MERGED = {"alerts", "defaults", "schedules", "variables", "clusters"}
+MERGED = {"alerts", "defaults", "schedules", "timezone", "variables", "clusters"}
 
 
 def effective(definition: Definition) -> Dict[str, Any]:
@@ -60,8 +60,6 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, timedelta):
         return duration(value)
-    if isinstance(value, datetime) and value.utcoffset() == timedelta(0) and value.time() == time.min:
-        return value.date().isoformat()
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
@@ -90,7 +88,7 @@ def origin(definition: Definition, path: KeyPath) -> str:
         layers, path = environment if rest[0] == "env" else provider, (head, *rest[1:])
     elif head == "schedule" and definition.schedule != definition.settings.schedule:
         layers, path = environment, ("schedules",)
-    elif head in Environment.__fields__:
+    elif head in Environment.__fields__ and layers.origin(path) is None:
         layers = environment
     if layers.origin(path) is None:
         return "default"

@@ -92,6 +92,7 @@ from .values import (
     TaskDefinition,
     TaskId,
     Text,
+    TimeZone,
     VariableName,
     Weight,
 )
@@ -171,6 +172,7 @@ __all__ = [
     "TaskDefinition",
     "TaskId",
     "Text",
+    "TimeZone",
     "VariableName",
     "WaitFor",
     "Weight",

@@ -1,4 +1,4 @@
-"""pydantic 1's models, wherever this environment has them: pydantic 2 keeps them as ``pydantic.v1``."""
+"""Names that moved between versions: pydantic 1's models, which pydantic 2 keeps as ``pydantic.v1``; pendulum's."""
 
 try:
     from pydantic import BaseModel, ConstrainedInt, Field, PydanticValueError, StrictBool, ValidationError, validator
@@ -17,6 +17,11 @@ except ImportError:
     from pydantic.v1.errors import DictError  # type: ignore[no-redef]
     from pydantic.v1.fields import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField  # type: ignore[no-redef]
 
+try:
+    from pendulum.tz.exceptions import InvalidTimezone  # type: ignore[attr-defined]
+except ImportError:  # pendulum 2
+    from pendulum.tz.zoneinfo.exceptions import InvalidTimezone
+
 __all__ = [
     "SHAPE_DICT",
     "SHAPE_LIST",
@@ -25,6 +30,7 @@ __all__ = [
     "ConstrainedInt",
     "DictError",
     "Field",
+    "InvalidTimezone",
     "ModelField",
     "PydanticValueError",
     "StrictBool",

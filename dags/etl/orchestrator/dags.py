@@ -35,7 +35,7 @@ from .generations import (
 )
 from .generations import Param as AirflowParam
 from .loading import load
-from .models import SETTING_DEFAULTS, Environment, Param
+from .models import SETTING_DEFAULTS, Environment, Param, Settings
 from .operators import EcsTask
 from .planning import WAIT_FOR
 from .problems import Location, Problem, internal_error, takes_too_long
@@ -210,6 +210,7 @@ class Builder:
     def build(self, definition: Definition) -> DAG:
         """Return the Airflow DAG of a definition."""
         settings, environment = definition.settings, definition.context.environment
+        start, end = self._once(period, settings)
         params = settings.effective_params
         optional: Dict[str, Any] = {}
         if settings.max_active_tasks:
@@ -221,9 +222,9 @@ class Builder:
         dag = self._class(
             definition.dag_id,
             description=definition.description,
-            **dag_arguments(definition.schedule, settings.start_date, sla_miss),
-            start_date=settings.start_date,
-            end_date=settings.end_date,
+            **dag_arguments(definition.schedule, start, sla_miss),
+            start_date=start,
+            end_date=end,
             catchup=settings.catchup or SETTING_DEFAULTS["catchup"],
             max_active_runs=settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"],
             dagrun_timeout=settings.dagrun_timeout,
@@ -294,6 +295,11 @@ def operators(plan: Plan) -> Dict[str, EcsTask]:
     return made
 
 
+def period(settings: Settings) -> Tuple[Optional[pendulum.DateTime], Optional[pendulum.DateTime]]:
+    """Return when a DAG's runs are scheduled: to load a time zone takes 3 ms, and to make a moment of it 20 us."""
+    return settings.period
+
+
 def sensor(environment: Environment) -> BaseOperator:
     """Return the sensor of a delivery, for copies: making one takes as long as a whole DAG."""
     from .sensors import DeliverySensor  # here, since it takes a tenth of a small parse
@@ -353,6 +359,8 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         commit: What is deployed; "" where that is not known.
     """
     schedule = definition.schedule or "only when triggered"
+    if definition.schedule and definition.settings.timezone:
+        schedule += f" in {definition.settings.timezone}"
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
     alerts = definition.settings.alerts

@@ -4,8 +4,9 @@ docs/definitions.md and configs/schema/ are generated from here. A new field nee
 operator's arguments, the RunTask request) or in dags.py (the DAG); CONTRIBUTING.md leads the way.
 """
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
+from pendulum import DateTime
 from typing_extensions import Literal
 
 from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictBool, validator
@@ -40,9 +41,11 @@ from .values import (
     TaskDefinition,
     TaskId,
     Text,
+    TimeZone,
     VariableName,
     Weight,
     check_json,
+    moment_in,
 )
 
 
@@ -177,7 +180,7 @@ class WaitFor(Model):
 
 
 # What holds where no layer says anything else.
-SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
+SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1, "timezone": "UTC"}
 
 
 class Settings(Model):
@@ -187,7 +190,11 @@ class Settings(Model):
     schedule: Optional[Cron] = Field(
         None, description="Cron expression, preset such as @daily, or null: only triggered."
     )
-    start_date: Optional[Moment] = Field(None, description="First day, UTC unless it says otherwise.")
+    timezone: Optional[TimeZone] = Field(
+        None,
+        description="Whose clocks `schedule`, `start_date` and `end_date` go by; default: the environment's, or UTC.",
+    )
+    start_date: Optional[Moment] = Field(None, description="First day.")
     end_date: Optional[Moment] = Field(None, description="No runs are scheduled after it.")
     catchup: Optional[StrictBool] = Field(
         None, description="Run the intervals missed since start_date; default: false."
@@ -206,6 +213,13 @@ class Settings(Model):
         None, description="Who is told of failures: a name under `alerts` of the environment; default: `default`."
     )
     environments: Optional[List[Text]] = Field(None, description="Where it exists; default: everywhere.")
+
+    @property
+    def period(self) -> Tuple[Optional[DateTime], Optional[DateTime]]:
+        """The moments from and until which runs are scheduled, in the DAG's time zone."""
+        zone = self.timezone or SETTING_DEFAULTS["timezone"]
+        start, end = (None if when is None else moment_in(when, zone) for when in (self.start_date, self.end_date))
+        return start, end
 
     @property
     def effective_params(self) -> Dict[str, Param]:
@@ -288,6 +302,9 @@ class Environment(Model):
     region: PlainText = Field(..., description="AWS region of the clusters, such as eu-west-1.")
     aws_conn_id: ConnectionId = Field("aws_default", description="Airflow connection for AWS.")
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
+    timezone: Optional[TimeZone] = Field(
+        None, description="Whose clocks schedules go by, where pipeline and provider say no other; default: UTC."
+    )
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
     alerts: Dict[AlertsName, Alerts] = Field({}, description="Who is told of failures, by the name that DAGs use.")

@@ -231,7 +231,8 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
     family, name = document.path.split("/")[-2], Path(document.path).stem
     env = with_name(context.environment.variables, context.name)
     settings_of: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
-    of_environment = {"alerts": "default"} if "default" in context.environment.alerts else {}
+    alerts = "default" if "default" in context.environment.alerts else None
+    of_environment = {"alerts": alerts, "timezone": context.environment.timezone}
     of_pipeline = pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)
     shared = Settings.parse_obj(merge([of_environment, of_pipeline]))
     checked: Dict[int, List[Problem]] = {}

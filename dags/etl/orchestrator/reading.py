@@ -15,6 +15,7 @@ MAX_OWN_TASKS = 4000  # of providers with tasks or defaults of their own: planni
 MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
 MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
 MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
+MAX_ZONES = 50  # different time zones: to load one takes 3 ms, and to find what was meant by one 6 ms
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
 
 
@@ -83,7 +84,10 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     tasks, edges = size_of(shared.get("tasks")), edges_of(shared)
     changes = sum("tasks" in override or "defaults" in override for override in overrides)
     params = size_of(shared.get("params")) * number + sum(size_of(override.get("params")) for override in overrides)
-    schedules = {schedule for schedule in (each.get("schedule") for each in overrides) if isinstance(schedule, str)}
+    schedules, zones = (
+        {text for text in (each.get(key) for each in overrides) if isinstance(text, str)}
+        for key in ("schedule", "timezone")
+    )
     sensors = number if "wait_for" in shared else sum("wait_for" in override for override in overrides)
     each = f"{tasks} and wait_for" if sensors else str(tasks)
     for extent, most, things in (
@@ -92,6 +96,7 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         (params, MAX_PARAMS, f"params of {number} providers"),
         (edges * number, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
+        (len(zones), MAX_ZONES, "different time zones"),
         (length * number, MAX_CHARACTERS, f"characters ({number} providers of {length})"),
     ):
         if extent > most:

@@ -287,10 +287,11 @@ def check_settings(
         context: What the pipeline is laid over.
         checked: The problems of params, by their id: providers share those that they do not change.
     """
-    if settings.start_date is None:
+    start, end = settings.period
+    if start is None:
         hint = "add a static date such as 'start_date: 2022-01-01'"
         yield layers.problem((), "missing key 'start_date'", hint, names=("start_date",))
-    elif settings.end_date is not None and settings.end_date < settings.start_date:
+    elif end is not None and end < start:
         names = ("end_date", "start_date")
         yield layers.problem(("end_date",), "end_date is before start_date", "", "schedule", names=names)
     for index, name in enumerate(settings.environments or ()):
