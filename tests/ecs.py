@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from copy import copy
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, Optional
 from unittest.mock import Mock
 
@@ -49,7 +50,7 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
 
 def sent_by(task: Any) -> Dict[str, Any]:
     """Return the RunTask request that an operator sends, which ECS refuses; without the hash in startedBy."""
-    task, ti = copy(task), Mock(prev_attempted_tries=1, max_tries=0, test_mode=True)
+    task, ti = copy(task), Mock(prev_attempted_tries=1, try_number=1, max_tries=0, test_mode=True)
     task.aws_conn_id = "aws_default"
     with FakeEcs() as ecs, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_AWS_DEFAULT", ecs.connection)
@@ -131,6 +132,55 @@ class Runs:
     def lose(self, instance: Any, operation: str = "DescribeTasks", count: int = 1, **attributes: Any) -> None:
         """Begin the next try, and kill its process as soon as ECS has had so many requests for an operation."""
         self.begin(instance, **attributes).lose(operation, count)
+
+
+class TaskRuns(Runs):
+    """The same in Airflow 3, whose tasks see no database: a task instance is what Airflow's API tells them."""
+
+    def create(self, conf: Any = None, task_id: str = "load", **attributes: Any) -> Any:
+        moment = pendulum.now("UTC")
+        task = copy(self.dag.get_task(task_id))
+        vars(task).update({"pace": PACE, "retries": 3, **attributes})
+        run = Run(run_id=f"manual__{moment.isoformat()}", run_after=moment, start_date=moment, conf=conf)
+        return Instance(task, run)
+
+    def begin(self, instance: Any, **attributes: Any) -> "Try":
+        instance.try_number += 1
+        instance.xcoms.clear()
+        vars(instance.task).update(attributes)
+        task = instance.task.prepare_for_execution()
+        task._log = self.log
+        ti = copy(instance)  # which its process has: a later try changes what the API tells, and not this
+        context = {"ti": ti, "task_instance": ti, "dag_run": instance.run, "dag": self.dag, "task": task}
+        context["run_id"] = instance.run.run_id
+        task.render_template_fields(context)
+        return Try(task, context, self.ecs)
+
+
+class Run(SimpleNamespace):
+    """A run as a task of Airflow 3 sees it."""
+
+    logical_date = None
+
+    def model_copy(self, update: Dict[str, Any]) -> "Run":
+        return Run(**{**vars(self), **update})
+
+
+class Instance:
+    """A task instance as a task of Airflow 3 sees it."""
+
+    def __init__(self, task: Any, run: Run) -> None:
+        self.task, self.run, self.run_id = task, run, run.run_id
+        self.dag_id, self.task_id = task.dag_id, task.task_id
+        self.try_number, self.max_tries = 0, task.retries
+        self.xcoms: Dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str) -> Any:
+        assert task_ids == self.task_id
+        return self.xcoms.get(key)
 
 
 class Try:

@@ -86,7 +86,8 @@ class FakeEcs:
     @property
     def connection(self) -> str:
         """The URI of Airflow's connection to it."""
-        return f"aws://emulated:emulated-secret@/?region_name={REGION}&host={quote(self.address, safe='')}"
+        address = quote(self.address, safe="")  # in host before Airflow 2.11
+        return f"aws://emulated:emulated-secret@/?region_name={REGION}&host={address}&endpoint_url={address}"
 
     def client(self, service: str) -> Any:
         """Return a boto3 client that retries nothing."""

@@ -24,13 +24,19 @@ COMMANDS: Dict[str, Tuple[Environment, ...]] = {
     "releases": (DEFINITIONS,),
     "run": (AIRFLOW, AWS),
     "test": (AIRFLOW, AWS),
+    "upgrade-test": (AIRFLOW, AWS),
     "bench": (AIRFLOW, PEERS),
 }
 
 
 def load(name: str) -> Any:
     """Return the module of a command; importing it needs the standard library alone."""
-    return importlib.import_module(f"tools.commands.{name}")
+    return importlib.import_module(module_of(name))
+
+
+def module_of(name: str) -> str:
+    """Return the name of a command's module."""
+    return f"tools.commands.{name.replace('-', '_')}"
 
 
 def usage() -> str:
@@ -38,7 +44,7 @@ def usage() -> str:
     lines = ["usage: ./etl COMMAND [ARGUMENT...]", ""]
     for name in COMMANDS:
         command = load(name)
-        lines.append(f"  {name:<8} {command.SUMMARY}")
+        lines.append(f"  {name:<12} {command.SUMMARY}")
         lines.extend(f"             {example}" for example in command.EXAMPLES)
     lines += ["", "./etl COMMAND --help explains one of them."]
     return "\n".join(lines)
@@ -56,7 +62,7 @@ def main(arguments: List[str]) -> int:
         print_status(f"there is no command {name!r}; {hint}")
         return 2
     options = load(name).parse(rest)  # help, and most wrong use, need no set-up: it exits here
-    airflow = GENERATIONS[getattr(options, "airflow", None) or "2.2.2"]
+    airflow = GENERATIONS[getattr(options, "airflow", None) or "2.2.2"]  # that of ./etl run and ./etl test
     try:
         pythons = [ensure(airflow if environment is AIRFLOW else environment) for environment in COMMANDS[name]]
     except SetupError as error:
@@ -67,7 +73,7 @@ def main(arguments: List[str]) -> int:
         return 130
     # Become the command, so that signals and the exit status are its own.
     python = str(pythons[0] if pythons else sys.executable)
-    return os.execv(python, [python, "-m", f"tools.commands.{name}", *rest])
+    return os.execv(python, [python, "-m", module_of(name), *rest])
 
 
 if __name__ == "__main__":

@@ -124,7 +124,9 @@ class Engine:
     def processes(self, dag_id: str) -> List[psutil.Process]:
         """Return the processes that run a task of a DAG, the supervisor first; of several ones each with its own."""
         below = psutil.Process(self.popen.pid).children(recursive=True)
-        supervisors = [process for process in below if supervises(command_of(process), dag_id)]
+        rows = self.query("SELECT * FROM task_instance WHERE dag_id = %s", dag_id)
+        ids = [str(row["id"]).replace("-", "") for row in rows if "id" in row.keys()]  # noqa: SIM118 (it is a row)
+        supervisors = [process for process in below if supervises(command_of(process), dag_id, ids)]
         return [each for supervisor in supervisors for each in (supervisor, *supervisor.children(recursive=True))]
 
 
@@ -176,10 +178,15 @@ def command_of(process: psutil.Process) -> List[str]:
         return []
 
 
-def supervises(command: List[str], dag_id: str) -> bool:
-    """Return whether a command line is that of a process that starts a task of a DAG, and looks after it."""
+def supervises(command: List[str], dag_id: str, ids: List[str]) -> bool:
+    """Return whether a command line is that of a process that starts a task of a DAG, and looks after it.
+
+    In Airflow 3, it names the id of the task instance only.
+    """
+    title = " ".join(command)
     forked = f"airflow task supervisor: ['airflow', 'tasks', 'run', '{dag_id}', "
-    return command[2:5] == ["tasks", "run", dag_id] or " ".join(command).startswith(forked)
+    task = title.strip().partition("LocalExecutor: ")[2]
+    return command[2:5] == ["tasks", "run", dag_id] or title.startswith(forked) or task.replace("-", "") in ids
 
 
 # ------------------------------------------------------------------------------------------- in the engine's process
@@ -187,6 +194,7 @@ def supervises(command: List[str], dag_id: str) -> bool:
 
 def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
     """Run an engine, and answer requests until there are no more."""
+    sys.stdout = sys.stderr  # what Airflow prints is no answer
     # Not in pytest's own folder, which is closed to the user that PostgreSQL runs as.
     with TemporaryDirectory(prefix="engine-", dir=str(LOCAL)) as folder, Processes(home / "processes") as processes:
         os.chmod(folder, 0o711)
@@ -194,6 +202,10 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
         engine.prepare_database(processes, home)
         environ = {**engine.airflow_environ(home, "development", cloud), **QUICK, **options}
         if "AIRFLOW__CORE__EXECUTOR" in options:  # SQLite is for one task at a time
+            # What nothing here asks of Airflow 3 would need another driver.
+            unused = {"AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": f"sqlite+aiosqlite:///{home}/unused.db"}
+            os.environ.update(unused)
+            environ.update(unused)
             environ[AIRFLOW.database_option] = distributed.start_database(processes, Path(folder))
         engine.start_scheduler(processes, environ)
         os.environ.update(environ)  # before Airflow is imported, which reads it
@@ -211,7 +223,7 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
 
 def reply(value: Any) -> None:
     """Answer with a line of JSON."""
-    print(json.dumps(value), flush=True)
+    print(json.dumps(value), file=sys.__stdout__, flush=True)
 
 
 def trigger(dag_id: str, conf: Dict[str, Any]) -> str:

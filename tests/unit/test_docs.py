@@ -13,10 +13,11 @@ from tests.documents import DOCS, Block, blocks
 from tests.trees import COMPANY, DATA, REPOSITORY, tree
 from tools import ETL
 from tools.checkout import environments
-from tools.generated import reference
+from tools.generated import differences, reference
 from tools.setup.environments import DEFINITIONS
 
-RULES = {"schema", "dependencies", "schedule", "template", "secret", "idempotency", "ecs", "removed"}
+RULES = {"schema", "dependencies", "schedule", "template", "secret", "idempotency", "ecs", "removed", "upgrade"}
+APART = {"removed", "upgrade"}  # rules that ./etl check alone looks at, with something to compare with
 EXAMPLES = blocks("rules.md", "yaml")
 DOCUMENTS = [*DOCS.glob("*.md"), *REPOSITORY.glob("*.md")]
 EXAMPLE = Path("dags") / "etl" / "pipelines" / "cwr" / "example.yaml"
@@ -37,7 +38,7 @@ def report_of(example: Block) -> str:
 
 
 def test_the_reference_is_up_to_date() -> None:
-    for path, text in reference.files().items():
+    for path, text in {**reference.files(), **differences.files()}.items():
         assert (REPOSITORY / path).read_text(encoding="utf-8") == text, "run ./etl generate docs"
 
 
@@ -56,11 +57,11 @@ def test_every_rule_is_documented_with_a_bad_and_a_good_example(tmp_path: Path) 
     assert labels == {(rule, word) for rule in RULES for word in ("Bad", "Good")} | {("removed", "Before")}
     bad = {f"bad/{case.name}": case.read_text(encoding="utf-8") for case in (DATA / "bad").glob("*.yaml")}
     rules = {problem.rule for problem in load(tree(tmp_path, bad), "development").problems}
-    assert rules == RULES - {"removed"}, "each rule has a section in docs/rules.md, and its name here"
+    assert rules == RULES - APART, "each rule has a section in docs/rules.md, and its name here"
 
 
 @pytest.mark.parametrize(
-    "block", [block for block in EXAMPLES if block.heading != "removed"], ids=lambda block: "-".join(block[:2])
+    "block", [block for block in EXAMPLES if block.heading not in APART], ids=lambda block: "-".join(block[:2])
 )
 def test_an_example_is_as_good_or_bad_as_labelled(block: Block, tmp_path: Path) -> None:
     reported = problems(tmp_path, block.text)
@@ -85,6 +86,20 @@ def test_the_examples_of_removed_are_as_good_or_bad_as_labelled(tmp_path: Path) 
 
     (copy / EXAMPLE).write_text(good.text)
     done = run(copy, "./etl", "check", "--against", "HEAD")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_examples_of_upgrade_are_as_good_or_bad_as_labelled(tmp_path: Path) -> None:
+    bad, good = (block for block in EXAMPLES if block.heading == "upgrade")
+    copy = checkout(tmp_path, DEFINITIONS, add={EXAMPLE: bad.text})
+
+    done = run(copy, "./etl", "check", "--airflow", "3", str(EXAMPLE))
+    assert done.returncode == 1
+    assert done.stdout.startswith(report_of(bad))
+    assert run(copy, "./etl", "check", str(EXAMPLE)).returncode == 0
+
+    (copy / EXAMPLE).write_text(good.text)
+    done = run(copy, "./etl", "check", "--airflow", "3", str(EXAMPLE))
     assert done.returncode == 0, done.stdout
 
 

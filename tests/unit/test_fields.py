@@ -243,7 +243,9 @@ class Observer:
         """Return the alerts that are published when a task fails."""
         self.hook.reset_mock()
         if task.on_failure_callback:
-            instance = Mock(dag_id=task.dag_id, task_id=task.task_id, prev_attempted_tries=1, max_tries=0, log_url="")
+            instance = Mock(
+                dag_id=task.dag_id, task_id=task.task_id, prev_attempted_tries=1, try_number=1, max_tries=0, log_url=""
+            )
             task.on_failure_callback({"task_instance": instance, "run_id": "manual", "exception": "no"})
         published = self.hook.return_value.get_conn.return_value.publish.call_args_list
         return [repr(call[1]) for call in published] + [call[1]["region_name"] for call in self.hook.call_args_list]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.checkouts import checkout
 from tests.trees import REPOSITORY
-from tools.__main__ import COMMANDS
+from tools.__main__ import COMMANDS, module_of
 
 
 def etl(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -31,7 +31,7 @@ def test_help_lists_the_commands(arguments: List[str]) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_command_runs_as_a_module(name: str) -> None:
-    command = [sys.executable, "-m", f"tools.commands.{name}", "--help"]
+    command = [sys.executable, "-m", module_of(name), "--help"]
     done = subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True)
 
     assert done.stdout.startswith(f"usage: ./etl {name}"), "its module ends without: run_command(main)"

@@ -25,6 +25,7 @@ from orchestrator import (
 from tools import checkout
 from tools.checkout import definition_files, real_path
 from tools.checks.credentials import with_credentials, without_values
+from tools.checks.generations import check_contexts, check_definitions_for
 from tools.checks.removed import check_removed
 from tools.checks.run_task import check_requests
 from tools.terminal import count, typed_path, with_progress
@@ -67,13 +68,16 @@ def select_files(etl: Path, paths: Sequence[str]) -> Optional[Set[Path]]:
     return selected
 
 
-def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: Optional[str] = None) -> Report:
+def check_definitions(
+    etl: Path, selected: Optional[Set[Path]] = None, against: Optional[str] = None, airflow: Optional[str] = None
+) -> Report:
     """Check all definitions, or those selected.
 
     Args:
         etl: The folder ``dags/etl``.
         selected: The files to check; None for all.
         against: The commit whose tasks must still be there; None for where this branch left the main one.
+        airflow: A newer generation of Airflow, of which to report what it no longer has.
 
     Raises:
         RevisionError: There is no such commit.
@@ -92,13 +96,16 @@ def check_definitions(etl: Path, selected: Optional[Set[Path]] = None, against: 
     related = pipelines if files & set(configs) else [file for file in pipelines if file in files]
     for file in with_progress(related, "checking"):
         try:
-            file_problems, file_ids = check_pipeline(etl, file, contexts)
+            file_problems, file_ids = check_pipeline(etl, file, contexts, airflow)
             if contexts and not unreadable and not file_problems and not file_ids:
                 file_problems = [no_dag(read_document(etl, file))]
         except Exception as error:
             file_problems, file_ids = [internal_error(display_path(etl, file), error, is_quoted=False)], set()
         problems += [problem for problem in file_problems if file in files or problem.location.path in paths]
         dag_ids |= file_ids if file in files else set()
+    if airflow:
+        for problem in check_contexts(contexts, airflow):
+            problems += [problem] if problem.location.path in paths else []
     revision = against or checkout.branch_point(etl.parent.parent)
     if revision:
         problems += check_removed(etl, [file for file in pipelines if file in files], revision)
@@ -120,10 +127,15 @@ def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[
     return contexts, problems
 
 
-def check_pipeline(etl: Path, file: Path, contexts: Sequence[Context]) -> Tuple[List[Problem], Set[str]]:
+def check_pipeline(
+    etl: Path, file: Path, contexts: Sequence[Context], airflow: Optional[str] = None
+) -> Tuple[List[Problem], Set[str]]:
     """Return a pipeline's problems in all environments, and the ids of its DAGs."""
     loaded = {context.name: read_file(etl, file, context) for context in contexts}
     problems = {name: [*found.problems, *check_requests(found.definitions)] for name, found in loaded.items()}
+    if airflow:
+        for name, found in loaded.items():
+            problems[name] += check_definitions_for(found.definitions, airflow)
     ids = {definition.dag_id for found in loaded.values() for definition in found.definitions}
     return merge_environments(problems), ids
 

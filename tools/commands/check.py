@@ -9,6 +9,7 @@ SUMMARY = "report every problem of the definitions, with its place and a hint"
 EXAMPLES = {
     "./etl check": "all definitions, for every environment",
     "./etl check dags/etl/pipelines/cwr": "the definitions of one family",
+    "./etl check --airflow 3": "also what a newer Airflow no longer has",
     "./etl check --format github --against origin/main": "annotations of a pull request",
 }
 NOTES = "exit status: 0 without a problem, 1 with one, 2 wrong use. The rules are in docs/rules.md."
@@ -26,6 +27,7 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         metavar="REV",
         help="commit whose tasks must still be there; default: where this branch left the main one",
     )
+    parser.add_argument("--airflow", choices=("2.11", "3"), help="also report what that generation no longer has")
     return parser.parse_args(arguments)
 
 
@@ -38,7 +40,7 @@ def main(arguments: List[str]) -> int:
 
     etl = checkout.ETL
     try:
-        report = check_definitions(etl, select_files(etl, options.paths), options.against)
+        report = check_definitions(etl, select_files(etl, options.paths), options.against, options.airflow)
     except (UsageError, checkout.RevisionError) as error:
         print_status(str(error), "etl check")
         return 2

@@ -8,7 +8,7 @@ from tools.terminal import help_texts, print_status, run_command
 SUMMARY = "write the files that are generated from the factory's models"
 EXAMPLES = {
     "./etl generate schema": "configs/schema/, what editors know of the definitions",
-    "./etl generate docs": "docs/definitions.md, the reference of the definitions",
+    "./etl generate docs": "docs/definitions.md, the reference of the definitions, and docs/differences.md",
     "./etl generate schema docs": "both",
 }
 NOTES = """\
@@ -27,12 +27,12 @@ def parse(arguments: List[str]) -> argparse.Namespace:
 def main(arguments: List[str]) -> int:
     """Write the files and print which; return the exit status."""
     options = parse(arguments)
-    from tools.generated import reference, schema
+    from tools.generated import differences, reference, schema
     from tools.generated.files import write_generated
 
     try:
         for thing in options.things:
-            write_generated(schema.files() if thing == "schema" else reference.files())
+            write_generated(schema.files() if thing == "schema" else {**reference.files(), **differences.files()})
     except OSError as error:
         print_status(f"{error.filename} cannot be written: {error.strerror}")
         return 1

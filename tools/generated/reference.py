@@ -183,8 +183,8 @@ clocks, and the first one after the clocks change. Airflow's page shows UTC, unl
   `{{ data_interval_start.in_timezone('Europe/London') | ds }}`.
 - Hours that the clocks skip or show twice: daily at 01:30 in London runs at 02:30 on the day without a 01:30, and once
   on the day with two, at the second. A schedule of every hour runs once in each hour that passes.
-- Several times a day, Airflow 2.2.2 counts the hours from the run before: `0 7,19 * * *` runs at 08:00 in spring, and at
-  06:00 and 07:00 in autumn, each on one day. Newer versions go by the clocks.
+- Several times a day, Airflow 2.2.2 counts the hours from the run before: `0 7,19 * * *` runs at 08:00 in spring, and
+  at 06:00 and 07:00 in autumn, each on one day. Newer versions go by the clocks.
 - The zones are those of the Python packages beside Airflow. Those of 2.2.2 are of 2020: where the rules have changed
   since then, as in Mexico, its clocks are wrong.
 """

@@ -2,9 +2,9 @@
 
     python -m tools.upgrade.probe dags/etl development 2026-01-01T00:00:00+00:00
 
-It runs in the environment of that generation, and needs neither its database nor AWS. Keys: ``problems``; ``dags``, each
-with its next runs after the moment and the requests of its tasks in two runs, one scheduled and one triggered. What only
-the database of Airflow knows, such as XComs, is the same made-up value in each generation.
+It runs in the environment of that generation, and needs neither its database nor AWS. Keys: ``problems``; ``dags``,
+each with its next runs after the moment and the requests of its tasks in two runs, one scheduled and one triggered.
+What only the database of Airflow knows, such as XComs, is the same made-up value in each generation.
 """
 
 import json
@@ -37,17 +37,26 @@ class Run(NamedTuple):
     is_scheduled: bool
 
 
-class Variables:
-    """Stands for Airflow's variables: each is its own name."""
+class MadeUp(str):
+    """Stands for a value of Airflow's database: text, and a member by any name."""
 
-    def __getattr__(self, name: str) -> str:
+    def __getattr__(self, name: str) -> "MadeUp":
         if name.startswith("__"):
             raise AttributeError(name)
-        return f"variable-{name}"
+        return MadeUp(f"{self}.{name}")
 
-    def get(self, item: str, *_: Any, **__: Any) -> str:
+
+class Variables:
+    """Stands for Airflow's variables."""
+
+    def __getattr__(self, name: str) -> MadeUp:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return MadeUp(f"variable-{name}")
+
+    def get(self, item: str, *_: Any, **__: Any) -> MadeUp:
         """Return the value of a variable."""
-        return f"variable-{item}"
+        return MadeUp(f"variable-{item}")
 
 
 MADE_UP = {
@@ -111,7 +120,7 @@ def request_of(task: Any, run: Run) -> Any:
         ti = task_instance(task, run)
         object.__setattr__(ti, "xcom_pull", lambda task_ids=None, key=None, **_: f"xcom-{task_ids}-{key}")
         context = ti.get_template_context()
-        context.update(MADE_UP)
+        context.update({name: value for name, value in MADE_UP.items() if name in context})
         task.render_template_fields(context)
     except Exception as error:  # a template is code, and can fail in any way
         return f"{type(error).__name__}: {error}"
@@ -133,15 +142,27 @@ def task_instance(task: Any, run: Run) -> Any:
         start_date=run.run_after,
         run_type="scheduled" if run.is_scheduled else "manual",
         state="running",
-        conf={},
+        conf=conf_of(task, run),
         consumed_asset_events=[],
         **(of_run if run.is_scheduled else {}),  # a run by hand has none of these
     )
     ti = runner.RuntimeTaskInstance.model_construct(
-        id=uuid.UUID(int=0), task=task, task_id=task.task_id, dag_id=task.dag_id, run_id=run.run_id, try_number=1
+        id=uuid.UUID(int=0),
+        task=task,
+        task_id=task.task_id,
+        dag_id=task.dag_id,
+        run_id=run.run_id,
+        try_number=1,
+        max_tries=task.retries,
     )
-    ti._ti_context_from_server = api.TIRunContext(dag_run=dag_run, max_tries=0)
+    ti._ti_context_from_server = api.TIRunContext(dag_run=dag_run, max_tries=task.retries)
     return ti
+
+
+def conf_of(task: Any, run: Run) -> Dict[str, Any]:
+    """Return what a person types at the trigger: the defaults, as the form of newer versions sends them."""
+    params = {} if run.is_scheduled else getattr(task, "typed_params", {})
+    return {name: param.default for name, param in params.items()}
 
 
 def task_instance_2(task: Any, run: Run) -> Any:
@@ -156,11 +177,13 @@ def task_instance_2(task: Any, run: Run) -> Any:
         data_interval=(run.start, run.end),
         run_type="scheduled" if run.is_scheduled else "manual",
         external_trigger=not run.is_scheduled,
-        conf={},
+        conf=conf_of(task, run),
     )
     # Without these, it would be looked for in the database; 2.11 looks for the run before it, and finds none.
     ti: Any = TaskInstance(task, run_id=run.run_id, state=None)
     ti.dag_run = dag_run
+    if not ti.try_number:  # 2.2.2 gives that of the try that comes next
+        ti.try_number = 1
     DagRun.__table__.create(settings.engine, checkfirst=True)
     return ti
 

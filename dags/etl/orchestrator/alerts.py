@@ -46,9 +46,12 @@ class Publisher:
 def alert_failure(tell: Any, context: Any) -> None:
     """Tell of a task that has failed and has no retries left."""
     ti = context["task_instance"]
+    number = number_of_try(ti)
+    if not context.get("exception") and number <= ti.max_tries:
+        return  # Airflow 3 calls this for every lost worker, also before another try
     fields = {
         "Run": context["run_id"],
-        "Try": f"{number_of_try(ti)} of {ti.max_tries + 1}",
+        "Try": f"{number} of {ti.max_tries + 1}",
         "Reason": context.get("exception") or "none is known: its process was killed, or its worker went away",
         "Log": ti.log_url,
     }

@@ -4,9 +4,9 @@ import re
 from functools import lru_cache
 from typing import Any, Callable, Dict, NamedTuple, Tuple
 
-import pendulum
 from jinja2 import nodes
 
+from .compat import is_time_zone
 from .vocabulary import BOOLEAN, FILTERS, JSON, LIST, NUMBER, TEXT, Entry
 
 PLAIN = (TEXT, NUMBER, BOOLEAN, JSON)
@@ -48,7 +48,7 @@ KINDS: Dict[str, Kind] = {
     ),
     "unit": Kind(f"one of {', '.join(UNITS)}", (), lambda value: value in UNITS),
     # Another name would be that of a file.
-    "zone": Kind("a constant time zone such as 'Europe/London'", (), lambda value: value in pendulum.timezones),
+    "zone": Kind("a constant time zone such as 'Europe/London'", (), is_time_zone),
     "plain": Kind("the name of a filter without arguments, such as 'upper'", (), is_plain_filter),
 }
 

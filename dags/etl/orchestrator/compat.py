@@ -1,4 +1,9 @@
-"""Names that moved between versions: pydantic 1's models, which pydantic 2 keeps as ``pydantic.v1``; pendulum's."""
+"""What moved in libraries: pydantic 1's models, which pydantic 2 keeps as ``pydantic.v1``; pendulum's time zones."""
+
+from functools import lru_cache
+from typing import Any, Collection
+
+import pendulum
 
 try:
     from pydantic import BaseModel, ConstrainedInt, Field, PydanticValueError, StrictBool, ValidationError, validator
@@ -17,11 +22,6 @@ except ImportError:
     from pydantic.v1.errors import DictError  # type: ignore[no-redef]
     from pydantic.v1.fields import SHAPE_DICT, SHAPE_LIST, SHAPE_SINGLETON, ModelField  # type: ignore[no-redef]
 
-try:
-    from pendulum.tz.exceptions import InvalidTimezone  # type: ignore[attr-defined]
-except ImportError:  # pendulum 2
-    from pendulum.tz.zoneinfo.exceptions import InvalidTimezone
-
 __all__ = [
     "SHAPE_DICT",
     "SHAPE_LIST",
@@ -30,10 +30,23 @@ __all__ = [
     "ConstrainedInt",
     "DictError",
     "Field",
-    "InvalidTimezone",
     "ModelField",
     "PydanticValueError",
     "StrictBool",
     "ValidationError",
+    "is_time_zone",
+    "time_zones",
     "validator",
 ]
+
+
+@lru_cache(maxsize=1)
+def time_zones() -> Collection[str]:
+    """Return the names of all time zones; pendulum 2 has them, pendulum 3 a function that looks for 60 ms."""
+    names: Any = pendulum.timezones
+    return frozenset(names() if callable(names) else names)
+
+
+def is_time_zone(value: Any) -> bool:
+    """Return whether a value is the name of a time zone."""
+    return isinstance(value, str) and value in time_zones()

@@ -15,19 +15,22 @@ from airflow.configuration import conf
 IS_3 = find_spec("airflow.sdk") is not None
 IS_2_2 = not IS_3 and find_spec("airflow.utils.dag_parsing_context") is None
 if not IS_3:
-    from airflow.exceptions import AirflowClusterPolicyViolation
+    from airflow import exceptions
     from airflow.models.baseoperator import BaseOperator
     from airflow.models.dag import DAG
     from airflow.models.param import Param, ParamsDict
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
+    from airflow.sensors.base import BaseSensorOperator
     from sqlalchemy.exc import SQLAlchemyError
 else:
     from airflow.sdk import (  # type: ignore[no-redef]
         DAG,
         BaseOperator,
+        BaseSensorOperator,
         CronDataIntervalTimetable,
         Param,
         ParamsDict,
+        exceptions,
         get_parsing_context,
     )
 if not IS_3 and not IS_2_2:
@@ -40,7 +43,7 @@ except ImportError:
     except ImportError:  # the provider 2.4.0 in MWAA's own image
         from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
 
-__all__ = ["DAG", "BaseOperator", "EcsOperator", "Param", "ParamsDict"]  # handed on
+__all__ = ["DAG", "BaseOperator", "BaseSensorOperator", "EcsOperator", "Param", "ParamsDict", "exceptions"]  # handed on
 
 HAS_SLAS = not IS_3  # 3 has deadlines instead
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
@@ -104,15 +107,6 @@ def as_callback(callback: Callable[..., Any]) -> Any:
     return callback if IS_2_2 else [callback]
 
 
-def s3_key_sensor() -> Any:
-    """Return the provider's class; it is not imported above, since only a DAG that waits needs it."""
-    try:
-        from airflow.providers.amazon.aws.sensors.s3 import S3KeySensor
-    except ImportError:  # the provider 2.4.0
-        from airflow.providers.amazon.aws.sensors.s3_key import S3KeySensor
-    return S3KeySensor
-
-
 class DefinitionProblems(Exception):
     """Is what the web page shows, with the name of the class."""
 
@@ -126,7 +120,7 @@ def show_problems(text: str) -> Dict[str, Any]:
 
     class ProblemDag(DAG):
         def resolve_template_files(self) -> None:
-            raise AirflowClusterPolicyViolation(text) if IS_2_2 else DefinitionProblems(text)
+            raise exceptions.AirflowClusterPolicyViolation(text) if IS_2_2 else DefinitionProblems(text)
 
         def __setattr__(self, name: str, value: Any) -> None:
             elsewhere = name == "fileloc" and not IS_2_2
@@ -191,25 +185,3 @@ def is_latest_try(ti: Any, number: int, log: Any) -> bool:
     except SQLAlchemyError:
         log.exception("Airflow's database does not tell whether this try still counts")
     return number_of_try(ti) == number
-
-
-def dates_of_run(context: Any) -> Dict[str, Any]:
-    """Return the dates that templates name and the context lacks: in 3, a run that is triggered has but ``run_after``.
-
-    They are those that 2.2.2 gives a run which is triggered at that moment.
-    """
-    run = context.get("dag_run")
-    if not IS_3 or run is None or run.logical_date:
-        return {}
-    from airflow.timetables.interval import CronDataIntervalTimetable as Intervals  # the SDK's cannot reckon
-
-    date, timetable = pendulum.instance(run.run_after), context["dag"].timetable
-    start = end = date
-    if isinstance(timetable, CronDataIntervalTimetable):
-        start, end = Intervals(timetable.expression, timetable.timezone).infer_manual_data_interval(run_after=date)
-    dates = {"logical_date": date, "data_interval_start": start, "data_interval_end": end}
-    ds, ts = date.strftime("%Y-%m-%d"), date.isoformat()
-    texts = {"ds": ds, "ds_nodash": ds.replace("-", ""), "ts": ts, "ts_nodash": date.strftime("%Y%m%dT%H%M%S")}
-    texts["ts_nodash_with_tz"] = ts.replace("-", "").replace(":", "")
-    before = {"prev_data_interval_start_success": None, "prev_data_interval_end_success": None}
-    return {**dates, **texts, **before, "dag_run": run.model_copy(update=dates)}

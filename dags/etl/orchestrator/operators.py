@@ -7,9 +7,9 @@ from uuid import uuid4
 
 import tenacity
 from airflow.configuration import conf
-from airflow.exceptions import AirflowException, AirflowFailException, AirflowSkipException, AirflowTaskTimeout
 from botocore.exceptions import BotoCoreError, ClientError
 
+from .dates import as_written, dates_of_run
 from .definitions import JSON_OPTIONS, ParamValues
 from .ecs import (
     FAILED_TO_START,
@@ -29,7 +29,7 @@ from .ecs import (
 from .generations import (
     EcsOperator,
     base_url,
-    dates_of_run,
+    exceptions,
     fields_of_try_before,
     is_latest_try,
     is_test,
@@ -70,7 +70,9 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     if length > MAX_PARAM_CHARACTERS:  # a template could grow by more than it is checked for
         mistakes.append(f"all params together are {length} characters of JSON, and may be {MAX_PARAM_CHARACTERS}")
     if mistakes:
-        raise AirflowFailException(f"The run's configuration is not what this DAG takes: {'; '.join(mistakes)}")
+        raise exceptions.AirflowFailException(
+            f"The run's configuration is not what this DAG takes: {'; '.join(mistakes)}"
+        )
     return values
 
 
@@ -79,6 +81,7 @@ def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     context.update(dates_of_run(context))
     context["params"] = ParamValues(params_of_run(task.typed_params, context))
     environment = jinja_env or task.get_template_env()
+    environment.finalize = as_written
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
     return environment
 
@@ -143,9 +146,9 @@ class EcsTask(EcsOperator):
             if self.unanswered:  # it may run, and perhaps no try comes after this one
                 self.on_kill()
             if is_fault(error):
-                raise AirflowException(f"ECS could not start the task: {error}") from error
+                raise exceptions.AirflowException(f"ECS could not start the task: {error}") from error
             place = self.places.get("cluster" if "luster" in str(error) else "task_definition", "the definition")
-            raise AirflowFailException(f"ECS refuses the task: {error}. Look at {place}") from error
+            raise exceptions.AirflowFailException(f"ECS refuses the task: {error}. Look at {place}") from error
         except KeyboardInterrupt:  # of ``airflow tasks test``
             self.on_kill()
             raise
@@ -166,7 +169,7 @@ class EcsTask(EcsOperator):
     def start(self) -> None:
         """Ask ECS to start the task. What got no answer is sent again as it was, and then starts nothing twice."""
         if not self.is_current():
-            raise AirflowException("A later try has taken over")
+            raise exceptions.AirflowException("A later try has taken over")
         name, repeated = self.request["startedBy"], self.unanswered
         self.unanswered = True
         try:
@@ -178,7 +181,9 @@ class EcsTask(EcsOperator):
                 raise
             self.take_up([name])  # this try has started it, from another version of the definition
             if not self.ecs_task:
-                raise AirflowException(f"ECS has started the task before, and does not show it: {error}") from error
+                raise exceptions.AirflowException(
+                    f"ECS has started the task before, and does not show it: {error}"
+                ) from error
             return
         self.unanswered = False
         if not answer["failures"]:
@@ -186,7 +191,11 @@ class EcsTask(EcsOperator):
             return
         self.attempt += 1
         reasons = ", ".join(failure.get("reason", "") for failure in answer["failures"])
-        raise NoCapacity(reasons) if NO_CAPACITY.match(reasons) else AirflowException(f"ECS: {answer['failures']}")
+        raise (
+            NoCapacity(reasons)
+            if NO_CAPACITY.match(reasons)
+            else exceptions.AirflowException(f"ECS: {answer['failures']}")
+        )
 
     def follow(self, task: Mapping[str, Any]) -> None:
         """Note an ECS task as this try's, and log where a person finds it in AWS's console."""
@@ -256,14 +265,14 @@ class EcsTask(EcsOperator):
                 answer = self.aws.outlast("describe_tasks", outage, is_from_aws, cluster=cluster, tasks=[arn])
             except (BotoCoreError, ClientError) as error:
                 self.on_kill()
-                raise AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
+                raise exceptions.AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
             tail.read()
             self.end_if_over()
             now = time.monotonic()
             if not answer["tasks"]:
                 unknown_since = unknown_since or now
                 if now - unknown_since > FORGOTTEN * self.pace:
-                    raise AirflowException(f"ECS no longer knows the task {arn}: {answer['failures']}")
+                    raise exceptions.AirflowException(f"ECS no longer knows the task {arn}: {answer['failures']}")
             elif answer["tasks"][0]["lastStatus"] == "STOPPED":
                 tail.read_to_the_end()
                 return answer["tasks"][0], tail.last
@@ -276,9 +285,9 @@ class EcsTask(EcsOperator):
         code, end = exit_code(task, self.container), describe_end(task, self.container)
         self.log.info("The ECS task has ended: %s", end)
         if code in self.skip_exit_codes:
-            raise AirflowSkipException(end)
+            raise exceptions.AirflowSkipException(end)
         if code != 0:
-            raise AirflowException(f"The ECS task has failed: {end}{excerpt(lines)}")
+            raise exceptions.AirflowException(f"The ECS task has failed: {end}{excerpt(lines)}")
         last = lines[-1] if lines else ""
         if len(last) > MAX_MESSAGE:
             self.log.warning("The last line is no XCom: it has %d characters, more than %d", len(last), MAX_MESSAGE)
@@ -297,10 +306,10 @@ class EcsTask(EcsOperator):
     def end_if_over(self) -> None:
         """Raise what Airflow did once: a handler of the log swallows what is raised while it writes a line."""
         if self.killed:
-            raise AirflowException("Task received SIGTERM signal")
+            raise exceptions.AirflowException("Task received SIGTERM signal")
         limit = self.execution_timeout
         if limit and time.monotonic() - self.began > limit.total_seconds() + 5 * self.pace:
-            raise AirflowTaskTimeout(f"The task takes longer than {limit}")
+            raise exceptions.AirflowTaskTimeout(f"The task takes longer than {limit}")
 
     def stop(self) -> None:
         """Ask ECS to stop the task: also one whose RunTask has no answer yet, or that was not yet taken up."""

@@ -1,29 +1,38 @@
 """The delivery sensor. A module of its own: only a DAG that waits imports it, which takes a tenth of a small parse."""
 
 from datetime import timedelta
-from typing import Any, Mapping
+from typing import Any, List, Mapping, Optional
 
-from airflow.exceptions import AirflowSensorTimeout
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-from .generations import s3_key_sensor
+from .generations import BaseSensorOperator, exceptions
 from .models import Param
 from .operators import render_with_params
 
-S3KeySensor: Any = s3_key_sensor()
 
+class DeliverySensor(BaseSensorOperator):
+    """Waits for a provider's delivery on S3.
 
-class DeliverySensor(S3KeySensor):  # type: ignore[misc]  # its module differs
-    """Waits for a provider's delivery on S3."""
+    Args:
+        bucket_key: Addresses that have to be there, s3://bucket/key; a key may have the wildcards * and ?.
+        aws_conn_id: Airflow's connection; None for the worker's role.
+        others: Arguments of every sensor.
+    """
 
+    template_fields = ("bucket_key",)
+    ui_color = "#e6f1f2"
     typed_params: Mapping[str, Param] = {}
+
+    def __init__(self, *, bucket_key: List[str], aws_conn_id: Optional[str] = None, **others: Any) -> None:
+        super().__init__(**others)
+        self.bucket_key, self.aws_conn_id = bucket_key, aws_conn_id
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger."""
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
     def poke(self, context: Any) -> bool:
-        """Look for a key that fits; the provider's sensor takes any key with the part before the first wildcard."""
+        """Return whether all have arrived."""
         return all(self.has_arrived(url) for url in self.bucket_key)
 
     def has_arrived(self, url: str) -> bool:
@@ -37,6 +46,8 @@ class DeliverySensor(S3KeySensor):  # type: ignore[misc]  # its module differs
         """Wait; name the delivery when the time is over."""
         try:
             return super().execute(context, **others)
-        except AirflowSensorTimeout:
+        except exceptions.AirflowSensorTimeout:
             length = timedelta(seconds=self.timeout)
-            raise AirflowSensorTimeout(f"Not delivered within {length}: {', '.join(self.bucket_key)}") from None
+            raise exceptions.AirflowSensorTimeout(
+                f"Not delivered within {length}: {', '.join(self.bucket_key)}"
+            ) from None

@@ -12,7 +12,7 @@ from typing import Any, Iterator, Optional, Tuple, Union
 import pendulum
 from croniter import croniter
 
-from .compat import ConstrainedInt, InvalidTimezone, PydanticValueError
+from .compat import ConstrainedInt, PydanticValueError, is_time_zone, time_zones
 from .problems import AmbiguousInteger, describe, did_you_mean, non_text_key
 from .vocabulary import MAX_VARIABLE
 
@@ -277,21 +277,15 @@ class TimeZone(Text):
     @classmethod
     def validate(cls, value: Any) -> str:
         name = super().validate(value)
-        hint = cls.hint_for(name)
-        if hint is not None:
-            raise InvalidValue(f"unknown time zone {name!r}", hint, "schedule")
+        if not is_time_zone(name):
+            raise InvalidValue(f"unknown time zone {name!r}", cls.hint_for(name), "schedule")
         return name
 
     @classmethod
     @lru_cache(maxsize=256)  # a file has at most 50 different ones (MAX_ZONES)
-    def hint_for(cls, name: str) -> Optional[str]:
-        """Return the hint for a name that this Airflow's pendulum does not have, or None."""
-        try:
-            pendulum.timezone(name)  # type: ignore[operator]
-        except (InvalidTimezone, OSError):  # America/Argentina is a folder
-            names: Any = pendulum.timezones
-            return did_you_mean(name, names() if callable(names) else names)  # a function in pendulum 3
-        return None
+    def hint_for(cls, name: str) -> str:
+        """Return which zone was meant by a name."""
+        return did_you_mean(name, time_zones())
 
 
 class Moment(Shape, date):

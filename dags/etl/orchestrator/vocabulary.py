@@ -350,3 +350,40 @@ INSTEAD: Dict[str, str] = {
     "escape": "leave it out; tojson writes JSON, urlencode a part of an address",
     "safe": "leave it out",
 }
+
+# ------------------------------------------------------------------------------------------ what a newer Airflow lacks
+
+YESTERDAY, TOMORROW = "write macros.ds_add(ds, -1)", "write macros.ds_add(ds, 1)"
+NODASH = " | replace('-', '')"
+# What is gone, or something else, in a generation of Airflow and those after it: what to write instead, which is right
+# in each. ``./etl check --airflow`` reports it. A name after a dot alone is a member of any date, and one with = an
+# argument of a call.
+LATER: Dict[str, Dict[str, str]] = {
+    "2.11": {
+        ".day_of_week": "Monday is 0 there, and Sunday is 0 in 2.2.2; write isoweekday(), with Monday as 1",
+    },
+    "3": {
+        "execution_date": "write logical_date",
+        "prev_execution_date": "write logical_date.subtract(days=1), or as often as the DAG runs",
+        "prev_execution_date_success": "write prev_data_interval_start_success",
+        "next_execution_date": "write data_interval_end",
+        "yesterday_ds": YESTERDAY,
+        "yesterday_ds_nodash": YESTERDAY + NODASH,
+        "tomorrow_ds": TOMORROW,
+        "tomorrow_ds_nodash": TOMORROW + NODASH,
+        "prev_ds": f"{YESTERDAY}, or as often as the DAG runs",
+        "prev_ds_nodash": f"{YESTERDAY}{NODASH}, or as often as the DAG runs",
+        "next_ds": "write data_interval_end | ds",
+        "next_ds_nodash": "write data_interval_end | ds_nodash",
+        "test_mode": "leave it out",
+        "dag_run.external_trigger": "write dag_run.run_type == 'manual'",
+        "dag_run.execution_date": "write dag_run.logical_date",
+        "ti.execution_date": "write logical_date",
+        "ti.pool": "write task.pool",
+        "ti.queue": "write task.queue",
+        "var.value.get(default_var=)": "give the default without its name: var.value.get('bucket', 'none')",
+        "var.value.get(item=)": "give the variable without its name: var.value.get('bucket', 'none')",
+        "var.json.get(default_var=)": "give the default without its name: var.json.get('buckets', 'none')",
+        "var.json.get(item=)": "give the variable without its name: var.json.get('buckets', 'none')",
+    },
+}

@@ -30,7 +30,7 @@ def sns(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def failed(reason: str = "no") -> Dict[str, Any]:
     """Return the context of a task whose last try has failed."""
-    instance = Mock(dag_id="cwr-big_dag_un_dag_x", task_id="load", prev_attempted_tries=3, max_tries=2)
+    instance = Mock(dag_id="cwr-big_dag_un_dag_x", task_id="load", prev_attempted_tries=3, try_number=3, max_tries=2)
     instance.log_url = "http://127.0.0.1/log"
     return {"task_instance": instance, "run_id": "manual", "exception": AirflowException(reason)}
 
@@ -69,6 +69,15 @@ def test_an_alert_without_an_exception_reports_a_killed_process(environment: Any
     assert (
         "Reason: none is known: its process was killed, or its worker went away" in sns.publish.call_args[1]["Message"]
     )
+
+
+def test_a_lost_worker_is_no_failure_before_another_try(environment: Any, sns: Any) -> None:
+    context = failed()
+    context["task_instance"].max_tries = 3
+
+    alert_failure(publisher(environment), {**context, "exception": None})  # as Airflow 3 does, of its own accord
+
+    assert not sns.publish.called
 
 
 def test_an_alert_that_cannot_be_published_is_logged_and_raises_nothing(

@@ -1,0 +1,87 @@
+"""A short look at the newer generations of Airflow, on their own schedulers."""
+
+import json
+from pathlib import Path
+from typing import Iterator, List
+
+import pytest
+from orchestrator import load
+
+from tests.e2e.conftest import Etl
+from tests.e2e.engine import Engine
+from tests.trees import COMPANY, tree
+from tools.checkout import environments
+from tools.setup.environments import GENERATIONS
+
+pytestmark = pytest.mark.slow
+
+NEWER = [name for name in GENERATIONS if name != "2.2.2"]
+PIPELINE = """\
+start_date: 2022-01-01
+schedule: "@daily"
+params: {country: {type: string, default: de}}
+tasks:
+  load: {task_definition: loader, command: [load, "{{ data_interval_start | ds }}", "{{ ds }}", "{{ params.country }}"]}
+providers:
+  un: {}
+  wcm: {retrys: 3}
+"""
+DAG = "cwr-small_dag_un"
+
+
+@pytest.fixture(scope="module", params=NEWER)
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = tmp_path_factory.mktemp("newer")
+    dags = tree(folder, {"cwr/small.yaml": PIPELINE}).parent
+    with Engine(folder / "home", dags, airflow=request.param) as engine:
+        yield engine
+
+
+def test_a_problem_is_shown_and_the_others_get_scheduled_runs_meanwhile(engine: Engine) -> None:
+    sql = "SELECT stacktrace, filename FROM import_error"
+    (error,) = engine.wait_for(lambda: engine.query(sql))
+    assert "small.yaml:8:9: unknown key 'retrys'" in error["stacktrace"]
+
+    known = "SELECT data_interval_start FROM dag_run WHERE dag_id = %s AND run_type = 'scheduled' AND state = 'success'"
+    (run,) = engine.wait_for(lambda: engine.query(known, DAG))
+
+    (stands,) = engine.query(sql)
+    assert stands["filename"] == error["filename"]
+    day = str(run["data_interval_start"])[:10]
+    assert commands(engine)[0] == ["load", day, day, "de"]
+
+
+def test_what_is_typed_at_the_trigger_reaches_the_container(engine: Engine) -> None:
+    run = engine.trigger(DAG, country="fr")
+    assert run.end() == "success"
+    assert commands(engine)[-1][-1] == "fr"
+    assert "exited with code 0" in run.log()
+
+
+def commands(engine: Engine) -> List[List[str]]:
+    """Return what the containers of the ECS tasks were to run, in the order in which they were started."""
+    requests = [request["parameters"] for request in engine.agent.requests("RunTask")]
+    return [request["overrides"]["containerOverrides"][0]["command"] for request in requests]
+
+
+@pytest.mark.parametrize("generation", NEWER)
+def test_upgrade_test_answers_each_question(generation: str, etls: List[Etl], company: Path) -> None:
+    etl = Etl("upgrade-test", generation, "--dags", str(company), "--format", "json")
+    etls.append(etl)
+    status = etl.wait()
+
+    report = json.loads(etl.output[etl.output.index("{") :])
+    findings = {finding["question"]: finding for finding in report["findings"]}
+    gone = findings.pop("what do definitions use that is gone")
+    assert ["sla" in detail for detail in gone["details"]] == ([True] if generation == "3" else [])
+    assert status == (1 if generation == "3" else 0)
+    assert {question: finding["details"] for question, finding in findings.items()} == {key: [] for key in findings}
+    for environment in environments(COMPANY):
+        dags = len(load(company / "etl", environment).definitions)
+        assert findings[f"do all DAGs of {environment} load"]["answer"] == f"{dags} of {dags}"
+        equal, _, requests = findings[f"are the requests of {environment} byte-identical"]["answer"].split()
+        assert int(equal) == int(requests) > dags
+    assert findings["are the next ten runs of staging the same"]["answer"][0] != "0"
+    assert findings["does a run succeed on its scheduler"]["answer"].startswith("yes")
+    assert findings["does a run fail when its task fails"]["answer"].startswith("yes")
+    assert etl.processes() == []

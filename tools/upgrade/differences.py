@@ -1,0 +1,148 @@
+"""What an upgrade of Airflow changes for people: one table, for ``./etl upgrade-test`` and docs/upgrading.md."""
+
+import json
+from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional
+
+from orchestrator import Definition
+
+
+class Difference(NamedTuple):
+    """What differs between two generations, and why.
+
+    Attributes:
+        what: What people see.
+        before: In 2.2.2.
+        after: In the newer generation.
+        why: What Airflow does, and what we make of it.
+        since: The first generation that has it.
+        concerns: Whether it is about a definition; None if it is about every environment.
+    """
+
+    what: str
+    before: str
+    after: str
+    why: str
+    since: str = "3"
+    concerns: Optional[Callable[[Definition], bool]] = None
+
+
+def has_sla(definition: Definition) -> bool:
+    """Return whether a task has an SLA."""
+    return any(planned.task.sla is not None for planned in definition.plan.tasks.values())
+
+
+def has_params(definition: Definition) -> bool:
+    """Return whether a person may type params."""
+    return bool(definition.settings.effective_params)
+
+
+def names_run_id(definition: Definition) -> bool:
+    """Return whether a task's request has the id of the run."""
+    return any("run_id" in json.dumps(planned.operator, default=str) for planned in definition.plan.tasks.values())
+
+
+DIFFERENCES = [
+    Difference(
+        "The list and the history of runs",
+        "tree view",
+        "grid view",
+        "Airflow's own pages; a link into one has another address",
+        "2.11",
+    ),
+    Difference(
+        "The docs of a DAG",
+        "tables of HTML",
+        "the same tables, of Markdown",
+        "Airflow escapes HTML in docs from 2.11 on",
+        "2.11",
+    ),
+    Difference(
+        "A problem in a definition",
+        "banner of `etl/factory.py`",
+        "2.11: banner of `etl/factory.py/definitions`; 3: of `etl/problems.py`",
+        "From 2.3 on, Airflow starts no runs of the DAGs of a file with an import error, so the problems are another's",
+        "2.11",
+    ),
+    Difference(
+        "Params at the trigger",
+        "a field for JSON",
+        "a form",
+        "Airflow's own page; what is typed reaches the tasks in each",
+        "2.11",
+        has_params,
+    ),
+    Difference(
+        "Names of a task's logs",
+        "`<DAG>/<task>/<date>/<try>.log`",
+        "`dag_id=<DAG>/run_id=<run>/task_id=<task>/attempt=<try>.log`",
+        "Airflow's own; queries and subscriptions in CloudWatch that have such a name need the new one",
+        "2.11",
+    ),
+    Difference(
+        "`day_of_week` of a date in a template",
+        "Sunday is 0",
+        "Monday is 0",
+        "pendulum 3; `./etl check --airflow 2.11` reports it",
+        "2.11",
+    ),
+    Difference(
+        "`next_ds`, `execution_date` and others in a template",
+        "a value",
+        "gone: the task fails before it starts anything",
+        "`./etl check --airflow 3` reports each, with what to write instead",
+    ),
+    Difference(
+        "`sla`",
+        "an alert when a task is late",
+        "nothing",
+        "Airflow 3 has no SLAs; `./etl check --airflow 3` reports each",
+        concerns=has_sla,
+    ),
+    Difference(
+        "The dates of a run that is triggered",
+        "the moment of the trigger",
+        "none in Airflow; in templates the moment of the trigger, as before",
+        "Airflow 3 gives such a run no logical date, so our tasks fill the names in",
+    ),
+    Difference(
+        "`prev_data_interval_start_success` and `..._end_success` in a run that is triggered",
+        "those of the last run that succeeded",
+        "none",
+        "They come with the logical date in Airflow 3",
+    ),
+    Difference(
+        "`run_id` of a scheduled run",
+        "`scheduled__` and the start of its data interval",
+        "`scheduled__` and the moment at which it starts",
+        "Airflow's own; `{{ run_id }}` is another text, and each run still has its own",
+        concerns=names_run_id,
+    ),
+    Difference(
+        "`task_instance_key_str` in a run that is triggered",
+        "ends with the date",
+        "ends with the id of the run",
+        "Airflow's own",
+    ),
+    Difference(
+        "Airflow's REST API",
+        "`/api/v1`, `execution_date`",
+        "`/api/v2`, `logical_date`",
+        "Airflow's own; scripts that call it have to follow",
+    ),
+    Difference(
+        "Airflow's commands",
+        "`db init`, `dags backfill`, `tasks run`",
+        "`db migrate`, `backfill create`; `tasks run` is gone",
+        "Airflow's own; scripts that call them have to follow",
+    ),
+]
+
+
+def differences(generation: str, definitions: Optional[Iterable[Definition]] = None) -> Iterator[Difference]:
+    """Yield what differs in a generation; of definitions, only what concerns one of them."""
+    known: Optional[List[Definition]] = None if definitions is None else list(definitions)
+    for difference in DIFFERENCES:
+        if generation == "2.11" and difference.since == "3":
+            continue
+        if known is None or difference.concerns is None or any(map(difference.concerns, known)):
+            yield difference
