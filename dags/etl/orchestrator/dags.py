@@ -337,10 +337,9 @@ def group_of(dag: Any, planned: PlannedTask, groups: Dict[str, TaskGroup]) -> An
     """Return the group that a task is drawn in: the items of one are a group of its name, which may be in another."""
     group = dag.task_group
     for name in (planned.task.group, planned.name if planned.item is not None else None):
-        if name is not None:
-            if name not in groups:
-                groups[name] = TaskGroup(name, prefix_group_id=False, parent_group=group, dag=dag)
-            group = groups[name]
+        if name is not None and name not in groups:
+            groups[name] = TaskGroup(name, prefix_group_id=False, parent_group=group, dag=dag)
+        group = groups.get(name or "", group)
     return group
 
 
@@ -396,8 +395,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
 def task_table(plan: Plan) -> str:
     """Return a table of what the tasks run."""
     rows = []
-    of_names = {planned.name: planned for planned in plan.tasks.values()}  # one of each task's items
-    for name, planned in of_names.items():
+    for name, planned in {planned.name: planned for planned in plan.tasks.values()}.items():  # all items are alike
         task = planned.task
         task_id = name if task.for_each is None else f"{name} (for each of {listed(task.for_each, 10)})"
         size = f"{task.cpu or '-'} / {task.memory or '-'}"
