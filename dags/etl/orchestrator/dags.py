@@ -287,14 +287,13 @@ class Builder:
 
 def operators(plan: Plan) -> Dict[str, EcsTask]:
     """Return the operators of a plan, by their task ids; they belong to no DAG and no owner."""
-    made = {
-        task_id: EcsTask(task_id=task_id, **operator_arguments(plan.tasks[task_id].operator)) for task_id in plan.tasks
-    }
-    for task_id, operator in made.items():
-        operator.places = plan.tasks[task_id].places
-        operator.item = plan.tasks[task_id].item
-        operator.skip_exit_codes = plan.tasks[task_id].task.skip_exit_codes or ()
-        operator.enable_execute_command = plan.tasks[task_id].task.enable_execute_command
+    made = {name: EcsTask(task_id=name, **operator_arguments(each.operator)) for name, each in plan.tasks.items()}
+    for operator, planned in zip(made.values(), plan.tasks.values()):
+        operator.places = planned.places
+        own = {name: getattr(planned.task, name) for name in ("skip_exit_codes", "enable_execute_command")}
+        for name, value in {**own, "item": planned.item}.items():
+            if value is not None:  # to copy an attribute for each DAG takes time
+                setattr(operator, name, value)
     return made
 
 
