@@ -107,3 +107,13 @@ def test_a_schedule_goes_by_the_clocks_of_its_zone(engine: Engine) -> None:
 
     ends = [run["data_interval_end"][:16] for run in engine.wait_for(two_runs)]
     assert ends == ["2022-03-21 07:00", "2022-03-28 06:00"]
+
+
+def test_each_item_runs_and_who_depends_on_the_task_waits_for_all(engine: Engine) -> None:
+    engine.agent.set(ends={"bad": 1})
+    run = engine.trigger("rules-items_dag_un")
+
+    assert run.end() == "success"
+    states = {name: run.task(name)["state"] for name in ("each-works", "each-bad", "after")}
+    assert states == {"each-works": "success", "each-bad": "failed", "after": "success"}
+    assert run.task("after")["start_date"] >= max(run.task(f"each-{item}")["end_date"] for item in ("works", "bad"))

@@ -23,6 +23,7 @@ from orchestrator import (
     ExitCode,
     FamilyName,
     Identifier,
+    Item,
     LogGroup,
     LogPrefix,
     Logs,
@@ -128,6 +129,7 @@ SHAPES: Dict[Any, str] = {
     ProviderName: "provider's name",
     VariableName: "variable's name",
     Identifier: "param's name",
+    Item: "item",
 }
 
 INTRODUCTION = """\

@@ -41,7 +41,9 @@ def task_fields(planned: PlannedTask) -> Dict[str, Any]:
     """Return the fields of a task after all layers."""
     (override,) = planned.operator["overrides"]["containerOverrides"]
     given = {"container": override["name"], "cluster": "default", **planned.task.dict(exclude_none=True)}
-    return without_order({key: given[key] for key in Task.__fields__ if key in given})
+    given.update({"for_each": None, "depends_on": list(planned.before)})
+    fields = {key: given[key] for key in Task.__fields__ if given.get(key) is not None}
+    return without_order({**fields, **({"item": planned.item} if planned.item is not None else {})})
 
 
 def without_order(fields: Dict[str, Any]) -> Dict[str, Any]:
@@ -81,6 +83,7 @@ def origin(definition: Definition, path: KeyPath) -> str:
     head, *rest = path
     if head == "tasks":
         layers, path = definition.plan.tasks[rest[0]].layers, tuple(rest[1:])
+        path = ("for_each",) if path == ("item",) else path
     elif head == "variables":
         # The settings have no layer of a provider that overrides none of them.
         document = definition.layers.home.document

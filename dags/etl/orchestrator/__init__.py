@@ -16,6 +16,7 @@ from .credentials import find_in_comments
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
+    WAIT_FOR,
     Context,
     Definition,
     Layer,
@@ -43,7 +44,7 @@ from .models import (
     Task,
     WaitFor,
 )
-from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
+from .planning import AIRFLOW_ARGUMENTS, run_task_request, started_by
 from .problems import (
     AmbiguousInteger,
     KeyPath,
@@ -74,6 +75,7 @@ from .values import (
     FamilyName,
     FolderName,
     Identifier,
+    Item,
     LogGroup,
     LogPrefix,
     Moment,
@@ -137,6 +139,7 @@ __all__ = [
     "FamilyName",
     "FolderName",
     "Identifier",
+    "Item",
     "KeyPath",
     "Layer",
     "Layers",

@@ -21,6 +21,7 @@ if not IS_3:
     from airflow.models.param import Param, ParamsDict
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.sensors.base import BaseSensorOperator
+    from airflow.utils.task_group import TaskGroup
     from sqlalchemy.exc import SQLAlchemyError
 else:
     from airflow.sdk import (  # type: ignore[no-redef]
@@ -30,6 +31,7 @@ else:
         CronDataIntervalTimetable,
         Param,
         ParamsDict,
+        TaskGroup,
         exceptions,
         get_parsing_context,
     )
@@ -43,7 +45,17 @@ except ImportError:
     except ImportError:  # the provider 2.4.0 in MWAA's own image
         from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
 
-__all__ = ["DAG", "BaseOperator", "BaseSensorOperator", "EcsOperator", "Param", "ParamsDict", "exceptions"]  # handed on
+# Handed on:
+__all__ = [
+    "DAG",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "EcsOperator",
+    "Param",
+    "ParamsDict",
+    "TaskGroup",
+    "exceptions",
+]
 
 HAS_SLAS = not IS_3  # 3 has deadlines instead
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it

@@ -25,6 +25,7 @@ from .values import (
     ExitCode,
     Identifier,
     InvalidValue,
+    Item,
     LogGroup,
     LogPrefix,
     Moment,
@@ -116,6 +117,13 @@ class Task(Model):
         None, description="Let people open a shell in its containers (ECS Exec); its task role needs ssmmessages."
     )
     depends_on: Optional[List[Text]] = Field(None, description="Tasks of this pipeline that come before.")
+    for_each: Optional[List[Item]] = Field(
+        None,
+        description="One ECS task for each item, at most 100, called `<task>-<item>`; `{{ item }}` in its templates.",
+        minItems=1,
+        maxItems=100,
+    )
+    group: Optional[TaskId] = Field(None, description="Airflow's page draws the tasks of a group together.")
     retries: Optional[Retries] = Field(None, description="How often a failed task is tried again.")
     retry_delay: Optional[Duration] = Field(None, description="Pause before the next try.")
     retry_exponential_backoff: Optional[StrictBool] = Field(None, description="Double the pause with every try.")

@@ -11,6 +11,7 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 from .compat import ValidationError
 from .definitions import (
+    WAIT_FOR,
     Context,
     Definition,
     Layer,
@@ -29,6 +30,8 @@ from .rules import (
     check_dag_id,
     check_dependencies,
     check_fargate,
+    check_ids,
+    check_items,
     check_overrides,
     check_references,
     check_settings,
@@ -38,8 +41,6 @@ from .rules import (
     text_problems,
 )
 from .values import PlainText, ProviderName
-
-WAIT_FOR = "wait_for_delivery"  # task id of the sensor
 
 # ---------------------------------------------------------------------------------------------- what ECS is asked
 
@@ -177,7 +178,26 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         path = (*above, "tasks") if provider else ("tasks",)
         problems.append(document.problem(path, "there is no task", "a DAG has at least one", at_key=True))
     problems += check_dependencies(tasks)
-    return Plan(tasks, problems)
+    by_id, id_problems = one_for_each(tasks)
+    return Plan(by_id, problems + id_problems)
+
+
+def one_for_each(tasks: Mapping[str, PlannedTask]) -> Tuple[Dict[str, PlannedTask], List[Problem]]:
+    """Return the tasks by their ids in Airflow, one for each item, and the problems of these ids."""
+    ids = {name: ids_of(name, planned.task) for name, planned in tasks.items()}
+    by_id: Dict[str, PlannedTask] = {}
+    for name, planned in tasks.items():
+        before = tuple(task_id for other in planned.task.depends_on or () for task_id in ids.get(other, ()))
+        planned = planned._replace(before=before)
+        for task_id, item in ids[name].items():
+            by_id[task_id] = planned._replace(item=item)
+            planned = planned._replace(references=[])  # those of the first item are those of all
+    return by_id, list(check_ids(tasks, ids))
+
+
+def ids_of(name: str, task: Task) -> Dict[str, Optional[str]]:
+    """Return the ids that a task has in Airflow, each with its item; without for_each, that is its name."""
+    return {name: None} if task.for_each is None else {f"{name}-{item}": item for item in task.for_each}
 
 
 def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tuple[PlannedTask, List[Problem]]:
@@ -185,7 +205,7 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
     problems: List[Problem] = []
     references: List[Reference] = []
     for path, text, at_key in templated_texts(task):
-        problems += text_problems(text, layers, path, at_key)
+        problems += text_problems(text, layers, path, at_key, task.for_each is not None)
         references += references_of(text, layers, path)
 
     family = (task.task_definition or "").rpartition("task-definition/")[2]
@@ -209,8 +229,9 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
         problems += check_fargate(task, layers) if cluster.is_fargate else []
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
     problems += check_overrides(task, layers, operator["overrides"])
+    problems += check_items(task_id, task, layers)
     places = {key: str(layers.location((key,))) for key in ("cluster", "task_definition")}
-    return PlannedTask(task, layers, operator, references, places), problems
+    return PlannedTask(task, layers, operator, references, places, task_id), problems
 
 
 # ------------------------------------------------------------------------------------------------- definitions

@@ -118,6 +118,16 @@ class TaskId(Text):
     pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,249}")
 
 
+class Item(Text):
+    """An item: a whole number, or 1 to 100 lower-case letters, digits, _ and -."""
+
+    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # it ends a task's name
+
+    @classmethod
+    def validate(cls, value: Any) -> str:
+        return super().validate(str(value) if type(value) is int else value)
+
+
 class Identifier(Text):
     """A name that templates can use: letters, digits and _."""
 

@@ -23,7 +23,7 @@ def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
     expected = EcsTask(task_id="load", owner=un.owner, dag=other, **arguments)
     task, twin = un.get_task("load"), wcm.get_task("load")
 
-    ours = {"enable_execute_command", "skip_exit_codes", "places", "typed_params", "on_failure_callback"}
+    ours = {"enable_execute_command", "item", "skip_exit_codes", "places", "typed_params", "on_failure_callback"}
     assert vars(task).keys() | ours == vars(expected).keys() | ours
     for name in vars(expected).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
         assert getattr(task, name) == getattr(expected, name), name
