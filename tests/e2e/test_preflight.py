@@ -77,10 +77,10 @@ LACKING = {
     "ecs:DescribeTasks": [(f"{CONFIG}:6:14", SOME_TASK)],
     "ecs:StopTask": [(f"{CONFIG}:6:14", SOME_TASK)],
     "ecs:ListTasks": [(f"{CONFIG}:6:14", "*")],
-    "ecs:TagResource": [(f"{CONFIG}:26:3", SOME_TASK)],
+    "ecs:TagResource": [(f"{CONFIG}:27:3", SOME_TASK)],
     "iam:PassRole": [(f"{PIPELINE}:5:28", ROLE.format("execution")), (f"{PIPELINE}:12:20", ROLE.format("task"))],
     "logs:GetLogEvents": [(f"{CONFIG}:10:19", STREAM)],
-    "sns:Publish": [(f"{CONFIG}:24:25", f"arn:aws:sns:{REGION}:123456789012:alerts")],
+    "sns:Publish": [(f"{CONFIG}:25:28", f"arn:aws:sns:{REGION}:123456789012:alerts")],
     "s3:ListBucket": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries")],
     "s3:GetObject": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries/un/x/x.xml")],
 }

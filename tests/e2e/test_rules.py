@@ -97,3 +97,23 @@ def test_missed_runs_are_caught_up_in_order(engine: Engine) -> None:
     runs = engine.wait_for(years)
     assert [run["execution_date"][:4] for run in runs] == ["2021", "2022"]
     assert runs[1]["start_date"] >= runs[0]["end_date"]
+
+
+def test_a_schedule_goes_by_the_clocks_of_its_zone(engine: Engine) -> None:
+    def two_runs() -> List[Any]:
+        sql = "SELECT * FROM dag_run WHERE dag_id = %s AND state = 'success' ORDER BY execution_date"
+        runs = engine.query(sql, "rules-zoned_dag_un")
+        return runs if len(runs) == 2 else []
+
+    ends = [run["data_interval_end"][:16] for run in engine.wait_for(two_runs)]
+    assert ends == ["2022-03-21 07:00", "2022-03-28 06:00"]
+
+
+def test_each_item_runs_and_who_depends_on_the_task_waits_for_all(engine: Engine) -> None:
+    engine.agent.set(ends={"bad": 1})
+    run = engine.trigger("rules-items_dag_un")
+
+    assert run.end() == "success"
+    states = {name: run.task(name)["state"] for name in ("each-works", "each-bad", "after")}
+    assert states == {"each-works": "success", "each-bad": "failed", "after": "success"}
+    assert run.task("after")["start_date"] >= max(run.task(f"each-{item}")["end_date"] for item in ("works", "bad"))

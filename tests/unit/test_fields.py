@@ -7,7 +7,7 @@ effect too.
 
 import json
 from copy import deepcopy
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 from unittest.mock import Mock
@@ -54,7 +54,7 @@ BASE: Dict[str, Any] = {
         "region": "eu-west-1",
         "clusters": {"default": {"cluster": "etl", "subnets": ["subnet-1"]}, "other": {"cluster": "etl-other"}},
         "defaults": {"task_definition": "loader"},
-        "alerts": {"sns_topic_arn": "alerts"},
+        "alerts": {"default": {"sns_topic_arn": "alerts"}, "other": {"sns_topic_arn": "others"}},
     },
     "pipeline": {
         "start_date": date(2022, 1, 1),
@@ -65,7 +65,7 @@ BASE: Dict[str, Any] = {
         "providers": {"un": {}},
     },
 }
-TEXTS = ["other", "gone", "17 4 * * *", "s3://other/key", "7"]
+TEXTS = ["other", "Europe/London", "gone", "17 4 * * *", "s3://other/key", "7"]
 NUMBERS = [7, 1]
 ANY: List[Any] = ["2022-01-01", 7, -7]
 TYPED = ["", "word", "a longer text", 0, 100, True, None, [], {}, "2022-01-01"]  # for a param, at the trigger
@@ -161,7 +161,7 @@ def values(field: ModelField) -> List[Any]:
         return list(all_literal_values(kind))
     if issubclass(kind, timedelta):
         return ["7m"]
-    if issubclass(kind, datetime):
+    if issubclass(kind, date):
         return [date(2030, 1, 1)]
     # Any other type accepts some of the texts, numbers and booleans.
     return [value for value in (*TEXTS, *NUMBERS, True, False) if fits(field, value)]

@@ -96,7 +96,7 @@ def test_the_policy_of_mwaa_covers_every_resource_of_staging(etl: Path) -> None:
         stream = f"log-group:{cluster.logs.group}:log-stream:{cluster.logs.prefix}/fetch/1"
         assert is_allowed(MWAA, "logs:GetLogEvents", f"arn:aws:logs:{region}:{account}:{stream}")
     assert is_allowed(MWAA, "ecs:RunTask", f"{ecs}:task-definition/cwr-fetch:1")
-    assert is_allowed(MWAA, "sns:Publish", environment.alerts.sns_topic_arn)
+    assert is_allowed(MWAA, "sns:Publish", environment.alerts["default"].sns_topic_arn)
     for definition in load(etl, "staging").definitions:
         wait_for: Any = definition.settings.wait_for
         if wait_for:

@@ -5,10 +5,13 @@ from pathlib import Path
 from typing import Any, Dict
 
 import pytest
-from orchestrator import AIRFLOW_ARGUMENTS, FARGATE_MEMORY, Document, Layer, Layers, Task, load
+from orchestrator import AIRFLOW_ARGUMENTS, FARGATE_MEMORY, Document, Layer, Layers, Task, load, run_task_request
+from orchestrator.dags import Builder
+from orchestrator.planning import run_task_parameters
 from orchestrator.rules import check_fargate
 
 from tests.trees import SMALL, tree
+from tools.checks.run_task import check_requests
 
 TASK = """\
 start_date: 2022-01-01
@@ -18,6 +21,9 @@ tasks:
     {more}
 providers: {{un: {{}}}}
 """
+
+WHAT_ECS_CAN_DO = """propagate_tags: TASK_DEFINITION
+    enable_execute_command: true"""
 
 
 def operator(tmp_path: Path, more: str = "cpu: null", definition: str = "loader") -> Dict[str, Any]:
@@ -78,6 +84,17 @@ def test_overrides_have_the_form_of_run_task(tmp_path: Path) -> None:
         "awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": [], "assignPublicIp": "DISABLED"}
     }
     assert arguments["launch_type"] == "FARGATE"
+
+
+def test_the_request_has_what_ecs_can_do(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": TASK.format(definition="loader", more=WHAT_ECS_CAN_DO)})
+    (definition,) = load(root, "development").definitions
+    request = run_task_request(definition, "load")
+
+    assert (request["propagateTags"], request["enableExecuteCommand"]) == ("TASK_DEFINITION", True)
+    assert list(check_requests([definition])) == []  # botocore's model
+    operator = Builder().build(definition).get_task("load")
+    assert run_task_parameters(vars(operator), request["startedBy"]) == request  # as it asks ECS
 
 
 def test_a_capacity_provider_replaces_the_launch_type(tmp_path: Path) -> None:

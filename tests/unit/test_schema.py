@@ -44,6 +44,7 @@ BEYOND = {
 }
 # Cases that a schema does not find, although it finds others of their rule.
 UNSEEN = {
+    "alerts_unknown": "alerts are in another file",
     "cron_29_february": "the calendar has to be known",
     "cron_before_last_day": "croniter has to be asked",
     "cron_never": "the calendar has to be known",

@@ -121,12 +121,15 @@ def test_each_dag_of_each_environment_has_a_row(etl: Path, capsys: pytest.Captur
 def test_the_table_as_json(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = json.loads(Output(etl, capsys, "--format", "json", "--environment", "staging").out)
 
-    assert rows[0].pop("next_run").endswith("T03:00:00+00:00")
+    next_run = rows[0].pop("next_run")
+    assert next_run.endswith("T03:00:00+00:00")
+    assert rows[0].pop("next_runs") == [next_run]
     assert rows[0] == {
         "dag_id": "cwr-big_dag_un",
         "environment": "staging",
         "path": "dags/etl/pipelines/cwr/big.yaml",
         "schedule": "0 3 * * *",
+        "timezone": "UTC",
         "in_words": "At 03:00",
         "tasks": ["fetch", "left", "right", "join"],
     }
@@ -159,6 +162,7 @@ def test_the_definition_is_the_merge_of_all_layers(etl: Path, capsys: pytest.Cap
         "description": "All of it.",
         "owner": "me",
         "schedule": "@weekly",
+        "timezone": "UTC",
         "start_date": "2022-01-01",
         "end_date": "2032-01-01T12:00:00+01:00",
         "catchup": False,
@@ -513,8 +517,11 @@ SCHEDULES = [
 ]
 
 
-def scheduled(etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30:00+02:00") -> Any:
+def scheduled(
+    etl: Path, schedule: Optional[str], start: str = "2022-01-01T01:30:00+02:00", zone: str = "Etc/GMT-2"
+) -> Any:
     """Return the definition of a DAG with a schedule."""
+    start = f"{start}\ntimezone: {zone}"
     text = f"start_date: {start}\nschedule: {json.dumps(schedule)}\ntasks: {{load: {{task_definition: loader}}}}\n"
     (etl / "pipelines" / "cwr" / "big.yaml").write_text(f"{text}providers: {{un: {{}}}}\n")
     (definition,) = load(etl, "staging").definitions
@@ -530,6 +537,18 @@ def test_intervals_of_a_manual_run_equal_those_of_airflow(etl: Path, schedule: O
         run, interval = schedules.run_at(definition, moment), timetable.infer_manual_data_interval(run_after=moment)
         assert not run.is_scheduled
         assert (run.data_interval_start, run.data_interval_end) == (interval.start, interval.end)
+
+
+@pytest.mark.parametrize("zone", ["Europe/London", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize("schedule", [*SCHEDULES[:-2], "30 1 * * *", "30 2 * * *", "0 7,19 * * *"])
+def test_runs_across_the_change_of_clocks_equal_those_of_airflow(etl: Path, schedule: str, zone: str) -> None:
+    definition = scheduled(etl, schedule, "2022-01-01", zone)
+    timetable = Builder().build(definition).timetable
+    for first in (pendulum.datetime(2022, 3, 10), pendulum.datetime(2022, 4, 1), pendulum.datetime(2022, 10, 28)):
+        for minute in range(0, 60 * 24 * 20, 397):
+            moment = first.add(minutes=minute, seconds=1)
+            run, interval = schedules.run_at(definition, moment), timetable.infer_manual_data_interval(run_after=moment)
+            assert (run.data_interval_start, run.data_interval_end) == (interval.start, interval.end)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES[:-1])
@@ -562,7 +581,7 @@ def test_the_first_run_equals_that_of_airflow(etl: Path, schedule: str) -> None:
     ],
 )
 def test_the_next_run(etl: Path, schedule: Optional[str], now: str, expected: Optional[str]) -> None:
-    definition = scheduled(etl, schedule, "2022-01-01\nend_date: 2032-01-01")
+    definition = scheduled(etl, schedule, "2022-01-01\nend_date: 2032-01-01", "UTC")
     next_run = schedules.next_run(definition, datetime.fromisoformat(f"{now}+00:00"))
     assert (next_run and next_run.isoformat()) == (expected and f"{expected}+00:00")
 
@@ -570,9 +589,9 @@ def test_the_next_run(etl: Path, schedule: Optional[str], now: str, expected: Op
 @pytest.mark.parametrize(
     ("schedule", "words"),
     [
-        ("0 3 * * *", "At 03:00, UTC+02:00"),
-        ("0 5 * * 1-5", "At 05:00, Monday through Friday, UTC+02:00"),
-        ("@hourly", "Every hour, UTC+02:00"),
+        ("0 3 * * *", "At 03:00, Etc/GMT-2"),
+        ("0 5 * * 1-5", "At 05:00, Monday through Friday, Etc/GMT-2"),
+        ("@hourly", "Every hour, Etc/GMT-2"),
         ("@once", "once"),
         (None, "only when triggered"),
     ],
@@ -605,7 +624,7 @@ def test_templates_render_as_in_airflow(etl: Path) -> None:
 
 
 def test_template_names_equal_those_of_airflow(etl: Path) -> None:
-    definition = scheduled(etl, "@daily", "2022-01-01")
+    definition = scheduled(etl, "@daily", "2022-01-01", "UTC")
     run = schedules.run_at(definition, None)
     names = rendering.template_names(definition, "load", run)
 

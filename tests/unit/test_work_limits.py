@@ -13,6 +13,16 @@ HEAD = "start_date: 2022-01-01\n"
 LOAD = "tasks: {load: {task_definition: a}}\n"
 UN = "providers: {un: {}}\n"
 
+ZONES = [f"Etc/GMT{sign}{hours}" for sign, last in (("-", 14), ("+", 12)) for hours in range(1, last + 1)]
+ZONES += [f"Europe/{city}" for city in "London Paris Madrid Rome Berlin Vienna Oslo Athens Malta Minsk Riga".split()]
+ZONES += [
+    f"Asia/{city}" for city in "Tokyo Seoul Dubai Kabul Dhaka Hanoi Macau Amman Baku Gaza Oral Aden Manila".split()
+]
+ZONES.remove("Asia/Hanoi")
+ZONES += ["Africa/Cairo", "Africa/Tunis"]
+
+ITEMS = ", ".join(map(str, range(100)))
+
 
 def lines(pattern: str, number: int) -> str:
     return "".join(pattern.format(n) for n in range(number))
@@ -50,10 +60,48 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         1000,
         "1001 different schedules; a file has at most 1000",
     ),
+    "time zones": (
+        lambda n: HEAD + LOAD + "providers:\n" + "".join(f"  p{i}: {{timezone: {ZONES[i]}}}\n" for i in range(n)),
+        50,
+        "51 different time zones; a file has at most 50",
+    ),
     "tasks": (
         lambda n: f"{HEAD}tasks: {{a: {{task_definition: a}}, b: {{task_definition: a}}}}\n{providers(n // 2 + n % 2)}",
         30_000,
         "30002 tasks (15001 providers of 2); a file has at most 30000",
+    ),
+    "tasks of items": (
+        lambda n: (
+            f"{HEAD}tasks:\n{lines('  t{}: {{task_definition: a, for_each: [' + ITEMS + ']}}' + chr(10), 3)}"
+            + providers(n // 300 + n % 300)
+        ),
+        30_000,
+        "30300 tasks (101 providers of 300); a file has at most 30000",
+    ),
+    "tasks of a provider's items": (
+        lambda n: (
+            f"{HEAD}tasks: {{a: {{task_definition: a}}}}\n"
+            + providers(n // 100 + n % 100, f"{{tasks: {{a: {{for_each: [{ITEMS}]}}}}}}")
+        ),
+        4000,
+        "4100 tasks that differ (41 providers that change some of 1); a file has at most 4000",
+    ),
+    "dependencies of items": (
+        lambda n: (
+            f"{HEAD}tasks:\n  a: {{task_definition: a, for_each: [{ITEMS}]}}\n"
+            f"  b: {{task_definition: a, for_each: [{ITEMS}], depends_on: [a]}}\n" + providers(n // 10_000 + n % 10_000)
+        ),
+        200_000,
+        "210000 dependencies (21 providers of 10000); a file has at most 200000",
+    ),
+    "tasks of a DAG": (
+        lambda n: (
+            f"{HEAD}tasks:\n{lines('  t{}: {{task_definition: a, for_each: [' + ITEMS + ']}}' + chr(10), 5)}"
+            + ("  more: {task_definition: a}\n" if n > 500 else "")
+            + UN
+        ),
+        500,
+        "501 tasks; a DAG has at most 500",
     ),
     "tasks and deliveries": (
         lambda n: f"{HEAD}wait_for: {{s3: s3://a/b}}\n{LOAD}{providers(n // 2 + n % 2)}",

@@ -58,12 +58,20 @@ def removed_tasks(before: Mapping[str, Any], document: Document) -> Iterator[Pro
 
 def tasks_of_providers(data: Mapping[str, Any]) -> Dict[str, Set[str]]:
     """Return the tasks of each provider by what is written, whether or not today's rules would accept it."""
-    tasks = set(mapping(data.get("tasks")))
-    found = {}
+    tasks, found = mapping(data.get("tasks")), {}
     for provider, override in mapping(data.get("providers")).items():
         own = mapping(mapping(override).get("tasks"))
-        found[provider] = tasks - {task for task, value in own.items() if value is None}
+        left = [task for task in tasks if own.get(task, {}) is not None]
+        defaults = data.get("defaults"), mapping(override).get("defaults")
+        layers = {task: (defaults[0], tasks[task], defaults[1], own.get(task)) for task in left}
+        found[provider] = {task_id for task in left for task_id in ids_of(task, layers[task])}
     return found
+
+
+def ids_of(task: str, layers: Iterable[Any]) -> List[str]:
+    """Return the ids of a task in Airflow: one for each item, if the last layer that says for_each has some."""
+    said = [layer["for_each"] for layer in map(mapping, layers) if "for_each" in layer]
+    return [f"{task}-{item}" for item in said[-1]] if said and isinstance(said[-1], list) else [task]
 
 
 def mapping(value: Any) -> Dict[str, Any]:

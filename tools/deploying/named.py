@@ -45,7 +45,9 @@ def uses_of(definitions: Iterable[Definition]) -> List[Use]:
     """Return what the tasks name; what providers share is listed once."""
     tasks = [(definition, planned) for definition in definitions for planned in definition.plan.tasks.values()]
     uses: Dict[Tuple[int, str], Use] = {}
-    for (definition, planned), names in zip(tasks, fill_in([(each, texts_of(each, task)) for each, task in tasks])):
+    for (definition, planned), names in zip(
+        tasks, fill_in([(each, texts_of(each, task), task.item) for each, task in tasks])
+    ):
         key = PlainText(planned.task.cluster or "default")
         settings = Layers.of(Layer(definition.context.document, ("clusters", key)))
         cluster = definition.context.environment.clusters[key]
@@ -88,18 +90,18 @@ def names_of_definitions(definitions: Iterable[Definition]) -> Iterator[Tuple[Th
     """Yield what the DAGs name beside their tasks, each with its place."""
     definitions = list(definitions)
     for definition in definitions:
-        environment = definition.context.environment
-        if environment.alerts:
-            topic = Thing("topic", environment.alerts.sns_topic_arn, environment.region)
-            yield topic, Place(Layers.of(Layer(definition.context.document, ())), ("alerts", "sns_topic_arn"))
+        environment, alerts = definition.context.environment, definition.settings.alerts
+        if alerts:
+            topic = Thing("topic", environment.alerts[alerts].sns_topic_arn, environment.region)
+            yield topic, Place(Layers.of(Layer(definition.context.document, ("alerts", alerts))), ("sns_topic_arn",))
     for bucket, place, _, _ in deliveries(definitions):
         yield bucket, place
 
 
 def deliveries(definitions: Iterable[Definition]) -> Iterator[Tuple[Thing, Place, str, str]]:
     """Yield what DAGs wait for: bucket, place, key, and the address with its templates."""
-    waits = [(each, each.settings.wait_for.s3 or "") for each in definitions if each.settings.wait_for]
-    for (definition, address), filled in zip(waits, fill_in(waits)):
+    waits = [(each, each.settings.wait_for.s3 or "", None) for each in definitions if each.settings.wait_for]
+    for (definition, address, _), filled in zip(waits, fill_in(waits)):
         bucket, _, key = filled.partition("://")[2].partition("/")
         thing = Thing("bucket", bucket, definition.context.environment.region)
         yield thing, Place(definition.layers, ("wait_for", "s3")), key, address

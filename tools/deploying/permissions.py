@@ -61,9 +61,10 @@ def needs_of_uses(uses: Iterable[Use], region: str, answers: Mapping[Thing, Any]
             yield Need("ecs:DescribeTasks", task, there), place
             yield Need("ecs:StopTask", task, there), place
             yield Need("ecs:ListTasks", "*", there), place  # it knows no other resource
-            if use.planned.operator["tags"]:
+            tagging = [key for key in ("tags", "propagate_tags") if use.planned.operator[key]]
+            if tagging:
                 create = (("ecs:CreateAction", "RunTask"),)
-                yield Need("ecs:TagResource", task, create), Place(use.planned.layers, ("tags",))
+                yield Need("ecs:TagResource", task, create), Place(use.planned.layers, (tagging[0],))
             if definition:
                 place = Place(use.planned.layers, ("task_definition",))
                 yield Need("ecs:RunTask", definition["taskDefinitionArn"], there), place

@@ -62,6 +62,7 @@ def preflight(etl: Path, environment: str, role: Optional[str] = None, mwaa: Opt
     for use in uses:
         problems += check_cluster(use, region, answers)
         problems += check_task_definition(use, region, answers)
+        problems += check_shell(use, region, answers)
     if role:
         needs = [*needs_of_uses(uses, region, answers), *needs_of_definitions(found.definitions, answers, role)]
         problems += check_permissions(found.definitions[0].context, role, needs)
@@ -165,6 +166,16 @@ def check_task_definition(use: Use, region: str, answers: Mapping[Thing, Any]) -
         hint = hint if is_named else f"name it, as in 'container: {next(iter(containers))}'; {hint}"
         message = f"the task definition '{name}' has no container '{container}'"
         yield (Place(use.planned.layers, ("container",)) if is_named else place).problem(message, hint)
+
+
+def check_shell(use: Use, region: str, answers: Mapping[Thing, Any]) -> Iterator[Problem]:
+    """Check that a task in which people may open a shell has a role: ECS refuses to start it otherwise."""
+    definition = usable(answers, Thing("task definition", use.names["task_definition"], region))
+    has_role = use.names["task_role_arn"] or (definition or {}).get("taskRoleArn")
+    if definition and use.planned.task.enable_execute_command and not has_role:
+        message = f"the task definition '{use.names['task_definition']}' has no task role, which a shell needs"
+        hint = "name one that may do what docs/operations.md says of a shell: taskRoleArn, or task_role_arn here"
+        yield Place(use.planned.layers, ("enable_execute_command",)).problem(message, hint)
 
 
 def check_log(use: Use, region: str, container: Mapping[str, Any]) -> Iterator[Problem]:

@@ -10,8 +10,9 @@ from typing import Any, Dict, List, Mapping, Optional
 Data = Dict[str, Any]
 SETTINGS = (
     "owner schedule start_date end_date catchup max_active_runs max_active_tasks dagrun_timeout tags params wait_for"
-    " environments"
+    " environments timezone"
 ).split()
+HOURS_AHEAD = {"UTC": 0, "Asia/Tokyo": 9}  # of UTC, all the year
 DURATIONS = ("retry_delay", "max_retry_delay", "execution_timeout", "sla", "dagrun_timeout", "timeout", "poke_interval")
 # What Airflow 2.2.2 does where a task says nothing.
 AIRFLOW = {
@@ -50,14 +51,15 @@ def seconds(duration: Any) -> timedelta:
     return timedelta(**{units[unit]: int(number) for number, unit in re.findall(r"(\d+)([dhms])", duration)})
 
 
-def moment(value: Any) -> datetime:
-    """Read a date, or a date with its time and zone."""
+def moment(value: Any, zone: str = "UTC") -> datetime:
+    """Read a date, which is midnight in a zone, or a date with its time and offset."""
     if isinstance(value, datetime):  # PyYAML 5.4 leaves the zone of UTC out of some, and takes others to UTC
         return value if value.tzinfo else value.replace(tzinfo=timezone.utc)
     if isinstance(value, date):
-        return datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+        midnight = datetime(value.year, value.month, value.day, tzinfo=timezone.utc)
+        return midnight - timedelta(hours=HOURS_AHEAD[zone])
     if len(value) == len("2022-01-01"):
-        return moment(date.fromisoformat(value))
+        return moment(date.fromisoformat(value), zone)
     return datetime.fromisoformat(value.replace("Z", "+00:00"))
 
 
@@ -135,12 +137,12 @@ def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -
     result: Dict[str, Data] = {}
     for provider_name, provider in pipeline["providers"].items():
         provider = provider or {}
-        settings = lay(
-            {key: pipeline.get(key) for key in SETTINGS}, {k: v for k, v in provider.items() if k in SETTINGS}
-        )
+        of_environment = {"timezone": environment.get("timezone", "UTC")}
+        layers = ({key: layer[key] for key in SETTINGS if key in layer} for layer in (pipeline, provider))
+        settings = lay(of_environment, *layers)
         if name not in settings.get("environments", [name]):
             continue
-        waiting = settings.get("wait_for")
+        waiting, zone = settings.get("wait_for"), settings.get("timezone", "UTC")
         tasks = {
             task_id: task_layers(environment, pipeline, provider, task_id) for task_id in task_ids(pipeline, provider)
         }
@@ -151,8 +153,9 @@ def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -
         result[f"{family}-{stem}_dag_{provider_name}"] = {
             "description": pipeline.get("description") or "",
             "schedule_interval": settings.get("schedule") if environment.get("schedules", True) else None,
-            "start_date": moment(settings["start_date"]),
-            "end_date": moment(settings["end_date"]) if "end_date" in settings else None,
+            "timezone": zone,
+            "start_date": moment(settings["start_date"], zone),
+            "end_date": moment(settings["end_date"], zone) if "end_date" in settings else None,
             "catchup": settings.get("catchup", False),
             "max_active_runs": settings.get("max_active_runs", 1),
             "max_active_tasks": settings.get("max_active_tasks", 16),

@@ -37,6 +37,7 @@ POSITIVE = st.integers(1, 2**31 - 1)
 DURATION = st.integers(1, 10**8) | st.sampled_from(["30m", "6h", "1d12h", "1d2h3m4s", "999d", "90s", "00001m"])
 FIRST, LAST = date(1970, 1, 1), date(2100, 12, 31)
 START = st.dates(FIRST, date(2049, 12, 31)) | st.sampled_from(["2022-01-01T03:00:00Z", "2022-01-01T03:00:00.500+05:30"])
+ZONE = st.sampled_from(sorted(model.HOURS_AHEAD))
 END = st.dates(date(2051, 1, 1), LAST)
 CRON = st.sampled_from(["@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly"]) | st.builds(
     "{} {} {} {} {}".format,
@@ -145,7 +146,8 @@ ENVIRONMENT_FIELDS = {
     "variables": st.dictionaries(VARIABLE, SCALAR, max_size=3),
     "schedules": st.booleans(),
     "aws_conn_id": WORD,
-    "alerts": st.just({"sns_topic_arn": "arn:aws:sns:eu-west-1:000000000000:alerts"}) | st.none(),
+    "timezone": ZONE,
+    "alerts": st.just({"default": {"sns_topic_arn": "arn:aws:sns:eu-west-1:000000000000:alerts"}}),
     "defaults": LAYER | st.none(),
 }
 
@@ -163,8 +165,10 @@ AWAITED = mapping(
 )
 PIPELINE_SETTINGS = optional(
     {
+        "alerts": st.none(),  # a name may not be there
         "owner": st.text("abXY09_-", min_size=1, max_size=36),
         "schedule": CRON,
+        "timezone": ZONE,
         "end_date": END,
         "catchup": st.booleans(),
         "max_active_runs": st.integers(1, 100),

@@ -8,6 +8,7 @@ from orchestrator import (
     MAX_TEXT,
     ActiveRuns,
     Alerts,
+    AlertsName,
     CapacityProvider,
     Cluster,
     ConnectionId,
@@ -22,6 +23,7 @@ from orchestrator import (
     ExitCode,
     FamilyName,
     Identifier,
+    Item,
     LogGroup,
     LogPrefix,
     Logs,
@@ -46,6 +48,7 @@ from orchestrator import (
     TaskDefinition,
     TaskId,
     Text,
+    TimeZone,
     VariableName,
     WaitFor,
     Weight,
@@ -109,6 +112,7 @@ SHAPES: Dict[Any, str] = {
     Duration: "duration",
     Moment: "date",
     Cron: "schedule",
+    TimeZone: "time zone",
     TaskDefinition: "task definition",
     Owner: "owner's name",
     Pool: "pool's name",
@@ -117,6 +121,7 @@ SHAPES: Dict[Any, str] = {
     LogGroup: "log group",
     LogPrefix: "start of log streams",
     DagTag: "tag",
+    AlertsName: "name of alerts",
     S3Address: "S3 address",
     EcsTagKey: "ECS tag's key",
     EcsTagValue: "ECS tag's value",
@@ -124,6 +129,7 @@ SHAPES: Dict[Any, str] = {
     ProviderName: "provider's name",
     VariableName: "variable's name",
     Identifier: "param's name",
+    Item: "item",
 }
 
 INTRODUCTION = """\
@@ -166,6 +172,23 @@ The settings of a DAG have two layers: the pipeline, then the provider.
 - Everything else is replaced, including lists.
 - `null` removes the value of the layers before. `schedule: null` under a provider: its DAG runs only when triggered.
 - `null` for a task under a provider: the provider's DAG does not have this task.
+"""
+
+TIME_ZONES = """\
+## Time zones
+
+`schedule` goes by the clocks of `timezone`, summer time included, and a date is midnight there. An offset in a date,
+`2022-01-01T00:00:00+01:00`, says which moment is meant, and moves no schedule. `./etl show` has the next runs on both
+clocks, and the first one after the clocks change. Airflow's page shows UTC, unless a person chooses otherwise there.
+
+- Dates in templates are UTC. Daily at 00:30 in London, `{{ ds }}` is the day before in summer; London's day is
+  `{{ data_interval_start.in_timezone('Europe/London') | ds }}`.
+- Hours that the clocks skip or show twice: daily at 01:30 in London runs at 02:30 on the day without a 01:30, and once
+  on the day with two, at the second. A schedule of every hour runs once in each hour that passes.
+- Several times a day, Airflow 2.2.2 counts the hours from the run before: `0 7,19 * * *` runs at 08:00 in spring, and
+  at 06:00 and 07:00 in autumn, each on one day. Newer versions go by the clocks.
+- The zones are those of the Python packages beside Airflow. Those of 2.2.2 are of 2020: where the rules have changed
+  since then, as in Mexico, its clocks are wrong.
 """
 
 TEMPLATES = """\
@@ -221,7 +244,14 @@ the names in `configs/`, `./etl check` asks for `./etl generate schema`.
 
 def files() -> Dict[Path, str]:
     """Return the reference's text by its path in the repository."""
-    parts = [INTRODUCTION, *map(model_section, MODELS), shapes_section(), templates_section(), yaml_section()]
+    parts = [
+        INTRODUCTION,
+        TIME_ZONES,
+        *map(model_section, MODELS),
+        shapes_section(),
+        templates_section(),
+        yaml_section(),
+    ]
     return {FILE: "\n".join(parts)}
 
 

@@ -27,14 +27,14 @@ def inventory(environment: str, etl: Path) -> Dict[str, Any]:
         "region": context.environment.region,
         "task_definitions": {},
         "buckets": [str(value) for name, value in context.environment.variables.items() if "bucket" in name],
-        "topics": [context.environment.alerts.sns_topic_arn] if context.environment.alerts else [],
+        "topics": [alerts.sns_topic_arn for alerts in context.environment.alerts.values()],
     }
     clusters: List[str] = []
     log_groups: List[str] = []
     definitions = load(etl, environment).definitions
-    tasks = [(definition, planned.operator) for definition in definitions for planned in definition.plan.tasks.values()]
-    texts = [(definition, [operator["cluster"], operator["task_definition"]]) for definition, operator in tasks]
-    for (_, operator), (cluster, name) in zip(tasks, fill_in(texts)):
+    tasks = [(definition, planned) for definition in definitions for planned in definition.plan.tasks.values()]
+    texts = [(each, [task.operator["cluster"], task.operator["task_definition"]], task.item) for each, task in tasks]
+    for operator, (cluster, name) in zip((task.operator for _, task in tasks), fill_in(texts)):
         clusters.append(cluster)
         container = operator["overrides"]["containerOverrides"][0]["name"]
         seeded = names["task_definitions"].setdefault(name, {"containers": []})

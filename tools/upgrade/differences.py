@@ -41,6 +41,11 @@ def names_run_id(definition: Definition) -> bool:
     return any("run_id" in json.dumps(planned.operator, default=str) for planned in definition.plan.tasks.values())
 
 
+def goes_by_a_zone(definition: Definition) -> bool:
+    """Return whether a schedule goes by clocks that may change."""
+    return definition.schedule is not None and definition.settings.timezone not in (None, "UTC")
+
+
 DIFFERENCES = [
     Difference(
         "The list and the history of runs",
@@ -62,6 +67,14 @@ DIFFERENCES = [
         "2.11: banner of `etl/factory.py/definitions`; 3: of `etl/problems.py`",
         "From 2.3 on, Airflow starts no runs of the DAGs of a file with an import error, so the problems are another's",
         "2.11",
+    ),
+    Difference(
+        "The day on which clocks change, with `timezone` and a schedule of several times a day",
+        "hours are counted from the run before: `0 7,19 * * *` runs at 08:00",
+        "by the clocks: at 07:00",
+        "Airflow 2.2.2 counts, but for schedules of one time a day",
+        "2.11",
+        goes_by_a_zone,
     ),
     Difference(
         "Params at the trigger",

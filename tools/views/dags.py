@@ -71,28 +71,36 @@ def as_table(rows: List[Dict[str, Any]]) -> Table:
     for heading in ("DAG", "ENVIRONMENT", "SCHEDULE", "IN WORDS", "NEXT RUN", "TASKS", "FILE"):
         table.add_column(heading, overflow="fold", justify="right" if heading == "TASKS" else "left")
     for row in rows:
-        cells = [row["dag_id"], row["environment"], row["schedule"] or "", row["in_words"], utc(row["next_run"])]
+        cells = [row["dag_id"], row["environment"], row["schedule"] or "", row["in_words"], "".join(moments(row)[:1])]
         table.add_row(*map(Text, [*cells, str(len(row["tasks"])), row["path"]]))
     return table
 
 
 def summary(definition: Definition, now: datetime) -> Dict[str, Any]:
     """Return what identifies a DAG, and when it runs."""
-    next_run = schedules.next_run(definition, now)
+    runs = schedules.next_runs(definition, now)
     return {
         "dag_id": definition.dag_id,
         "environment": definition.context.name,
         "path": definition.path,
         "schedule": definition.schedule,
+        "timezone": schedules.zone_of(definition),
         "in_words": schedules.in_words(definition),
-        "next_run": next_run and next_run.isoformat(),
+        "next_run": runs[0].in_timezone("UTC").isoformat() if runs else None,
+        # That one, and the first after the clocks have changed, as the clocks of its time zone show them.
+        "next_runs": [run.isoformat() for run in runs],
         "tasks": list(definition.plan.tasks),
     }
 
 
-def utc(moment: Optional[str]) -> str:
-    """Shorten a moment for a person."""
-    return f"{moment[:16].replace('T', ' ')} UTC" if moment else ""
+def moments(row: Mapping[str, Any]) -> List[str]:
+    """Return the next runs of a row for a person: in UTC, and on the clocks of the DAG's time zone, if it has one."""
+    texts = []
+    for run in map(datetime.fromisoformat, row["next_runs"]):
+        at = run.astimezone(timezone.utc)
+        here = f"{run:%H:%M}" if run.date() == at.date() else f"{run:%Y-%m-%d %H:%M}"
+        texts.append(f"{at:%Y-%m-%d %H:%M} UTC" + (f" ({here} there)" if row["timezone"] != "UTC" else ""))
+    return texts
 
 
 # ----------------------------------------------------------------------------------------------------- one DAG
@@ -182,7 +190,7 @@ def as_json(details: Details) -> Dict[str, Any]:
 def print_details(out: Console, details: Details) -> None:
     """Print the details for a person."""
     about = details.summary
-    next_run = f"; next run {utc(about['next_run'])}" if about["next_run"] else ""
+    next_run = "".join(map("; {} {}".format, ("next run", "after the clocks change"), moments(about)))
     print_heading(out, f"{about['dag_id']} in {about['environment']}")
     out.print(f"{about['path']}\n{about['in_words']}{next_run}\n", soft_wrap=True)
     print_heading(out, "Definition after all layers")

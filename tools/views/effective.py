@@ -1,20 +1,20 @@
 """What a definition comes to after all layers, as plain data in the definition language's own words."""
 
-from datetime import date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import yaml
 from orchestrator import SETTING_DEFAULTS, Definition, Environment, KeyPath, Layer, Layers, PlannedTask, Settings, Task
 
 # Of an environment, these reach a DAG otherwise: merged into its tasks, as its schedule, or only if it names them.
-MERGED = {"defaults", "schedules", "variables", "clusters"}
+MERGED = {"alerts", "defaults", "schedules", "timezone", "variables", "clusters"}
 
 
 def effective(definition: Definition) -> Dict[str, Any]:
     """Return everything that makes the DAG what it is, as text, numbers, booleans, None, lists and mappings.
 
     The keys are a pipeline's, then an environment's, with the defaults written out that the factory has for them;
-    ``variables`` holds ``env`` and ``provider``, and ``clusters`` the ones that tasks of this DAG name. Two
+    ``variables`` holds ``env`` and ``provider``, and ``alerts`` and ``clusters`` the ones that this DAG names. Two
     definitions that give the same here give the same DAG: the order of tags, for one, is lost.
     """
     settings = definition.settings.dict(
@@ -23,6 +23,8 @@ def effective(definition: Definition) -> Dict[str, Any]:
     settings = {**SETTING_DEFAULTS, **settings, "schedule": definition.schedule}
     tasks = {task_id: task_fields(planned) for task_id, planned in definition.plan.tasks.items()}
     environment = definition.context.environment
+    if "alerts" in settings:
+        settings["alerts"] = {settings["alerts"]: environment.alerts[settings["alerts"]].dict()}
     clusters = {task["cluster"]: environment.clusters[task["cluster"]] for task in tasks.values()}
     result = {
         "description": definition.description,
@@ -39,7 +41,9 @@ def task_fields(planned: PlannedTask) -> Dict[str, Any]:
     """Return the fields of a task after all layers."""
     (override,) = planned.operator["overrides"]["containerOverrides"]
     given = {"container": override["name"], "cluster": "default", **planned.task.dict(exclude_none=True)}
-    return without_order({key: given[key] for key in Task.__fields__ if key in given})
+    given.update({"for_each": None, "depends_on": list(planned.before)})
+    fields = {key: given[key] for key in Task.__fields__ if given.get(key) is not None}
+    return without_order({**fields, **({"item": planned.item} if planned.item is not None else {})})
 
 
 def without_order(fields: Dict[str, Any]) -> Dict[str, Any]:
@@ -58,8 +62,6 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, timedelta):
         return duration(value)
-    if isinstance(value, datetime) and value.utcoffset() == timedelta(0) and value.time() == time.min:
-        return value.date().isoformat()
     return value.isoformat() if isinstance(value, date) else str(value)
 
 
@@ -81,6 +83,7 @@ def origin(definition: Definition, path: KeyPath) -> str:
     head, *rest = path
     if head == "tasks":
         layers, path = definition.plan.tasks[rest[0]].layers, tuple(rest[1:])
+        path = ("for_each",) if path == ("item",) else path
     elif head == "variables":
         # The settings have no layer of a provider that overrides none of them.
         document = definition.layers.home.document
@@ -88,7 +91,7 @@ def origin(definition: Definition, path: KeyPath) -> str:
         layers, path = environment if rest[0] == "env" else provider, (head, *rest[1:])
     elif head == "schedule" and definition.schedule != definition.settings.schedule:
         layers, path = environment, ("schedules",)
-    elif head in Environment.__fields__:
+    elif head in Environment.__fields__ and layers.origin(path) is None:
         layers = environment
     if layers.origin(path) is None:
         return "default"

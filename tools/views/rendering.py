@@ -5,7 +5,7 @@ from copy import deepcopy
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 import dateutil.relativedelta
 import jinja2
@@ -56,22 +56,23 @@ def render_request(definition: Definition, task_id: str, run: Run) -> RenderedRe
     return RenderedRequest(rendered(run_task_request(definition, task_id, run.run_id)), left)
 
 
-def fill_in(values: Sequence[Tuple[Definition, Any]]) -> List[Any]:
-    """Fill in what environment and provider of a DAG say, in a text or all texts of a value.
+def fill_in(values: Sequence[Tuple[Definition, Any, Optional[str]]]) -> List[Any]:
+    """Fill in what environment and provider of a DAG, and the item of a task, say in a text or all texts of a value.
 
     What only a run knows stays a template, and so does what cannot be rendered within limits.
     """
     filled = confined([partial(fill, *each) for each in values])
-    return [value if why else found for (_, value), (found, why) in zip(values, filled)]
+    return [value if why else found for (_, value, _), (found, why) in zip(values, filled)]
 
 
-def fill(definition: Definition, value: Any) -> Any:
+def fill(definition: Definition, value: Any, item: Optional[str]) -> Any:
     """Do so for one value."""
     if isinstance(value, dict):
-        return {key: fill(definition, item) for key, item in value.items()}
+        return {key: fill(definition, each, item) for key, each in value.items()}
     if isinstance(value, list):
-        return [fill(definition, item) for item in value]
-    return render(value, {name: SimpleNamespace(**values) for name, values in definition.variables.items()})[0]
+        return [fill(definition, each, item) for each in value]
+    names: Dict[str, Any] = {name: SimpleNamespace(**values) for name, values in definition.variables.items()}
+    return render(value, names if item is None else {**names, "item": item})[0]
 
 
 def render(text: str, names: Mapping[str, Any]) -> Tuple[str, Dict[str, str]]:
@@ -183,6 +184,7 @@ def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, 
     return {
         **names,
         **{name: SimpleNamespace(**values) for name, values in definition.variables.items()},
+        **({} if definition.plan.tasks[task_id].item is None else {"item": definition.plan.tasks[task_id].item}),
         "params": ParamValues(params),
         "macros": MACROS,
         "logical_date": logical_date,

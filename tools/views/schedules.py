@@ -1,12 +1,13 @@
 """When a DAG runs, as Airflow 2.2.2 reckons it: next runs, data intervals, and schedules in words."""
 
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple, Optional, Tuple, Union
+from functools import lru_cache
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple, Union
 
 import pendulum
 from cron_descriptor import ExpressionDescriptor, FormatException, Options
 from croniter import croniter
-from orchestrator import Definition
+from orchestrator import SETTING_DEFAULTS, Definition
 
 # cron_presets of airflow/utils/dates.py
 PRESETS = {
@@ -20,28 +21,34 @@ PRESETS = {
 
 
 class Cron:
-    """The times of a cron expression in the time zone of a DAG's start date, which is a fixed offset from UTC."""
+    """The times of a cron expression by the clocks of a time zone: CronDataIntervalTimetable of Airflow 2.2.2."""
 
     def __init__(self, expression: str, timezone: Any) -> None:
         self.expression, self.timezone = expression, timezone
+        times = croniter(expression)
+        one, other = times.get_next(datetime), times.get_next(datetime)
+        self._is_fixed = (one.hour, one.minute) == (other.hour, other.minute)
 
     def next(self, moment: datetime) -> pendulum.DateTime:
         """Return the first time after a moment."""
-        return self._utc(self._from(moment).get_next(datetime))
+        return self._utc(moment, lambda local: croniter(self.expression, local).get_next(datetime))
 
     def previous(self, moment: datetime) -> pendulum.DateTime:
         """Return the last time before a moment."""
-        return self._utc(self._from(moment).get_prev(datetime))
+        return self._utc(moment, lambda local: croniter(self.expression, local).get_prev(datetime))
 
     def align(self, moment: datetime) -> pendulum.DateTime:
         """Return the first time at or after a moment."""
-        return self.next(moment - timedelta(microseconds=1))
+        after = self.next(moment)
+        return after if self.previous(after) != moment else pendulum.instance(moment).in_timezone("UTC")
 
-    def _from(self, moment: datetime) -> croniter:
-        return croniter(self.expression, moment.astimezone(self.timezone).replace(tzinfo=None))
-
-    def _utc(self, local: datetime) -> pendulum.DateTime:
-        return pendulum.instance(local, self.timezone).in_timezone("UTC")
+    def _utc(self, moment: datetime, find: Callable[[datetime], Any]) -> pendulum.DateTime:
+        """Return what is found among the times of the clocks; many times a day are counted from the moment on."""
+        here = pendulum.instance(moment).in_timezone(self.timezone)
+        local = datetime(*here.timetuple()[:6], here.microsecond)  # pendulum's own would count in days and months
+        found: datetime = find(local)
+        time = pendulum.instance(found, self.timezone) if self._is_fixed else pendulum.instance(here + (found - local))
+        return time.in_timezone("UTC")
 
 
 def cron_of(definition: Definition) -> Optional[Cron]:
@@ -49,15 +56,20 @@ def cron_of(definition: Definition) -> Optional[Cron]:
     schedule = definition.schedule
     if schedule is None or schedule == "@once":
         return None
-    return Cron(PRESETS.get(schedule, schedule), start_of(definition).tzinfo)
+    return Cron(PRESETS.get(schedule, schedule), start_of(definition).timezone)
 
 
-def start_of(definition: Definition) -> datetime:
+def start_of(definition: Definition) -> pendulum.DateTime:
     """Return the start date, which every definition has."""
-    start = definition.settings.start_date
+    start, _ = definition.settings.period
     if start is None:
         raise ValueError(f"{definition.dag_id} has no start_date")
     return start
+
+
+def zone_of(definition: Definition) -> str:
+    """Return the name of a DAG's time zone."""
+    return str(definition.settings.timezone or SETTING_DEFAULTS["timezone"])
 
 
 def next_run(definition: Definition, now: datetime) -> Optional[datetime]:
@@ -67,9 +79,9 @@ def next_run(definition: Definition, now: datetime) -> Optional[datetime]:
     """
     start, cron = start_of(definition), cron_of(definition)
     if cron is None:
-        return start if definition.schedule and start > now else None
+        return start.in_timezone("UTC") if definition.schedule and start > now else None
     logical_date = max(cron.previous(cron.next(now)), cron.align(start))
-    end_date = definition.settings.end_date
+    _, end_date = definition.settings.period
     return None if end_date and logical_date > end_date else cron.next(logical_date)
 
 
@@ -81,8 +93,40 @@ def in_words(definition: Definition) -> str:
         return f"only when triggered ({off} is off in {definition.context.name})" if off else "only when triggered"
     if schedule == "@once":
         return "once"
-    offset = start_of(definition).isoformat()[-6:]
-    return describe(PRESETS.get(schedule, schedule)) + ("" if offset == "+00:00" else f", UTC{offset}")
+    zone = zone_of(definition)
+    return describe(PRESETS.get(schedule, schedule)) + ("" if zone == "UTC" else f", {zone}")
+
+
+def next_runs(definition: Definition, now: datetime) -> List[pendulum.DateTime]:
+    """Return the next run, and the first after the next change of the clocks, on the clocks of the DAG's time zone."""
+    first = next_run(definition, now)
+    if first is None:
+        return []
+    zone = zone_of(definition)
+    change = change_of_clocks(zone, now) if cron_of(definition) else None
+    later = next_run(definition, change) if change else None
+    return [pendulum.instance(run).in_timezone(zone) for run in (first, later) if run and (run is first or run > first)]
+
+
+@lru_cache(maxsize=1024)  # many DAGs have the same
+def change_of_clocks(zone: str, now: datetime) -> Optional[datetime]:
+    """Return the moment before the clocks of a zone change next, to the minute; None if they do not within a year."""
+
+    def offset(minutes: int) -> Any:
+        return pendulum.instance(now + timedelta(minutes=minutes)).in_timezone(zone).offset
+
+    def has_changed(minutes: int) -> bool:
+        return bool(offset(minutes) != offset(0))
+
+    days = (24 * 60 * number for number in range(1, 367))
+    after = next((minutes for minutes in days if has_changed(minutes)), None)
+    if after is None:
+        return None
+    before = after - 24 * 60
+    while after - before > 1:
+        middle = (before + after) // 2
+        before, after = (before, middle) if has_changed(middle) else (middle, after)
+    return now + timedelta(minutes=before)
 
 
 def describe(expression: str) -> str:
@@ -116,7 +160,7 @@ def run_at(definition: Definition, when: Union[date, datetime, None]) -> Run:
     does not have, it is what triggering by hand gives.
     """
     start, cron = start_of(definition), cron_of(definition)
-    earliest, latest = limits(start, when)
+    earliest, latest = limits(start, when)  # a day is that of the DAG's time zone
     if cron is None:
         on_schedule = definition.schedule is not None and earliest <= start < latest
         moment = pendulum.instance(start if on_schedule else earliest).in_timezone("UTC")
@@ -129,13 +173,13 @@ def run_at(definition: Definition, when: Union[date, datetime, None]) -> Run:
     return make_run(False, earliest, cron.previous(end), end)
 
 
-def limits(start: datetime, when: Union[date, datetime, None]) -> Tuple[pendulum.DateTime, pendulum.DateTime]:
+def limits(start: pendulum.DateTime, when: Union[date, datetime, None]) -> Tuple[pendulum.DateTime, pendulum.DateTime]:
     """Return the first moment of a logical date, and the first one after it, in UTC."""
     if when is None or isinstance(when, datetime):
         moment = pendulum.instance(when or start).in_timezone("UTC")
         return moment, moment + timedelta(microseconds=1)
-    day = pendulum.datetime(when.year, when.month, when.day)
-    return day, day.add(days=1)
+    day = pendulum.datetime(when.year, when.month, when.day, tz=start.timezone)
+    return day.in_timezone("UTC"), day.add(days=1).in_timezone("UTC")
 
 
 def make_run(is_scheduled: bool, logical_date: pendulum.DateTime, start: Any, end: Any) -> Run:

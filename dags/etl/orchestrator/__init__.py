@@ -16,6 +16,7 @@ from .credentials import find_in_comments
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
+    WAIT_FOR,
     Context,
     Definition,
     Layer,
@@ -43,7 +44,7 @@ from .models import (
     Task,
     WaitFor,
 )
-from .planning import AIRFLOW_ARGUMENTS, WAIT_FOR, run_task_request, started_by
+from .planning import AIRFLOW_ARGUMENTS, run_task_request, started_by
 from .problems import (
     AmbiguousInteger,
     KeyPath,
@@ -60,6 +61,7 @@ from .templates import MAX_OVERRIDES, parse_template, read_template, repeated_wo
 from .values import (
     MAX_TEXT,
     ActiveRuns,
+    AlertsName,
     ConnectionId,
     Count,
     Cron,
@@ -73,6 +75,7 @@ from .values import (
     FamilyName,
     FolderName,
     Identifier,
+    Item,
     LogGroup,
     LogPrefix,
     Moment,
@@ -91,6 +94,7 @@ from .values import (
     TaskDefinition,
     TaskId,
     Text,
+    TimeZone,
     VariableName,
     Weight,
 )
@@ -114,6 +118,7 @@ __all__ = [
     "WAIT_FOR",
     "ActiveRuns",
     "Alerts",
+    "AlertsName",
     "AmbiguousInteger",
     "CapacityProvider",
     "Cluster",
@@ -134,6 +139,7 @@ __all__ = [
     "FamilyName",
     "FolderName",
     "Identifier",
+    "Item",
     "KeyPath",
     "Layer",
     "Layers",
@@ -169,6 +175,7 @@ __all__ = [
     "TaskDefinition",
     "TaskId",
     "Text",
+    "TimeZone",
     "VariableName",
     "WaitFor",
     "Weight",

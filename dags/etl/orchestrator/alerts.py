@@ -17,17 +17,16 @@ MAX_FIELD = 10_000  # characters; a reason holds lines of a container, and a mes
 
 
 class Publisher:
-    """Publishes alerts to an environment's topic, for as long as the DAGs of a parse live."""
+    """Publishes alerts to an environment's topics, for as long as the DAGs of a parse live."""
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
         self.is_reachable = True
 
-    def publish(self, provider: str, subject: str, fields: Mapping[str, Any]) -> None:
+    def publish(self, topic: str, provider: str, subject: str, fields: Mapping[str, Any]) -> None:
         """Publish an alert; log a failure to do so, which changes nothing of the run."""
         lines = (f"{name}: {str(value)[:MAX_FIELD]}" for name, value in {"Provider": provider, **fields}.items())
         message = "\n".join(lines)
-        topic = self.environment.alerts.sns_topic_arn if self.environment.alerts else ""
         log = logging.getLogger(__name__)  # Airflow's own for tasks is silent in a parse, where lost workers are found
         if not self.is_reachable:
             log.error("The alert was not published, as %s could not be reached before:\n%s", topic, message)

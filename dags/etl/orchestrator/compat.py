@@ -1,6 +1,7 @@
 """What moved in libraries: pydantic 1's models, which pydantic 2 keeps as ``pydantic.v1``; pendulum's time zones."""
 
-from typing import Any
+from functools import lru_cache
+from typing import Any, Collection
 
 import pendulum
 
@@ -34,11 +35,18 @@ __all__ = [
     "StrictBool",
     "ValidationError",
     "is_time_zone",
+    "time_zones",
     "validator",
 ]
 
 
-def is_time_zone(value: Any) -> bool:
-    """Return whether a value is the name of a time zone; pendulum 2 has them all, pendulum 3 a function for it."""
+@lru_cache(maxsize=1)
+def time_zones() -> Collection[str]:
+    """Return the names of all time zones; pendulum 2 has them, pendulum 3 a function that looks for 60 ms."""
     names: Any = pendulum.timezones
-    return isinstance(value, str) and value in (names() if callable(names) else names)
+    return frozenset(names() if callable(names) else names)
+
+
+def is_time_zone(value: Any) -> bool:
+    """Return whether a value is the name of a time zone."""
+    return isinstance(value, str) and value in time_zones()

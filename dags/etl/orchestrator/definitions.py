@@ -83,6 +83,8 @@ def merge(layers: Iterable[Mapping[str, Any]]) -> Dict[str, Any]:
 
 # ----------------------------------------------------------------------------------------------------- records
 
+WAIT_FOR = "wait_for_delivery"  # task id of the sensor
+
 
 class Context(NamedTuple):
     """What every pipeline of a folder is laid over."""
@@ -107,6 +109,9 @@ class PlannedTask(NamedTuple):
     layers: Layers
     operator: Dict[str, Any]  # arguments of the ECS operator, but for owner and DAG
     places: Dict[str, str]  # path:line:column of its cluster and task definition, for who reads the task's log
+    name: str  # in the definition, for all of its items
+    item: Optional[str] = None  # of its for_each
+    before: Tuple[str, ...] = ()  # the ids of all tasks that it waits for
 
 
 class Plan(NamedTuple):

@@ -21,6 +21,7 @@ if not IS_3:
     from airflow.models.param import Param, ParamsDict
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.sensors.base import BaseSensorOperator
+    from airflow.utils.task_group import TaskGroup
     from sqlalchemy.exc import SQLAlchemyError
 else:
     from airflow.sdk import (  # type: ignore[no-redef]
@@ -30,6 +31,7 @@ else:
         CronDataIntervalTimetable,
         Param,
         ParamsDict,
+        TaskGroup,
         exceptions,
         get_parsing_context,
     )
@@ -43,7 +45,17 @@ except ImportError:
     except ImportError:  # the provider 2.4.0 in MWAA's own image
         from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
 
-__all__ = ["DAG", "BaseOperator", "BaseSensorOperator", "EcsOperator", "Param", "ParamsDict", "exceptions"]  # handed on
+# Handed on:
+__all__ = [
+    "DAG",
+    "BaseOperator",
+    "BaseSensorOperator",
+    "EcsOperator",
+    "Param",
+    "ParamsDict",
+    "TaskGroup",
+    "exceptions",
+]
 
 HAS_SLAS = not IS_3  # 3 has deadlines instead
 HAS_DATES = not IS_3  # a run that is triggered does; in 3, it has only run_after
@@ -91,9 +103,13 @@ def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callab
     return {**when, "sla_miss_callback": sla_miss} if sla_miss else when
 
 
+# What no provider's operator takes: EcsTask has attributes for it.
+NOT_TAKEN = {"enable_execute_command"} if HAS_SLAS else {"enable_execute_command", "sla"}
+
+
 def operator_arguments(arguments: Mapping[str, Any]) -> Dict[str, Any]:
     """Return the arguments of an operator: in 3, backoff is the factor between two pauses."""
-    own = {name: value for name, value in arguments.items() if HAS_SLAS or name != "sla"}
+    own = {name: value for name, value in arguments.items() if name not in NOT_TAKEN}
     if IS_3 and own.get("retry_exponential_backoff"):
         own["retry_exponential_backoff"] = 2.0
     return own

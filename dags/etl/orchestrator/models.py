@@ -4,14 +4,16 @@ docs/definitions.md and configs/schema/ are generated from here. A new field nee
 operator's arguments, the RunTask request) or in dags.py (the DAG); CONTRIBUTING.md leads the way.
 """
 
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
+from pendulum import DateTime
 from typing_extensions import Literal
 
 from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictBool, validator
 from .problems import non_text_key
 from .values import (
     ActiveRuns,
+    AlertsName,
     ConnectionId,
     Count,
     Cron,
@@ -23,6 +25,7 @@ from .values import (
     ExitCode,
     Identifier,
     InvalidValue,
+    Item,
     LogGroup,
     LogPrefix,
     Moment,
@@ -39,9 +42,11 @@ from .values import (
     TaskDefinition,
     TaskId,
     Text,
+    TimeZone,
     VariableName,
     Weight,
     check_json,
+    moment_in,
 )
 
 
@@ -105,7 +110,20 @@ class Task(Model):
     task_role_arn: Optional[Text] = Field(None, description="IAM role of the containers. Templated.")
     execution_role_arn: Optional[Text] = Field(None, description="IAM role that ECS starts the task with. Templated.")
     tags: Optional[Dict[EcsTagKey, Optional[EcsTagValue]]] = Field(None, description="Tags of the ECS task. Templated.")
+    propagate_tags: Optional[Literal["TASK_DEFINITION"]] = Field(  # ECS refuses SERVICE: no service starts the task
+        None, description="Give the ECS task the tags of its task definition, too; those of `tags` win."
+    )
+    enable_execute_command: Optional[StrictBool] = Field(
+        None, description="Let people open a shell in its containers (ECS Exec); its task role needs ssmmessages."
+    )
     depends_on: Optional[List[Text]] = Field(None, description="Tasks of this pipeline that come before.")
+    for_each: Optional[List[Item]] = Field(
+        None,
+        description="One ECS task for each item, at most 100, called `<task>-<item>`; `{{ item }}` in its templates.",
+        minItems=1,
+        maxItems=100,
+    )
+    group: Optional[TaskId] = Field(None, description="Airflow's page draws the tasks of a group together.")
     retries: Optional[Retries] = Field(None, description="How often a failed task is tried again.")
     retry_delay: Optional[Duration] = Field(None, description="Pause before the next try.")
     retry_exponential_backoff: Optional[StrictBool] = Field(None, description="Double the pause with every try.")
@@ -170,7 +188,7 @@ class WaitFor(Model):
 
 
 # What holds where no layer says anything else.
-SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1}
+SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1, "timezone": "UTC"}
 
 
 class Settings(Model):
@@ -180,7 +198,11 @@ class Settings(Model):
     schedule: Optional[Cron] = Field(
         None, description="Cron expression, preset such as @daily, or null: only triggered."
     )
-    start_date: Optional[Moment] = Field(None, description="First day, UTC unless it says otherwise.")
+    timezone: Optional[TimeZone] = Field(
+        None,
+        description="Whose clocks `schedule`, `start_date` and `end_date` go by; default: the environment's, or UTC.",
+    )
+    start_date: Optional[Moment] = Field(None, description="First day.")
     end_date: Optional[Moment] = Field(None, description="No runs are scheduled after it.")
     catchup: Optional[StrictBool] = Field(
         None, description="Run the intervals missed since start_date; default: false."
@@ -195,7 +217,17 @@ class Settings(Model):
         None, description="What a person may set when triggering."
     )
     wait_for: Optional[WaitFor] = None
+    alerts: Optional[AlertsName] = Field(
+        None, description="Who is told of failures: a name under `alerts` of the environment; default: `default`."
+    )
     environments: Optional[List[Text]] = Field(None, description="Where it exists; default: everywhere.")
+
+    @property
+    def period(self) -> Tuple[Optional[DateTime], Optional[DateTime]]:
+        """The moments from and until which runs are scheduled, in the DAG's time zone."""
+        zone = self.timezone or SETTING_DEFAULTS["timezone"]
+        start, end = (None if when is None else moment_in(when, zone) for when in (self.start_date, self.end_date))
+        return start, end
 
     @property
     def effective_params(self) -> Dict[str, Param]:
@@ -267,7 +299,7 @@ class Cluster(Model):
 
 
 class Alerts(Model):
-    """Where failed runs are reported."""
+    """Where failed runs are reported, for the DAGs whose `alerts` has this name."""
 
     sns_topic_arn: PlainText = Field(..., description="SNS topic that gets the alerts.")
 
@@ -278,7 +310,10 @@ class Environment(Model):
     region: PlainText = Field(..., description="AWS region of the clusters, such as eu-west-1.")
     aws_conn_id: ConnectionId = Field("aws_default", description="Airflow connection for AWS.")
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
+    timezone: Optional[TimeZone] = Field(
+        None, description="Whose clocks schedules go by, where pipeline and provider say no other; default: UTC."
+    )
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
-    alerts: Optional[Alerts] = None
+    alerts: Dict[AlertsName, Alerts] = Field({}, description="Who is told of failures, by the name that DAGs use.")
     defaults: Optional[Task] = Field(None, description="Every task of every pipeline starts from these.")

@@ -128,7 +128,9 @@ class EcsTask(EcsOperator):
     template_fields = ("overrides", "cluster", "task_definition", "network_configuration", "tags")
     typed_params: Mapping[str, Param] = {}
     places: Mapping[str, str] = {}  # path:line:column of what a mistake is in: cluster, task_definition
+    item: Optional[str] = None  # of for_each
     skip_exit_codes: Sequence[int] = ()
+    enable_execute_command: Optional[bool] = None  # as RunTask has it
     pace: ClassVar[float] = 1.0  # all times are multiplied with it; tests are in a hurry
 
     aws: Any = None  # until the task is executed
@@ -143,6 +145,8 @@ class EcsTask(EcsOperator):
         """Fill the templates in, with what a person typed at the trigger; check that before anything starts."""
         if "ti" in context:
             self.before = fields_of_try_before(context["ti"])
+        if self.item is not None:
+            context["item"] = self.item
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
     def execute(self, context: Any, **_: Any) -> Optional[str]:

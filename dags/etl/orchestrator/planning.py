@@ -11,6 +11,7 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 from .compat import ValidationError
 from .definitions import (
+    WAIT_FOR,
     Context,
     Definition,
     Layer,
@@ -30,6 +31,8 @@ from .rules import (
     check_dag_id,
     check_dependencies,
     check_fargate,
+    check_ids,
+    check_items,
     check_overrides,
     check_references,
     check_settings,
@@ -38,8 +41,6 @@ from .rules import (
     text_problems,
 )
 from .values import PlainText, ProviderName
-
-WAIT_FOR = "wait_for_delivery"  # task id of the sensor
 
 # ---------------------------------------------------------------------------------------------- what ECS is asked
 
@@ -50,7 +51,7 @@ AIRFLOW_ARGUMENTS = (
 
 
 def operator_arguments(task: Task, container: str, cluster: Cluster, environment: Environment) -> Dict[str, Any]:
-    """Return the ECS operator's arguments for a task, but for owner and DAG.
+    """Return the ECS operator's arguments for a task, but for owner and DAG; ``EcsTask`` knows all of them.
 
     A size is the ECS task's, not the container's: on Fargate that is what is paid for, and what a container
     without limits of its own gets.
@@ -77,6 +78,8 @@ def operator_arguments(task: Task, container: str, cluster: Cluster, environment
         "launch_type": cluster.launch_type,  # None: the cluster's own strategy; the operator's default is EC2
         "platform_version": cluster.platform_version,
         "tags": task.tags,
+        "propagate_tags": task.propagate_tags,
+        "enable_execute_command": task.enable_execute_command,
     }
     if cluster.capacity_provider_strategy:
         arguments["capacity_provider_strategy"] = [
@@ -114,6 +117,8 @@ def run_task_parameters(arguments: Mapping[str, Any], started_by: str) -> Dict[s
         "launchType": None if arguments.get("capacity_provider_strategy") else arguments.get("launch_type"),
         "platformVersion": arguments.get("platform_version"),
         "networkConfiguration": arguments.get("network_configuration"),
+        "propagateTags": arguments.get("propagate_tags"),
+        "enableExecuteCommand": arguments.get("enable_execute_command"),
     }
     if arguments.get("tags") is not None:
         request["tags"] = [{"key": key, "value": value} for key, value in arguments["tags"].items()]
@@ -184,15 +189,32 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         of_cluster = Layers.of(Layer(context.document, ("clusters", cluster_name)))
         for path, text in templated_texts_of_cluster(cluster) if cluster else ():
             add_references(references, text, of_cluster, path)
-    length = sum(len(repr(planned.operator)) for planned in tasks.values())
-    return Plan(tasks, problems, references, length)
+    by_id, id_problems = one_for_each(tasks)
+    length = sum(len(repr(planned.operator)) * max(1, len(planned.task.for_each or "")) for planned in tasks.values())
+    return Plan(by_id, problems + id_problems, references, length)
+
+
+def one_for_each(tasks: Mapping[str, PlannedTask]) -> Tuple[Dict[str, PlannedTask], List[Problem]]:
+    """Return the tasks by their ids in Airflow, one for each item, and the problems of these ids."""
+    ids = {name: ids_of(name, planned.task) for name, planned in tasks.items()}
+    by_id: Dict[str, PlannedTask] = {}
+    for name, planned in tasks.items():
+        before = tuple(task_id for other in planned.task.depends_on or () for task_id in ids.get(other, ()))
+        for task_id, item in ids[name].items():
+            by_id[task_id] = planned._replace(before=before, item=item)
+    return by_id, list(check_ids(tasks, ids))
+
+
+def ids_of(name: str, task: Task) -> Dict[str, Optional[str]]:
+    """Return the ids that a task has in Airflow, each with its item; without for_each, that is its name."""
+    return {name: None} if task.for_each is None else {f"{name}-{item}": item for item in task.for_each}
 
 
 def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tuple[PlannedTask, List[Problem]]:
     """Check a merged task and turn it into the operator's arguments."""
     problems: List[Problem] = []
     for path, text, at_key in templated_texts(task):
-        problems += text_problems(text, layers, path, at_key)
+        problems += text_problems(text, layers, path, at_key, task.for_each is not None)
     family = (task.task_definition or "").rpartition("task-definition/")[2]
     container = task.container or re.sub(":[0-9]+$", "", family)
     if task.task_definition is None:
@@ -211,8 +233,9 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
         problems += check_fargate(task, layers)
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
     problems += check_overrides(task, layers, operator["overrides"])
+    problems += check_items(task_id, task, layers)
     places = {key: str(layers.location((key,))) for key in ("cluster", "task_definition")}
-    return PlannedTask(task, layers, operator, places), problems
+    return PlannedTask(task, layers, operator, places, task_id), problems
 
 
 # ------------------------------------------------------------------------------------------------- definitions
@@ -237,7 +260,10 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
     family, name = document.path.split("/")[-2], Path(document.path).stem
     env = with_name(context.environment.variables, context.name)
     settings_of: Dict[Optional[str], Tuple[Settings, List[Problem]]] = {}
-    shared = Settings.parse_obj(merge([pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)]))
+    alerts = "default" if "default" in context.environment.alerts else None
+    of_environment = {"alerts": alerts, "timezone": context.environment.timezone}
+    of_pipeline = pipeline.dict(include=set(Settings.__fields__), exclude_unset=True)
+    shared = Settings.parse_obj(merge([of_environment, of_pipeline]))
     checked: Dict[int, List[Problem]] = {}
     awaited: Dict[int, References] = {}  # by the id of wait_for, which providers share
     asked = stored = 0

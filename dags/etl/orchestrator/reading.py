@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
 from .documents import Document, has_value, value_at
-from .models import Environment, Pipeline, Task
+from .models import Environment, Pipeline, Settings, Task
 from .problems import AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
 
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
@@ -15,6 +15,7 @@ MAX_OWN_TASKS = 4000  # of providers with tasks or defaults of their own: planni
 MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
 MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
 MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
+MAX_ZONES = 50  # different time zones: to load one takes 3 ms, and to find what was meant by one 6 ms
 MAX_CHARACTERS = 16 * 2**20  # of what providers share, times providers
 
 
@@ -80,18 +81,31 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     shared = {key: value for key, value in document.data.items() if key != "providers"}
     length, number = len(repr(shared)), len(providers)
     overrides = [override for override in providers.values() if isinstance(override, dict)]
-    tasks, edges = size_of(shared.get("tasks")), edges_of(shared)
+    tasks, edges = extent_of(shared, {})
+    lists = [override for override in overrides if names_items(override)]
+    if size_of(shared.get("tasks")) * len(lists) > MAX_OWN_TASKS:
+        lists = []  # the tasks that differ are too many anyway
+    own = [extent_of(shared, override) for override in lists]
+    own_tasks, own_edges = (sum(extent) for extent in zip(*own)) if own else (0, 0)
     changes = sum("tasks" in override or "defaults" in override for override in overrides)
     params = size_of(shared.get("params")) * number + sum(size_of(override.get("params")) for override in overrides)
-    schedules = {schedule for schedule in (each.get("schedule") for each in overrides) if isinstance(schedule, str)}
+    schedules, zones = (
+        {text for text in (each.get(key) for each in overrides) if isinstance(text, str)}
+        for key in ("schedule", "timezone")
+    )
     sensors = number if "wait_for" in shared else sum("wait_for" in override for override in overrides)
     each = f"{tasks} and wait_for" if sensors else str(tasks)
     for extent, most, things in (
-        (tasks * number + sensors, MAX_TASKS, f"tasks ({number} providers of {each})"),
-        (tasks * changes, MAX_OWN_TASKS, f"tasks that differ ({changes} providers that change some of {tasks})"),
+        (tasks * (number - len(own)) + own_tasks + sensors, MAX_TASKS, f"tasks ({number} providers of {each})"),
+        (
+            tasks * (changes - len(own)) + own_tasks,
+            MAX_OWN_TASKS,
+            f"tasks that differ ({changes} providers that change some of {tasks})",
+        ),
         (params, MAX_PARAMS, f"params of {number} providers"),
-        (edges * number, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
+        (edges * (number - len(own)) + own_edges, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
+        (len(zones), MAX_ZONES, "different time zones"),
         (length * number, MAX_CHARACTERS, f"characters ({number} providers of {length})"),
     ):
         if extent > most:
@@ -104,12 +118,33 @@ def size_of(value: Any) -> int:
     return len(value) if isinstance(value, (dict, list)) else 0
 
 
-def edges_of(shared: Mapping[str, Any]) -> int:
-    """Return how many dependencies the tasks of a pipeline have; those of its defaults count for each task."""
-    tasks, defaults = shared.get("tasks"), shared.get("defaults")
-    own = [task for task in tasks.values() if isinstance(task, dict)] if isinstance(tasks, dict) else []
-    inherited = size_of(defaults.get("depends_on")) if isinstance(defaults, dict) else 0
-    return sum(size_of(task.get("depends_on")) for task in own) + inherited * size_of(tasks)
+def mapping_in(layer: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
+    """Return the mapping at a key; an empty one where something else is."""
+    value = layer.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def names_items(override: Mapping[Any, Any]) -> bool:
+    """Return whether a provider says for_each."""
+    layers = [override.get("defaults"), *mapping_in(override, "tasks").values()]
+    return any(isinstance(layer, dict) and "for_each" in layer for layer in layers)
+
+
+def extent_of(shared: Mapping[Any, Any], override: Mapping[Any, Any]) -> Tuple[int, int]:
+    """Return how many tasks and dependencies a DAG has, whatever else they are: each item of for_each is a task."""
+    tasks, own = mapping_in(shared, "tasks"), mapping_in(override, "tasks")
+    sizes: Dict[Any, int] = {}
+    before: Dict[Any, Any] = {}
+    for name, task in tasks.items():
+        layers = [shared.get("defaults"), task, override.get("defaults"), own.get(name)]
+        of_each = [layer for layer in layers if isinstance(layer, dict)]
+        sizes[name] = size_of(next((each["for_each"] for each in of_each[::-1] if "for_each" in each), None)) or 1
+        before[name] = next((each["depends_on"] for each in of_each[::-1] if "depends_on" in each), None)
+    edges = 0
+    for name, others in before.items():
+        others = others if isinstance(others, list) else ()
+        edges += sizes[name] * sum(sizes.get(other, 1) if isinstance(other, str) else 1 for other in others)
+    return sum(sizes.values()), edges
 
 
 EXPECTED = {
@@ -181,6 +216,8 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
     message = f"unknown key '{key}'"
     if key in Task.__fields__ and model is Pipeline:
         return message, "it is a task's: put it under the task or, for all of them, under 'defaults:'", (key,)
+    if key in Settings.__fields__ and known is Task.__fields__:
+        return message, "it is the DAG's: put it at the top of a pipeline's file, or under a provider", (key,)
     hint = document.did_you_mean(key, known)
     meant = hint and closest(key, known)
     return message, hint, (key, meant) if meant else (key,)

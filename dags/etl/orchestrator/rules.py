@@ -12,19 +12,24 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
 from jsonschema.exceptions import SchemaError
 
-from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, References
+from .definitions import MAX_DAG_ID, WAIT_FOR, Context, Definition, Layer, Layers, PlannedTask, References
 from .documents import Document
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem
 from .templates import MAX_FAULTS, MAX_OVERRIDES, read_template, repeated_work
-from .values import Text
+from .values import TaskId, Text
 from .vocabulary import MAX_PARAM_CHARACTERS
 
 # ------------------------------------------------------------------------------------------------------- texts
 
 
-def text_problems(text: str, layers: Layers, path: KeyPath, at_key: bool = False) -> Iterator[Problem]:
+def text_problems(
+    text: str, layers: Layers, path: KeyPath, at_key: bool = False, has_item: bool = False
+) -> Iterator[Problem]:
     """Yield the mistakes in a templated text at a path of merged layers, or in the key there."""
+    if not has_item and "item" in read_template(text).free_names:
+        message, hint = "'item' is there only in a task with for_each", "add 'for_each: [one, two]' to the task"
+        yield layers.problem(path, message, hint, "template", "item", ("item", "for_each"), at_key)
     repeated = repeated_work(text)
     for fault in read_template(text).faults:
         if not any(fault.within in part for part in repeated):
@@ -178,6 +183,54 @@ def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) ->
         yield layers.problem(path, message, "put the data on S3", "ecs", names=("command", "environment"))
 
 
+# -------------------------------------------------------------------------------------------- one task, many items
+
+MAX_FOR_EACH = 100  # items of a task
+
+
+def check_items(name: str, task: Task, layers: Layers) -> Iterator[Problem]:
+    """Check the items of a task: each ends the id of one."""
+    items = task.for_each
+    if items is None:
+        return
+    if not 1 <= len(items) <= MAX_FOR_EACH:
+        message, hint = f"for_each has {len(items)} items", f"it has 1 to {MAX_FOR_EACH}; null: one task without items"
+        yield layers.problem(("for_each",), message, hint, "dependencies")
+    seen: Set[str] = set()
+    for index, item in enumerate(items[:MAX_FOR_EACH]):
+        if item in seen:
+            yield layers.problem(("for_each", index), f"item '{item}' is there twice", "", "dependencies")
+        elif not TaskId.pattern.fullmatch(f"{name}-{item}"):
+            message = f"'{name}-{item}' is not {TaskId.what()}"
+            yield layers.problem(("for_each", index), message, "shorten one of both", "dependencies")
+        seen.add(item)
+
+
+def check_ids(tasks: Mapping[str, PlannedTask], ids: Mapping[str, Iterable[str]]) -> Iterator[Problem]:
+    """Check that no two tasks or groups of a DAG have the same id in Airflow.
+
+    Args:
+        tasks: Those of a DAG, by their names.
+        ids: The ids of each: those with for_each have one for each item, and are a group.
+    """
+    taken: Set[str] = set()
+    for name, planned in tasks.items():
+        for task_id in ids[name]:
+            if task_id in taken:
+                message = f"two tasks are called '{task_id}'"
+                yield planned.layers.problem(("for_each",), message, "rename one", "dependencies", names=(name,))
+            taken.add(task_id)
+    lists = {name for name, planned in tasks.items() if planned.task.for_each is not None}
+    for name in lists & taken:
+        message, hint = f"the items of '{name}' are drawn as a group, and a task has that id", "rename one"
+        yield tasks[name].layers.problem(("for_each",), message, hint, "dependencies", names=(name,))
+    for planned in tasks.values():
+        group = planned.task.group
+        if group is not None and group in taken | lists | {WAIT_FOR}:
+            message, hint = f"a group cannot be called '{group}', as a task is", "call the group otherwise"
+            yield planned.layers.problem(("group",), message, hint, "dependencies", names=(group,))
+
+
 # ------------------------------------------------------------------------------------------------ dependencies
 
 
@@ -229,9 +282,10 @@ def check_size(
         order: Their ids, each after those that it waits for.
         before: The tasks that each task waits for.
     """
-    if len(tasks) > MAX_DAG_TASKS:
-        last = list(tasks.values())[MAX_DAG_TASKS]
-        message = f"{len(tasks)} tasks; a DAG has at most {MAX_DAG_TASKS}"
+    number = sum(1 if each.task.for_each is None else len(each.task.for_each) for each in tasks.values())
+    if number > MAX_DAG_TASKS:
+        last = list(tasks.values())[: MAX_DAG_TASKS + 1][-1]
+        message = f"{number} tasks; a DAG has at most {MAX_DAG_TASKS}"
         yield last.layers.problem((), message, "split it into several pipelines", "dependencies")
     length: Dict[str, int] = {}
     for task_id in order:
@@ -289,16 +343,22 @@ def check_settings(
         context: What the pipeline is laid over.
         checked: The problems of params, by their id: providers share those that they do not change.
     """
-    if settings.start_date is None:
+    start, end = settings.period
+    if start is None:
         hint = "add a static date such as 'start_date: 2022-01-01'"
         yield layers.problem((), "missing key 'start_date'", hint, names=("start_date",))
-    elif settings.end_date is not None and settings.end_date < settings.start_date:
+    elif end is not None and end < start:
         names = ("end_date", "start_date")
         yield layers.problem(("end_date",), "end_date is before start_date", "", "schedule", names=names)
     for index, name in enumerate(settings.environments or ()):
         if name not in context.environments:
             hint = layers.did_you_mean(name, context.environments)
             yield layers.problem(("environments", index), f"unknown environment '{name}'", hint, names=(name,))
+    known, is_here = context.environment.alerts, settings.environments is None or context.name in settings.environments
+    if settings.alerts is not None and settings.alerts not in known and is_here:
+        message, hint = f"unknown alerts '{settings.alerts}'", layers.did_you_mean(settings.alerts, known)
+        hint = hint or "the environment has no 'alerts'"
+        yield layers.problem(("alerts",), message, hint, names=(settings.alerts, "alerts"))
     if len(set(settings.tags or ())) > MAX_DAG_TAGS:
         message = f"{len(set(settings.tags or ()))} tags; a DAG has at most {MAX_DAG_TAGS}"
         yield layers.problem(("tags",), message, "keep those by which people look for the DAG")

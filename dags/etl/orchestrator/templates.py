@@ -168,7 +168,7 @@ class Checker(Expressions):
             return
         names = [target.name for target in targets]
         for name in names:
-            if name in PLACES or name in NAMES:
+            if name in PLACES or (name in NAMES and name != "item"):
                 self.fault(f"'{name}' is a name of its own", "call the loop's item otherwise", name)
         makes = []
         for size in (0, items.size):

@@ -12,7 +12,7 @@ from typing import Any, Iterator, Optional, Tuple, Union
 import pendulum
 from croniter import croniter
 
-from .compat import ConstrainedInt, PydanticValueError
+from .compat import ConstrainedInt, PydanticValueError, is_time_zone, time_zones
 from .problems import AmbiguousInteger, describe, did_you_mean, non_text_key
 from .vocabulary import MAX_VARIABLE
 
@@ -118,6 +118,16 @@ class TaskId(Text):
     pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,249}")
 
 
+class Item(Text):
+    """An item: a whole number, or 1 to 100 lower-case letters, digits, _ and -."""
+
+    pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # it ends a task's name
+
+    @classmethod
+    def validate(cls, value: Any) -> str:
+        return super().validate(str(value) if type(value) is int else value)
+
+
 class Identifier(Text):
     """A name that templates can use: letters, digits and _."""
 
@@ -164,6 +174,22 @@ class S3Address(Text):
     """An address on S3: s3://bucket/key."""
 
     pattern = re.compile(r"s3://[^/\x00-\x1f\x7f]+/[^\x00-\x1f\x7f]+")
+
+
+class AlertsName(Text):
+    """A name of alerts: 1 to 100 letters, digits, _ and -."""
+
+    pattern = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
+    @classmethod
+    def validate(cls, value: Any) -> str:
+        if isinstance(value, dict):
+            hint = "write the name of one under 'alerts' of the environment, or null: nobody is told"
+            raise InvalidValue(f"expected a name, got {describe(value)}", hint)
+        if value == "sns_topic_arn":  # what an environment had before it could have several
+            hint = "write 'default: {sns_topic_arn: ...}'; other names are for 'alerts' of pipelines and providers"
+            raise InvalidValue("alerts have a name", hint, key=value)
+        return super().validate(value)
 
 
 class EcsTagKey(Text):
@@ -252,14 +278,31 @@ class Cron(Text):
         return None
 
 
-class Moment(Shape, datetime):
-    """A static date such as 2022-01-01, UTC midnight; with a time, 2022-01-01T03:00:00Z, it needs its time zone.
+class TimeZone(Text):
+    """A time zone: UTC, or a region and city such as Europe/London."""
 
-    The value has pendulum's time zone, which Airflow insists on.
-    """
+    # Short names are left out: some of them have no summer time (EST), or are the machine's own (localtime).
+    pattern = re.compile(r"UTC|(?!posix/|right/)[A-Za-z]{1,20}(/[A-Za-z0-9_+-]{1,20}){1,2}")
 
     @classmethod
-    def validate(cls, value: Any) -> datetime:
+    def validate(cls, value: Any) -> str:
+        name = super().validate(value)
+        if not is_time_zone(name):
+            raise InvalidValue(f"unknown time zone {name!r}", cls.hint_for(name), "schedule")
+        return name
+
+    @classmethod
+    @lru_cache(maxsize=256)  # a file has at most 50 different ones (MAX_ZONES)
+    def hint_for(cls, name: str) -> str:
+        """Return which zone was meant by a name."""
+        return did_you_mean(name, time_zones())
+
+
+class Moment(Shape, date):
+    """A static date such as 2022-01-01, midnight in its time zone; with a time, a moment: 2022-01-01T03:00:00Z."""
+
+    @classmethod
+    def validate(cls, value: Any) -> date:
         hint = "a date is static, so that every parse gives the same DAG: write one such as 2022-01-01"
         if isinstance(value, str):
             try:
@@ -271,12 +314,21 @@ class Moment(Shape, datetime):
             raise InvalidValue(f"expected a date, got {describe(value)}", hint, "schedule")
         if not 1970 <= value.year <= 2100:  # Airflow adds intervals to it, and a date has its end
             raise InvalidValue("a date lies between 1970 and 2100", hint, "schedule")
-        if not isinstance(value, datetime):
-            return pendulum.datetime(value.year, value.month, value.day)
-        if value.tzinfo is None:
+        if isinstance(value, datetime) and value.tzinfo is None:
             hint = f"write {value.isoformat()}Z for UTC, or an offset such as +01:00"
-            raise InvalidValue("a date with a time needs its time zone", hint, "schedule")
-        return pendulum.instance(value)
+            raise InvalidValue("a date with a time needs its offset from UTC", hint, "schedule")
+        return value
+
+
+@lru_cache(maxsize=1024)  # a thousand providers share a few dates
+def moment_in(when: date, zone: str) -> pendulum.DateTime:
+    """Return a date as midnight of a time zone, or a moment as what the clocks there show.
+
+    Airflow takes the time zone of a DAG's schedule from its start date, and insists on one of pendulum.
+    """
+    if isinstance(when, datetime):
+        return pendulum.instance(when).in_timezone(zone)
+    return pendulum.datetime(when.year, when.month, when.day, tz=zone)
 
 
 class Duration(Shape, timedelta):

@@ -76,6 +76,7 @@ NAMES: Dict[str, Entry] = {
     "provider.*": Entry(JSON, "{{ provider.name }}", size=MAX_VARIABLE),
     "params": Entry(JSON, "{{ params | tojson }}", size=MAX_PARAM_CHARACTERS),
     "params.*": Entry(JSON, "{{ params.country }}", size=MAX_PARAM_CHARACTERS),
+    "item": text("{{ item }}"),
     "ds": text("{{ ds }}"),
     "ds_nodash": text("{{ ds_nodash }}"),
     "ts": text("{{ ts }}"),

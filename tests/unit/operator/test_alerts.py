@@ -14,11 +14,12 @@ from orchestrator.generations import HAS_SLAS, IS_3
 
 from tests.ecs import client_error
 
+TOPIC = "arn:aws:sns:eu-west-1:000000000000:alerts"
+
 
 @pytest.fixture
 def environment() -> Any:
-    alerts = {"sns_topic_arn": "arn:aws:sns:eu-west-1:000000000000:alerts"}
-    return Environment(region="eu-west-1", clusters={"default": {"cluster": "etl"}}, alerts=alerts)
+    return Environment(region="eu-west-1", clusters={"default": {"cluster": "etl"}})
 
 
 @pytest.fixture
@@ -38,14 +39,14 @@ def failed(reason: str = "no", task_id: str = "load") -> Dict[str, Any]:
 
 def publisher(environment: Any) -> Any:
     """Return the function that the callbacks of a DAG publish with."""
-    return partial(Publisher(environment).publish, "un_dag_x")
+    return partial(Publisher(environment).publish, TOPIC, "un_dag_x")
 
 
 def test_an_alert_names_the_failure_and_its_log(environment: Any, sns: Any) -> None:
     alert_failure(publisher(environment), failed())
 
     sns.publish.assert_called_once_with(
-        TopicArn="arn:aws:sns:eu-west-1:000000000000:alerts",
+        TopicArn=TOPIC,
         Subject="cwr-big_dag_un_dag_x load failed",
         Message="Provider: un_dag_x\nDAG: cwr-big_dag_un_dag_x\nTask: load\nRun: manual\nTry: 3 of 3\nReason: no\n"
         "Log: http://127.0.0.1/log",

@@ -5,6 +5,7 @@ from typing import Any
 
 from orchestrator import WAIT_FOR, load
 from orchestrator.dags import Builder, build
+from orchestrator.generations import operator_arguments
 from orchestrator.operators import EcsTask
 
 from tests.ecs import PIPELINE
@@ -17,12 +18,12 @@ def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
 
     result = load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
     un, wcm = build(result)[0].values()
-    arguments = result.definitions[0].plan.tasks["load"].operator
+    arguments = operator_arguments(result.definitions[0].plan.tasks["load"].operator)
     other = DAG(un.dag_id, start_date=un.start_date, params=un.params)
     expected = EcsTask(task_id="load", owner=un.owner, dag=other, **arguments)
     task, twin = un.get_task("load"), wcm.get_task("load")
 
-    ours = {"skip_exit_codes", "places", "typed_params", "on_failure_callback"}
+    ours = {"enable_execute_command", "item", "skip_exit_codes", "places", "typed_params", "on_failure_callback"}
     assert vars(task).keys() | ours == vars(expected).keys() | ours
     for name in vars(expected).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
         assert getattr(task, name) == getattr(expected, name), name
