@@ -93,7 +93,7 @@ class Folder:
         assert list(bag.dags) == dag_ids, f"{set(dag_ids) ^ set(bag.dags)} cannot be bagged: {bag.import_errors}"
         assert len(bag.import_errors) == is_reported == bool(problems), (bag.import_errors, problems)
         report = "".join(bag.import_errors.values())
-        assert all(str(problem) in report for problem in problems[:MAX_SHOWN]), report
+        assert all(problem.for_web_page in report for problem in problems[:MAX_SHOWN]), report
         return Parse(stored(bag), bag.dags, problems)
 
 
