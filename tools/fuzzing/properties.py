@@ -163,6 +163,7 @@ def as_model(dag: Any) -> Dict[str, Any]:
     (owner,) = {task.owner for task in dag.tasks}
     return {
         **{key: getattr(dag, key) for key in [*settings.split(), "dagrun_timeout"]},
+        "timezone": dag.timezone.name,
         "owner": owner,
         "tags": dag.tags,
         "params": dag.params.dump(),
