@@ -1,5 +1,6 @@
 """What templates may say gives the same in each generation of Airflow, or is reported."""
 
+import re
 from pathlib import Path
 from typing import Any, Dict, Set
 
@@ -52,7 +53,12 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "schedule": "0 3 * * *",
         "params": {name: {"default": value} for name, value in PARAMS.items()},
         "tasks": {
-            f"t{number}": {"task_definition": "loader", "command": [example]} for number, example in enumerate(EXAMPLES)
+            f"t{number}": {
+                "task_definition": "loader",
+                "command": [example],
+                **({"for_each": ["de"]} if re.search(r"\bitem\b", example) else {}),
+            }
+            for number, example in enumerate(EXAMPLES)
         },
         "providers": {"un": {}},
     }
@@ -82,5 +88,10 @@ def differing(here: Dict[str, Any], there: Dict[str, Any], run: str) -> Set[str]
     """Return the examples that give another request in a run."""
     before, after = (each["dags"]["cwr-all_dag_un"]["requests"][run] for each in (here, there))
     works = {task_id for task_id, request in before.items() if not isinstance(request, str)}
-    assert {EXAMPLES[int(task_id[1:])] for task_id in set(before) - works} == FAILS[run]
-    return {EXAMPLES[int(task_id[1:])] for task_id in works if before[task_id] != after[task_id]}
+    assert set(map(example_of, set(before) - works)) == FAILS[run]
+    return {example_of(task_id) for task_id in works if before[task_id] != after[task_id]}
+
+
+def example_of(task_id: str) -> str:
+    """Return the example that a task has, perhaps for an item."""
+    return EXAMPLES[int(task_id[1:].partition("-")[0])]

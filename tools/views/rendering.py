@@ -181,10 +181,11 @@ def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, 
     names.update({name: FILTERS[name](logical_date) for name in ("ts", "ts_nodash", "ts_nodash_with_tz")})
     names.update({f"{when}execution_date": dates[when] for when in ("", "next_", "prev_")})
     params = {name: deepcopy(param.default) for name, param in definition.settings.effective_params.items()}
+    item = definition.plan.tasks[task_id].item if task_id in definition.plan.tasks else None
     return {
         **names,
         **{name: SimpleNamespace(**values) for name, values in definition.variables.items()},
-        **({} if definition.plan.tasks[task_id].item is None else {"item": definition.plan.tasks[task_id].item}),
+        **({} if item is None else {"item": item}),
         "params": ParamValues(params),
         "macros": MACROS,
         "logical_date": logical_date,
