@@ -125,6 +125,12 @@ class Runs:
         vars(instance)["task"] = context["task"]
         return Try(task, context, self.ecs)
 
+    def seen_by_its_process(self, instance: Any) -> Any:
+        """Return a task instance as the process of this try keeps it, whatever later tries do."""
+        ti = type(instance)(instance.task, run_id=instance.run_id)
+        ti.refresh_from_db()
+        return ti
+
     def attempt(self, instance: Any, **attributes: Any) -> Optional[str]:
         """Execute the next try; return what its XCom would be."""
         return self.begin(instance, **attributes).execute()
@@ -149,12 +155,15 @@ class TaskRuns(Runs):
         instance.xcoms.clear()
         vars(instance.task).update(attributes)
         task = instance.task.prepare_for_execution()
-        task._log = self.log
+        task._cached_logger = self.log
         ti = copy(instance)  # which its process has: a later try changes what the API tells, and not this
         context = {"ti": ti, "task_instance": ti, "dag_run": instance.run, "dag": self.dag, "task": task}
         context["run_id"] = instance.run.run_id
         task.render_template_fields(context)
         return Try(task, context, self.ecs)
+
+    def seen_by_its_process(self, instance: Any) -> Any:
+        return copy(instance)
 
 
 class Run(SimpleNamespace):

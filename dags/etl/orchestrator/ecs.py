@@ -1,5 +1,6 @@
 """Requests to ECS and CloudWatch Logs: what their errors mean, how an ECS task ended, what its container wrote."""
 
+import logging
 import re
 import signal
 import time
@@ -70,13 +71,25 @@ def signals_held() -> Iterator[None]:
             signal.pthread_kill(get_ident(), held[0])  # the handler is called here, and nowhere else
 
 
+class HeldLog(logging.LoggerAdapter):  # type: ignore[type-arg]  # it has none in Python 3.7
+    """Writes each line with signals held, as their handlers write too, and raise.
+
+    In 3, the lock of the log would have ``on_kill`` wait for the line that it interrupts; before 3, a handler of the
+    log swallows what is raised.
+    """
+
+    def log(self, level: int, msg: Any, *args: Any, **options: Any) -> None:
+        with signals_held():
+            self.logger.log(level, msg, *args, **options)
+
+
 class Aws:
     """Sends the requests of one task: once, or again and again while a fault lasts.
 
     Args:
         connection: Airflow's; None for the worker's role.
         region: Of ECS.
-        log: Where faults are noted.
+        log: Where faults are noted, and all else that the task writes while it runs.
         pace: All pauses are multiplied with it.
     """
 
@@ -84,7 +97,7 @@ class Aws:
     CONFIG = Config(connect_timeout=3, read_timeout=7, retries={"max_attempts": 0})
 
     def __init__(self, connection: Optional[str], region: Optional[str], log: Any, pace: float) -> None:
-        self.connection, self.region, self.log, self.pace = connection, region, log, pace
+        self.connection, self.region, self.log, self.pace = connection, region, HeldLog(log, {}), pace
         self._clients: Dict[str, Any] = {}
 
     def ask(self, operation: str, service: str = "ecs", region: Optional[str] = None, **request: Any) -> Any:

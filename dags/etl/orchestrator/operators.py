@@ -137,7 +137,6 @@ class EcsTask(EcsOperator):
     before: Mapping[str, Any] = {}  # the rendered fields of the try before this one
     earlier: Sequence[str] = ()  # startedBy of the tries before this one
     attempt = 1
-    killed = False
     unanswered = False  # ECS may have started a task without telling
     ecs_task: Optional[Dict[str, str]] = None  # its cluster and task, as StopTask has them
 
@@ -157,7 +156,7 @@ class EcsTask(EcsOperator):
             AirflowFailException: AWS refuses what only a person can change; no retry would help.
             AirflowException: It has failed, or AWS could not be asked for too long.
         """
-        self.ti, self.began = context["ti"], time.monotonic()
+        self.ti = context["ti"]
         self.number_of_try = number_of_try(self.ti)
         with signals_held():
             mark_try(self.ti)
@@ -183,7 +182,6 @@ class EcsTask(EcsOperator):
 
     def start_and_wait(self) -> Tuple[Mapping[str, Any], Sequence[str]]:
         """Start the ECS task, unless one was taken up, and wait for its end."""
-        self.end_if_over()
         if not self.ecs_task:
             self.start()
         task, lines = self.wait()
@@ -229,7 +227,7 @@ class EcsTask(EcsOperator):
         self.ecs_task = {"cluster": task["clusterArn"], "task": task["taskArn"]}
         region, cluster, number = task["taskArn"].split(":")[3], *(arn.split("/")[-1] for arn in self.ecs_task.values())
         console = f"https://{region}.console.aws.amazon.com/ecs/v2/clusters"
-        self.log.info("The ECS task in the console: %s/%s/tasks/%s?region=%s", console, cluster, number, region)
+        self.aws.log.info("The ECS task in the console: %s/%s/tasks/%s?region=%s", console, cluster, number, region)
 
     # ------------------------------------------------------------------------------------- tasks of earlier tries
 
@@ -244,10 +242,10 @@ class EcsTask(EcsOperator):
                     self.follow(task)
                     task, self.ecs_task, status = self.wait()[0], None, "STOPPED"
                 if status != "STOPPED" or exit_code(task, self.container) in (0, *self.skip_exit_codes):
-                    self.log.info("Taking up %s, which an earlier try started: %s", arn, status)
+                    self.aws.log.info("Taking up %s, which an earlier try started: %s", arn, status)
                     self.follow(task)
                     return
-                self.log.info("An earlier try started %s: %s", arn, describe_end(task, self.container))
+                self.aws.log.info("An earlier try started %s: %s", arn, describe_end(task, self.container))
                 if task.get("stopCode") != FAILED_TO_START:  # after which the same try may have started another one
                     seen.append(task["startedBy"])
             if names[-1] in seen:
@@ -256,7 +254,7 @@ class EcsTask(EcsOperator):
     def stop_cleared(self, names: Sequence[str]) -> None:
         """Stop ECS tasks of tries that a person has cleared, and await their end: two at once could do harm."""
         for task in list(self.running(names, self.aws.outlast)):
-            self.log.info("Stopping %s: the try that started it was cleared", task["taskArn"])
+            self.aws.log.info("Stopping %s: the try that started it was cleared", task["taskArn"])
             self.follow(task)
             self.aws.outlast("stop_task", **self.ecs_task, reason="The Airflow task was cleared")
             self.wait()
@@ -294,7 +292,6 @@ class EcsTask(EcsOperator):
                 self.on_kill()
                 raise exceptions.AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
             tail.read()
-            self.end_if_over()
             now = time.monotonic()
             if not answer["tasks"]:
                 unknown_since = unknown_since or now
@@ -310,33 +307,24 @@ class EcsTask(EcsOperator):
     def judge(self, task: Mapping[str, Any], lines: Sequence[str]) -> Optional[str]:
         """Return the last line of a stopped ECS task, or raise what :meth:`execute` does."""
         code, end = exit_code(task, self.container), describe_end(task, self.container)
-        self.log.info("The ECS task has ended: %s", end)
+        self.aws.log.info("The ECS task has ended: %s", end)
         if code in self.skip_exit_codes:
             raise exceptions.AirflowSkipException(end)
         if code != 0:
             raise exceptions.AirflowException(f"The ECS task has failed: {end}{excerpt(lines)}")
         last = lines[-1] if lines else ""
         if len(last) > MAX_MESSAGE:
-            self.log.warning("The last line is no XCom: it has %d characters, more than %d", len(last), MAX_MESSAGE)
+            self.aws.log.warning("The last line is no XCom: it has %d characters, more than %d", len(last), MAX_MESSAGE)
         return last if 0 < len(last) <= MAX_MESSAGE else None
 
     def on_kill(self) -> None:
         """Stop the ECS task, in 45 s at most. Never raise: why Airflow ends the try is what a person has to read."""
-        self.killed = True
         with signals_held():
             try:
                 if self.aws and self.is_current():
                     self.aws.persist(self.stop, tenacity.stop_after_delay(KILLING * self.pace), max_pause=4)
             except Exception:
                 self.log.exception("The ECS task could not be stopped")
-
-    def end_if_over(self) -> None:
-        """Raise what Airflow did once: a handler of the log swallows what is raised while it writes a line."""
-        if self.killed:
-            raise exceptions.AirflowException("Task received SIGTERM signal")
-        limit = self.execution_timeout
-        if limit and time.monotonic() - self.began > limit.total_seconds() + 5 * self.pace:
-            raise exceptions.AirflowTaskTimeout(f"The task takes longer than {limit}")
 
     def stop(self) -> None:
         """Ask ECS to stop the task: also one whose RunTask has no answer yet, or that was not yet taken up."""

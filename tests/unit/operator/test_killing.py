@@ -1,14 +1,18 @@
 """Killing a task stops its ECS task, wherever the kill meets it; whatever else happens, it raises nothing."""
 
+import io
+import logging
 import os
 import signal
 from contextlib import suppress
-from datetime import timedelta
+from importlib import import_module
+from multiprocessing import get_context
 from threading import Thread
 from typing import Any, Iterator, List, Optional
 
 import pytest
 from airflow.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from orchestrator.generations import IS_3, mark_try
 
 from tests.ecs import LONG, Runs, Try, wait_until
 from tests.fake_ecs import FakeEcs
@@ -179,8 +183,7 @@ def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_ta
     first = runs.begin(instance)
     first.lose()
     asleep = first.twin()
-    asleep.context["ti"] = type(instance)(instance.task, run_id=instance.run_id)
-    asleep.context["ti"].refresh_from_db()
+    asleep.context["ti"] = runs.seen_by_its_process(instance)
 
     class Later(Exception):
         """The next try begins."""
@@ -199,7 +202,9 @@ def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_ta
     with pytest.raises(Later):
         asleep.execute()
     sender.join()
-    runs.begin(instance)
+    ecs.faults.add("ListTasks", "AccessDeniedException: no", times=1)
+    with pytest.raises(AirflowFailException):  # it has begun, and leaves the ECS task to yet another one
+        runs.attempt(instance)
 
     asleep.task.on_kill()
 
@@ -210,13 +215,12 @@ def test_a_process_that_wakes_after_another_try_has_taken_over_leaves_the_ecs_ta
 def test_a_process_that_wakes_before_its_start_starts_nothing_beside_a_later_try(runs: Runs, ecs: FakeEcs) -> None:
     instance = runs.create(pace=0.5)
     asleep = runs.begin(instance)
-    asleep.context["ti"] = type(instance)(instance.task, run_id=instance.run_id)
-    asleep.context["ti"].refresh_from_db()
+    asleep.context["ti"] = runs.seen_by_its_process(instance)
     ecs.faults.add("RunTask", "ThrottlingException: Rate exceeded", times=1)
 
     def begin_another() -> None:
         wait_until(lambda: "RunTask" in ecs.operations())
-        runs.begin(instance)
+        mark_try(runs.begin(instance).context["ti"])
 
     Thread(target=begin_another).start()
     with pytest.raises(AirflowException, match="A later try has taken over"):
@@ -237,13 +241,54 @@ def test_what_a_lost_answer_may_have_started_is_stopped_before_the_try_fails(run
     assert running(ecs) == []
 
 
-def test_a_timeout_that_a_handler_of_the_log_has_swallowed_ends_the_try(runs: Runs, ecs: FakeEcs) -> None:
-    begun = runs.begin(runs.create(execution_timeout=timedelta(seconds=0.2)))  # and Airflow's alarm is lost
+class Interrupted(io.StringIO):
+    """A log during whose first line of ours a signal arrives."""
 
-    with pytest.raises(AirflowTaskTimeout, match="longer than"):
-        begun.execute()
-    begun.task.on_kill()  # as Airflow does then
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
+    def write(self, text: str) -> int:
+        if "in the console" in text:
+            os.kill(os.getpid(), self.number)
+        return super().write(text)
+
+
+def log_to(stream: Any) -> Any:
+    """Return a logger that writes to a stream as that of a task does: in 3, with a lock that a process takes once."""
+    if IS_3:
+        structlog = import_module("structlog")
+        return structlog.wrap_logger(
+            structlog.PrintLogger(stream), wrapper_class=structlog.make_filtering_bound_logger(20)
+        )
+    log = logging.Logger("interrupted")
+    log.addHandler(logging.StreamHandler(stream))
+    return log
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGALRM])
+def test_a_signal_while_a_line_is_written_ends_the_try_and_its_ecs_task(number: int, runs: Runs, ecs: FakeEcs) -> None:
+    runs.log = log_to(Interrupted(number))
+    begun = runs.begin(runs.create())
+
+    def handle(number: int, frame: Any) -> None:  # as Airflow has it
+        begun.task.log.error("Received signal")
+        begun.task.on_kill()
+        raise AirflowException("The reason")
+
+    def execute() -> None:
+        signal.signal(number, handle)
+        with pytest.raises(AirflowException, match=r"^The reason$"):
+            begun.execute()
+
+    process = get_context("fork").Process(target=execute)  # if it waits for a lock, it does so for ever
+    process.start()
+    process.join(30)
+    process.kill()
+    process.join()
+
+    assert process.exitcode == 0
+    assert len(ecs.tasks()) == 1
     assert running(ecs) == []
 
 
