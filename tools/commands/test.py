@@ -72,7 +72,7 @@ def main(arguments: List[str]) -> int:
 def run_everything() -> int:
     """Run the tests of e2e, which often wait for other processes, beside all others; return the exit status.
 
-    In turn, they take half as long again on two cores. Those of newer Airflows come after the others, which are shorter.
+    In turn, they take half as long again on two cores. Those of newer Airflows go with the others, which are shorter.
     """
     # Airflow writes its configuration at the first import, and two processes would do so at once.
     subprocess.run([sys.executable, "-W", "ignore", "-c", "import tests.conftest, airflow"], check=True)
