@@ -16,7 +16,6 @@ TESTS = Path(__file__).resolve().parent
 ONLY_2_2_2 = [
     *(f"unit/test_{name}.py" for name in "static modules limits fields bench show operations patterns engine".split()),
     *(f"unit/test_{name}.py" for name in "problems check_requests new goldens check".split()),
-    "unit/operator",
     *(
         f"dags/test_{name}.py"
         for name in "mwaa_image fuzz races requests_of_generations ignored releases package".split()
