@@ -16,14 +16,7 @@ TESTS = Path(__file__).resolve().parent
 ONLY_2_2_2 = [
     *(f"unit/test_{name}.py" for name in "static modules limits fields bench show operations patterns engine".split()),
     *(f"unit/test_{name}.py" for name in "problems check_requests new goldens check".split()),
-    *(
-        f"unit/operator/test_{name}.py"
-        for name in "in_a_dag judging killing logs starting taking_up typed_params waiting".split()
-    ),
-    *(
-        f"dags/test_{name}.py"
-        for name in "mwaa_image fuzz races requests_of_generations ignored releases package".split()
-    ),
+    *(f"dags/test_{name}.py" for name in "mwaa_image fuzz races requests_of_generations ignored releases".split()),
     *(f"dags/test_{name}.py" for name in "time_limits abuse templates_rendered task_start isolation company".split()),
     "dags/test_definitions.py",
     "e2e",  # tests/e2e/test_newer_airflow.py looks at the newer ones from here

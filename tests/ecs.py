@@ -104,6 +104,16 @@ class Runs:
             session.merge(instance)
         return instance
 
+    def change(self, instance: Any, **attributes: Any) -> None:
+        """Give a task instance other attributes, in the database too."""
+        from airflow.utils.session import create_session
+
+        instance.refresh_from_db()
+        for name, value in attributes.items():
+            setattr(instance, name, value)
+        with create_session() as session:
+            session.merge(instance)
+
     def begin(self, instance: Any, **attributes: Any) -> "Try":
         """Begin the next try: as a new worker does, with no state but the database."""
         from airflow.models.renderedtifields import RenderedTaskInstanceFields
@@ -149,6 +159,9 @@ class TaskRuns(Runs):
         vars(task).update({"pace": PACE, "retries": 3, **attributes})
         run = Run(run_id=f"manual__{moment.isoformat()}", run_after=moment, start_date=moment, conf=conf)
         return Instance(task, run)
+
+    def change(self, instance: Any, **attributes: Any) -> None:
+        vars(instance).update(attributes)
 
     def begin(self, instance: Any, **attributes: Any) -> "Try":
         instance.try_number += 1

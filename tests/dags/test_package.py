@@ -14,14 +14,17 @@ from tests.trees import ETL, SMALL, dag_bag, import_error, tree
 
 # A package as factory.py expects it: its module dags returns the DAGs of a folder.
 DAGS = """\
-from airflow.models.dag import DAG
+try:
+    from airflow.sdk import DAG
+except ImportError:  # before 3
+    from airflow.models.dag import DAG
 from .names import {names}
 
 class Failed(Exception):
     pass
 
 def dags_of_folder(root):
-    return {{name: DAG(name, schedule_interval=None) for name in NAMES}}
+    return {{name: DAG(name) for name in NAMES}}
 """
 
 

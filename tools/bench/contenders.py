@@ -43,7 +43,10 @@ providers:
 """
 # The provider's operator, with the fields templated that the factory's has, as the best practices have it.
 SUBCLASS = """
-from airflow.providers.amazon.aws.operators.ecs import EcsOperator
+try:
+    from airflow.providers.amazon.aws.operators.ecs import EcsOperator
+except ImportError:  # newer providers
+    from airflow.providers.amazon.aws.operators.ecs import EcsRunTaskOperator as EcsOperator
 
 
 class Operator(EcsOperator):
@@ -58,10 +61,15 @@ from orchestrator.operators import EcsTask as Operator
 # %(...)s is filled in; the rest is as a person would write it by hand.
 LOOP = """
 from datetime import timedelta
+from importlib.util import find_spec
 from types import SimpleNamespace
 import pendulum
-from airflow import DAG
+try:
+    from airflow.sdk import DAG
+except ImportError:  # before 3
+    from airflow import DAG
 %(operator)s
+schedule = "schedule_interval" if find_spec("airflow.jobs.scheduler_job") else "schedule"  # that of 2.2.2 is the first
 env = SimpleNamespace(name="bench", bucket="data")
 network = {"awsvpcConfiguration": {"subnets": ["subnet-1"], "securityGroups": [], "assignPublicIp": "DISABLED"}}
 for number in range(%(first)d, %(last)d):
@@ -70,7 +78,7 @@ for number in range(%(first)d, %(last)d):
     dag = DAG(
         f"cwr-{pipeline}_dag_{provider}",
         description="x",
-        schedule_interval="0 3 * * *",
+        **{schedule: "0 3 * * *"},
         start_date=pendulum.datetime(2022, 1, 1),
         catchup=False,
         max_active_runs=1,

@@ -9,17 +9,20 @@ import gc
 import json
 import logging
 import multiprocessing
+import os
 import resource
 import signal
 import sys
 import time
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any, Callable, Dict, List
 
 from tools.local.processes import die_with_parent
 
 Job = Dict[str, Any]
 # What all contenders have to make alike.
-DAG_FIELDS = "description schedule_interval catchup max_active_runs".split()
+DAG_FIELDS = "description catchup max_active_runs".split()
 OPERATOR_FIELDS = (
     "owner retries retry_delay execution_timeout task_definition cluster launch_type aws_conn_id region_name "
     "network_configuration overrides"
@@ -28,15 +31,17 @@ OPERATOR_FIELDS = (
 
 def serve() -> None:
     """Answer jobs until there are no more."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # what Airflow or a DAG file prints is no answer
     from airflow.dag_processing import processor
-    from airflow.jobs import local_task_job, scheduler_job  # noqa: F401  what Airflow has imported before it forks
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the one who asks
     logging.disable(logging.CRITICAL)
-    watch_passes(processor)
+    if find_spec("airflow.jobs.scheduler_job"):  # 2.2.2: what it has imported before it forks; others are only parsed
+        for name in ("local_task_job", "scheduler_job"):
+            import_module(f"airflow.jobs.{name}")
+        watch_passes(processor)
     gc.collect()
     gc.freeze()  # or whether 60 ms go into looking through all of Airflow hangs on a single object more
-    answers, sys.stdout = sys.stdout, sys.stderr  # what a DAG file prints is no answer
     for line in sys.stdin:
         print(json.dumps(run_forked(json.loads(line))), file=answers, flush=True)
 
@@ -63,6 +68,8 @@ def do(job: Job, sending: Any) -> None:
     die_with_parent(signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_CPU, (job["limit"], job["limit"] + 1))
     sys.argv = ["airflow", "tasks", "run", job["dag_id"]] if job["row"] == "task" else ["airflow", "scheduler"]
+    if job["row"] == "task":
+        os.environ["_AIRFLOW_PARSING_CONTEXT_DAG_ID"] = job["dag_id"]  # by which newer versions tell it
     if job["row"] == "warm":
         parse(job["warm_up"])
     before, started = peak(), time.process_time()
@@ -83,7 +90,10 @@ def peak() -> int:
 
 def parse(file: str) -> Any:
     """Parse as Airflow does."""
-    from airflow.models.dagbag import DagBag
+    try:
+        from airflow.dag_processing.dagbag import DagBag
+    except ImportError:  # before 3
+        from airflow.models.dagbag import DagBag
 
     return DagBag(file, include_examples=False)
 
@@ -162,6 +172,7 @@ def shape(dag: Any) -> str:
         for task in dag.tasks
     }
     settings = {name: getattr(dag, name) for name in DAG_FIELDS}
+    settings["schedule"] = getattr(dag, "schedule_interval", None) or dag.timetable.expression  # the one before 3
     text = json.dumps([settings, len(dag.tags), tasks], sort_keys=True, default=str)
     provider = dag.dag_id.rpartition("_")[2]
     text = text.replace("{{ provider.name }}", provider).replace("{{ env.bucket }}", "data")

@@ -71,11 +71,13 @@ TARGETS = [
 
 def report(figures: Figures, sizes: Sequence[int], contenders: Sequence[str]) -> str:
     """Return everything as Markdown."""
+    measured = {case.row for case in figures.answers}
+    tables = {row: title for row, title in TABLES.items() if row in measured}
     parts = [
         circumstances(),
         "### Targets",
         targets(figures),
-        *(part for row, title in TABLES.items() for part in (f"### {title}", table(figures, row, sizes, contenders))),
+        *(part for row, title in tables.items() for part in (f"### {title}", table(figures, row, sizes, contenders))),
         "### Memory of a parse, above an Airflow without DAGs",
         table(figures, "parse", sizes, contenders, "memory"),
     ]

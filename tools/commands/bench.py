@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Dict, List
 
 from tools import ROOT
-from tools.bench.contenders import CONTENDERS
+from tools.bench.contenders import CONTENDERS, PARSES, PASSES
+from tools.setup.environments import add_airflow
 from tools.terminal import help_texts, print_status, run_command, typed_path
 
 SUMMARY = "measure what the factory costs beside a hand-written loop and its peers"
@@ -18,6 +19,7 @@ EXAMPLES = {
     "./etl bench ceiling --postgresql": "how many providers one DAG file can carry, on PostgreSQL as well",
     "./etl bench check": "what ./etl check of a thousand DAGs takes, beside reading their YAML",
     "./etl bench --contenders loop,factory --sizes 1000": "one comparison, only printed",
+    "./etl bench --airflow 3 --sizes 1000": "parses of a newer Airflow, only printed",
     "./etl bench fuzz --minutes 30": "definitions at random: ./etl bench fuzz --help",
 }
 NOTES = "exit status: 0 measured, 1 it cannot be measured, 2 wrong use"
@@ -53,19 +55,25 @@ def parse(arguments: List[str]) -> argparse.Namespace:
         metavar="FILE",
         help="document to write the figures into; default: docs/performance.md for everything, none for less",
     )
+    add_airflow(parser)
     options = parser.parse_args(arguments)
     unknown = set(options.parts) - set(PARTS)
     if unknown:
         parser.error(f"there is no part {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
     if options.repeats is not None and options.repeats < 1:
         parser.error("there is at least one round: --repeats 1")
-    is_less = options.quick or options.sizes or options.contenders or options.repeats
+    is_newer = options.airflow != "2.2.2"
+    is_less = options.quick or options.sizes or options.contenders or options.repeats or is_newer
     if options.output is None and not is_less:
         options.output = DOCUMENT
     options.parts = options.parts or (PARTS[:1] if is_less else PARTS)
     options.sizes = options.sizes or (QUICK if options.quick else SIZES)
     options.repeats = options.repeats or (1 if options.quick else 5)
-    options.contenders = options.contenders or list(CONTENDERS)
+    if is_newer and options.parts != PARTS[:1]:
+        parser.error("of a newer Airflow, only parses are measured: ./etl bench peers --airflow 3")
+    options.rows = PARSES if is_newer else (*PARSES, *PASSES)
+    everybody = [name for name, contender in CONTENDERS.items() if not (is_newer and contender.is_peer)]
+    options.contenders = options.contenders or everybody
     return options
 
 
@@ -127,8 +135,10 @@ def measure(options: argparse.Namespace) -> int:
     try:
         with Console(stderr=True).status("") as status:
             if "peers" in options.parts:
-                python = PEERS.python if is_current(PEERS) else Path(sys.executable)
-                figures = race(python, options.sizes, options.contenders, options.repeats, status.update)
+                is_ours = options.airflow == "2.2.2" and is_current(PEERS)
+                python = PEERS.python if is_ours else Path(sys.executable)
+                wanted = options.sizes, options.contenders, options.repeats
+                figures = race(python, *wanted, status.update, options.rows)
                 texts["peers"] = report.report(figures, options.sizes, options.contenders)
             if "ceiling" in options.parts:
                 texts["ceiling"] = ceiling.report(ceiling.measure(status.update, options.postgresql))

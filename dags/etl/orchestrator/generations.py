@@ -5,6 +5,8 @@ It asks what is there, not which version it is. docs/upgrading.md says what diff
 
 import re
 import sys
+from datetime import datetime
+from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Callable, Dict, Mapping, Optional
 
@@ -36,6 +38,7 @@ else:
         get_parsing_context,
     )
 if not IS_3 and not IS_2_2:
+    from airflow.timetables.interval import CronDataIntervalTimetable
     from airflow.utils.dag_parsing_context import get_parsing_context
 try:
     from airflow.providers.amazon.aws.operators.ecs import EcsOperator
@@ -92,15 +95,19 @@ def looks_for_slas() -> bool:
 def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callable[..., Any]]) -> Dict[str, Any]:
     """Return the arguments of a DAG that say when it runs.
 
-    In 3, the run of a cron expression would have no data interval, and so the date of the next one.
+    In 3, the run of a cron expression would have no data interval, and so the date of the next one. In 2.11, it would
+    for an option; and a timetable takes longer to make than all else of a DAG, so that DAGs share them.
     """
-    if IS_3:
-        if schedule in (None, "@once"):
-            return {"schedule": schedule}
-        zone = pendulum.instance(start, tz=start.tzinfo).timezone  # a DAG's is that of its start
-        return {"schedule": CronDataIntervalTimetable(schedule, timezone=zone)}
-    when = {"schedule_interval" if IS_2_2 else "schedule": schedule}
-    return {**when, "sla_miss_callback": sla_miss} if sla_miss else when
+    when: Dict[str, Any] = {"schedule_interval" if IS_2_2 else "schedule": schedule}
+    if not IS_2_2 and schedule not in (None, "@once"):
+        when["schedule"] = timetable(schedule, start.isoformat())
+    return {**when, "sla_miss_callback": sla_miss} if sla_miss and HAS_SLAS else when
+
+
+@lru_cache(maxsize=1024)  # as many as a file may have
+def timetable(schedule: str, start: str) -> Any:
+    """Return the timetable of a cron expression in the time zone of a start: as text, for no zone can be a key."""
+    return CronDataIntervalTimetable(schedule, timezone=pendulum.instance(datetime.fromisoformat(start)).timezone)
 
 
 # What no provider's operator takes: EcsTask has attributes for it.

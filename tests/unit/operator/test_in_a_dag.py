@@ -5,7 +5,7 @@ from typing import Any
 
 from orchestrator import WAIT_FOR, load
 from orchestrator.dags import Builder, build
-from orchestrator.generations import operator_arguments
+from orchestrator.generations import DAG, ParamsDict, operator_arguments
 from orchestrator.operators import EcsTask
 
 from tests.ecs import PIPELINE
@@ -13,9 +13,6 @@ from tests.trees import tree
 
 
 def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
-    from airflow.models.dag import DAG
-    from airflow.models.param import ParamsDict
-
     result = load(tree(tmp_path, {"cwr/big.yaml": PIPELINE + "  wcm: {}\n"}), "development")
     un, wcm = build(result)[0].values()
     arguments = operator_arguments(result.definitions[0].plan.tasks["load"].operator)
@@ -25,7 +22,8 @@ def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
 
     ours = {"enable_execute_command", "item", "skip_exit_codes", "places", "typed_params", "on_failure_callback"}
     assert vars(task).keys() | ours == vars(expected).keys() | ours
-    for name in vars(expected).keys() - ours - {"_dag", "_upstream_task_ids", "params"}:
+    of_its_dag = set("_dag task_group _upstream_task_ids upstream_task_ids params _BaseOperator__init_kwargs".split())
+    for name in vars(expected).keys() - ours - of_its_dag:
         assert getattr(task, name) == getattr(expected, name), name
     assert (task.dag, task.upstream_task_ids) == (un, {WAIT_FOR})
     of_a_run: Any = ParamsDict()  # as TaskInstance.get_template_context makes them
@@ -33,6 +31,8 @@ def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
     of_a_run.update(task.params)
     assert of_a_run.dump() == expected.params.dump() == {"full": False, "day": "2022-01-01"}
     same = {name for name, value in vars(task).items() if value is vars(twin)[name]}
+    # Newer versions have lists of callbacks, and note what a constructor got: they replace these, or only read them.
+    same -= {name for name in same if name.endswith("_callback")} | {"_BaseOperator__init_kwargs", "skip_on_exit_code"}
     assert {name for name in same - ours if isinstance(vars(task)[name], (dict, list, set))} <= set(arguments)
 
 

@@ -6,6 +6,7 @@ from typing import Any, Dict
 
 import pytest
 from airflow.exceptions import AirflowSkipException
+from orchestrator.generations import IS_3
 
 from tests.ecs import LONG, Runs, wait_until
 from tests.fake_ecs import FakeEcs
@@ -72,6 +73,7 @@ def test_a_cluster_that_is_gone_has_no_ecs_task_of_the_try_before(runs: Runs, ec
     assert len(ecs.tasks()) == 2
 
 
+@pytest.mark.skipif(IS_3, reason="a task of 3 does not see the rendered fields of the try before")
 @pytest.mark.parametrize("end", [None, 0], ids=["runs", "has ended"])
 @pytest.mark.parametrize("change", [{"cluster": "other"}, {"task_definition": "other", "tags": {}}])
 def test_a_deploy_between_two_tries_does_not_hide_the_ecs_task(
@@ -92,26 +94,17 @@ def test_a_deploy_between_two_tries_does_not_hide_the_ecs_task(
 def test_a_try_that_clearing_has_set_aside_does_not_count(runs: Runs, ecs: FakeEcs) -> None:
     instance = runs.create()
     runs.attempt(instance)
-    instance.max_tries = 1 + instance.task.retries  # as clear_task_instances does
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        session.merge(instance)
+    runs.change(instance, max_tries=1 + instance.task.retries)  # as clear_task_instances does
     runs.attempt(instance)
 
     assert len(ecs.tasks()) == 2
 
 
 def test_what_still_runs_of_a_cleared_try_is_stopped_before_another_one_starts(runs: Runs, ecs: FakeEcs) -> None:
-    from airflow.utils.session import create_session
-
     ecs.set(seconds={"*": LONG})
     instance = runs.create()
     runs.lose(instance)
-    instance.refresh_from_db()
-    instance.max_tries = 1 + instance.task.retries
-    with create_session() as session:
-        session.merge(instance)
+    runs.change(instance, max_tries=1 + instance.task.retries)
     ecs.set(seconds={"*": LONG}, stop_seconds={"*": 0.1})
     begun = runs.begin(instance)
 

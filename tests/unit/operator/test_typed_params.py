@@ -66,7 +66,7 @@ def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> N
     instance = runs.create({"ful": True}, WAIT_FOR)
 
     with pytest.raises(AirflowFailException, match="unknown key 'ful'"):
-        instance.render_templates()
+        runs.begin(instance)
 
 
 def test_all_mistakes_of_a_configuration_are_reported_together() -> None:
