@@ -73,5 +73,6 @@ def test_the_sensor_is_upstream_of_the_roots_and_occupies_no_worker(dag: Any) ->
 def test_looks_are_as_far_apart_as_airflow_can_tell_them_apart(pause: str, seconds: int, tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": PIPELINE.replace("timeout: 2h", f"poke_interval: {pause}")})
     (definition,) = load(root, "development").definitions
+    task: Any = Builder().build(definition).get_task("wait_for_delivery")
 
-    assert Builder().build(definition).get_task("wait_for_delivery").poke_interval == seconds
+    assert task.poke_interval == seconds
