@@ -62,8 +62,8 @@ class Engine:
 
     def __init__(self, home: Path, dags: Path, airflow: str = "", **options: str) -> None:
         self.home, self.dags = home, dags
-        python = str(ensure(GENERATIONS[airflow])) if airflow else sys.executable
-        command = [python, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
+        self.python = str(ensure(GENERATIONS[airflow])) if airflow else sys.executable
+        command = [self.python, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
         environ = {**os.environ, "ECS_LOCAL_SECONDS": "0.2"}
         self.popen = subprocess.Popen(
             command, cwd=ROOT, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -88,6 +88,10 @@ class Engine:
         """Call one of the functions below in the process of the engine; return its result."""
         print(json.dumps([name, arguments]), file=self.popen.stdin, flush=True)
         return self._answer()
+
+    def airflow(self, *arguments: str) -> List[str]:
+        """Return the command line of a command of its Airflow, which takes the engine's ``environ``."""
+        return [self.python, "-m", "airflow", *arguments]
 
     def trigger(self, dag_id: str, **conf: Any) -> "Run":
         """Trigger a DAG as soon as the scheduler knows it; return the run."""

@@ -12,10 +12,21 @@ from tests.e2e.conftest import Etl
 from tests.e2e.engine import PARALLEL, Engine
 from tests.e2e.survival import Case, Story, check, play, survival_tree
 from tests.e2e.test_survival import CASES as SURVIVAL
-from tests.e2e.test_survival import PACE
+from tests.e2e.test_survival import (  # the same tests, with the engines of this module
+    PACE,
+    test_a_configuration_from_the_command_line_is_checked_and_used,
+    test_a_delivery_is_found_by_its_wildcards,
+    test_a_late_delivery_fails_with_the_awaited_address,
+)
 from tests.trees import COMPANY
 from tools.checkout import environments
 from tools.setup.environments import GENERATIONS
+
+__all__ = [
+    "test_a_configuration_from_the_command_line_is_checked_and_used",
+    "test_a_delivery_is_found_by_its_wildcards",
+    "test_a_late_delivery_fails_with_the_awaited_address",
+]
 
 pytestmark = pytest.mark.slow
 
@@ -93,9 +104,10 @@ def test_what_must_follow_follows(name: str, stories: Dict[str, Story], alerts: 
 
 
 def commands(engine: Engine) -> List[List[str]]:
-    """Return what the containers of the ECS tasks were to run, in the order in which they were started."""
+    """Return what the containers of the pipeline's ECS tasks were to run, in the order in which they were started."""
     requests = [request["parameters"] for request in engine.agent.requests("RunTask")]
-    return [request["overrides"]["containerOverrides"][0]["command"] for request in requests]
+    overrides = [each["overrides"]["containerOverrides"] for each in requests if each["taskDefinition"] == "loader"]
+    return [override["command"] for (override,) in overrides]
 
 
 @pytest.mark.parametrize("generation", NEWER)

@@ -1,6 +1,7 @@
 """What an upgrade of Airflow changes for people: one table, for ``./etl upgrade-test`` and docs/upgrading.md."""
 
 import json
+from datetime import timedelta
 from typing import Callable, Iterable, Iterator, List, NamedTuple, Optional
 
 from orchestrator import Definition
@@ -34,6 +35,12 @@ def has_sla(definition: Definition) -> bool:
 def has_params(definition: Definition) -> bool:
     """Return whether a person may type params."""
     return bool(definition.settings.effective_params)
+
+
+def has_short_poke_interval(definition: Definition) -> bool:
+    """Return whether a DAG looks for its delivery more often than Airflow 3 can."""
+    wait_for = definition.settings.wait_for
+    return bool(wait_for and wait_for.poke_interval and wait_for.poke_interval < timedelta(seconds=10))
 
 
 def names_run_id(definition: Definition) -> bool:
@@ -117,6 +124,13 @@ DIFFERENCES = [
         "nothing",
         "Airflow 3 has no SLAs; `./etl check --airflow 3` reports each",
         concerns=has_sla,
+    ),
+    Difference(
+        "A `poke_interval` below 10 s",
+        "as it says",
+        "10 s",
+        "Airflow 3 learns late that a look is over, and would count the next one as lost",
+        concerns=has_short_poke_interval,
     ),
     Difference(
         "The dates of a run that is triggered",

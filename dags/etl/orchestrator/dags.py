@@ -23,6 +23,7 @@ from .documents import display_path, home_of
 from .generations import (
     CHANGED_IN_PLACE,
     DAG,
+    MIN_POKE_INTERVAL,
     SHOWS_HTML,
     BaseOperator,
     ParamsDict,
@@ -254,7 +255,8 @@ class Builder:
             roots = [task for task in tasks.values() if not task.upstream_task_ids]
             tasks[WAIT_FOR] = join(dag, self._once(sensor, environment), owner, dag.task_group)
             tasks[WAIT_FOR].bucket_key = [str(settings.wait_for.s3)]
-            tasks[WAIT_FOR].poke_interval = (settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds()
+            pause = (settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds()
+            tasks[WAIT_FOR].poke_interval = max(pause, MIN_POKE_INTERVAL)
             tasks[WAIT_FOR].timeout = (settings.wait_for.timeout or timedelta(hours=12)).total_seconds()
             tasks[WAIT_FOR].set_downstream(roots)
         for task in tasks.values():

@@ -1,10 +1,17 @@
 """The delivery sensor: which keys it accepts, and how it reports a late delivery."""
 
+from pathlib import Path
 from typing import Any, List
 
 import pytest
 from airflow.exceptions import AirflowSensorTimeout
+from orchestrator import load
+from orchestrator.dags import Builder
+from orchestrator.generations import IS_3
 from orchestrator.sensors import DeliverySensor
+
+from tests.ecs import PIPELINE
+from tests.trees import tree
 
 
 @pytest.fixture
@@ -60,3 +67,12 @@ def test_the_sensor_is_upstream_of_the_roots_and_occupies_no_worker(dag: Any) ->
 
     assert task.downstream_task_ids == {"load"}
     assert (task.mode, task.timeout, task.poke_interval) == ("reschedule", 7200, 300)
+
+
+@pytest.mark.parametrize(("pause", "seconds"), [("1s", 10 if IS_3 else 1), ("15s", 15)])
+def test_looks_are_as_far_apart_as_airflow_can_tell_them_apart(pause: str, seconds: int, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": PIPELINE.replace("timeout: 2h", f"poke_interval: {pause}")})
+    (definition,) = load(root, "development").definitions
+    task: Any = Builder().build(definition).get_task("wait_for_delivery")
+
+    assert task.poke_interval == seconds
