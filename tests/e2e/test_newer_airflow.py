@@ -1,4 +1,4 @@
-"""A short look at the newer generations of Airflow, on their own schedulers."""
+"""The newer generations of Airflow, on their own schedulers: problems, runs that something happens to, an upgrade."""
 
 import json
 from pathlib import Path

@@ -26,7 +26,7 @@ NOTES = """\
 parts:
   unit  functions and commands, ruff and mypy: three minutes
   dags  the DAGs, as Airflow loads them: three minutes
-  e2e   ./etl itself, with a real scheduler and the emulated AWS: a quarter of an hour; four minutes of it are a look
+  e2e   ./etl itself, with a real scheduler and the emulated AWS: a quarter of an hour; six minutes of it are a look
         at Airflow 2.11 and 3 (test_newer_airflow.py)
 
 With --airflow 2.11 or 3: of unit and dags what does not look through the ways of 2.2.2 alone; tests/conftest.py has the
