@@ -46,6 +46,6 @@ def test_dates_and_texts_have_the_members_of_their_kinds(runs: Runs) -> None:
             call = "" if entry.takes is None else CALLS.get(member, "()")
             texts += [f"{{{{ {name}.{member}{call} }}}}" for name in names]
 
-    runs.begin(runs.create(overrides={"containerOverrides": [{"name": "loader", "command": texts}]}))
+    runs.begin(runs.create(item="de", overrides={"containerOverrides": [{"name": "loader", "command": texts}]}))
 
     assert len(texts) > 400
