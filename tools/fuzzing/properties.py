@@ -10,7 +10,8 @@ from typing import Any, Dict, List, NamedTuple, Tuple
 
 import yaml
 from orchestrator import Cron, display_path, load, parse_template, read_context, read_file, repeated_work
-from orchestrator.dags import MAX_SHOWN, dags_of_folder
+from orchestrator.dags import dags_of_folder
+from orchestrator.pages import MAX_SHOWN
 
 from tools.fuzzing import model
 from tools.fuzzing.rendered import Renderer

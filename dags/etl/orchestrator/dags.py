@@ -1,8 +1,6 @@
-"""Definitions -> DAGs, with their docs pages; problems -> what the web page shows; what factory.py calls."""
+"""Definitions -> DAGs; what factory.py calls."""
 
-import json
 import os
-import re
 import sys
 from copy import copy
 from datetime import timedelta
@@ -24,7 +22,6 @@ from .generations import (
     CHANGED_IN_PLACE,
     DAG,
     MIN_POKE_INTERVAL,
-    SHOWS_HTML,
     BaseOperator,
     ParamsDict,
     TaskGroup,
@@ -39,7 +36,8 @@ from .generations import Param as AirflowParam
 from .loading import load
 from .models import SETTING_DEFAULTS, Environment, Param, Settings
 from .operators import EcsTask
-from .problems import Location, Problem, internal_error, listed, takes_too_long
+from .pages import cells_of, doc_md, markdown, param_cells, report, task_table
+from .problems import Location, Problem, internal_error, takes_too_long
 from .time_limits import in_time
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
@@ -97,9 +95,9 @@ def problems_of_releases(
     """Yield why releases are not used that come before this one, and what beside the releases is not read."""
     home, release = home_of(root), activation.get("release")
     current = Location(display_path(home, home / "current"))
-    for report in reports:
+    for reason in reports:
         hint = f"release {release} runs instead; deploy again, or go back: ./etl deploy {environment} --rollback"
-        yield Problem(current, report, hint, "release")
+        yield Problem(current, reason, hint, "release")
     beside = [name for name in ("configs", "orchestrator", "pipelines") if home != root and has_sources(home / name)]
     if beside:
         message = f"release {release} is read, and not the folders beside it: {', '.join(beside)}"
@@ -357,101 +355,3 @@ def join(dag: Any, operator: BaseOperator, owner: str, group: Any) -> Any:
     group.add(own)
     dag.add_task(own)
     return own
-
-
-# -------------------------------------------------------------------------------------------------- docs pages
-
-
-def doc_md(definition: Definition, description: str, table: str, params: List[str], commit: str) -> str:
-    """Return the page of a DAG: where it comes from and what its tasks run.
-
-    Args:
-        definition: The DAG's.
-        description: Its description, escaped.
-        table: What :func:`task_table` returns for its plan.
-        params: The cells of its params.
-        commit: What is deployed; "" where that is not known.
-    """
-    schedule = definition.schedule or "only when triggered"
-    if definition.schedule and definition.settings.timezone:
-        schedule += f" in {definition.settings.timezone}"
-    if definition.settings.schedule and not definition.schedule:
-        schedule = f"only when triggered ({definition.settings.schedule} is off here)"
-    alerts = definition.settings.alerts
-    heads = cells_of(("Param", "Type", "Default", "Description"), "th")
-    paragraphs = [
-        description,
-        f"Provider **{definition.provider}** of {markdown(definition.path)}"
-        f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
-        + (f" Alerts: **{markdown(alerts)}**." if alerts else "")
-        + (f" Commit **{markdown(commit)}**." if commit else ""),
-        *([markdown(f"It waits for {definition.settings.wait_for.s3}.")] if definition.settings.wait_for else []),
-        table,
-        # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, MWAA's default.
-        *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
-    ]
-    return "\n\n".join(paragraphs)
-
-
-def task_table(plan: Plan) -> str:
-    """Return a table of what the tasks run."""
-    rows = []
-    for name, planned in {planned.name: planned for planned in plan.tasks.values()}.items():  # all items are alike
-        task = planned.task
-        task_id = name if task.for_each is None else f"{name} (for each of {listed(task.for_each, 10)})"
-        size = f"{task.cpu or '-'} / {task.memory or '-'}"
-        after, command = ", ".join(task.depends_on or ()), " ".join(task.command or ())
-        cells = task_id, after, task.task_definition or "", planned.operator["cluster"], size, command
-        rows.append(cells_of(cells))
-    heads = cells_of(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), "th")
-    return table_of(heads, rows)
-
-
-def param_cells(param: Param) -> str:
-    """Return the cells that say what a person may type for a param: to escape them takes long."""
-    kind = " or ".join(param.type) if isinstance(param.type, list) else param.type or "any"
-    return cells_of((kind, json.dumps(param.default), param.description or param.title or ""))
-
-
-# Characters of a cell. Each DAG has a page of its own, which Airflow stores: 10,000 providers with a command of 8,000
-# brackets, each of which is escaped, had pages of 1.2 GB.
-MAX_CELL = 256
-
-
-def cells_of(texts: Iterable[str], tag: str = "td") -> str:
-    """Return cells of a table, of long texts the beginning."""
-    cells = [markdown(f"{text[:MAX_CELL]}..." if len(text) > MAX_CELL else text) for text in texts]
-    return "".join(f"<{tag}>{cell}</{tag}>" if SHOWS_HTML else f"| {cell} " for cell in cells)
-
-
-def table_of(heads: str, rows: Iterable[str]) -> str:
-    """Return a table: one of Markdown in 2.2.2 has no space between its columns, and later versions escape HTML."""
-    if SHOWS_HTML:
-        lines = (f"<tr>{cells}</tr>" for cells in (heads, *rows))
-        return "\n".join(['<table class="table table-condensed">', *lines, "</table>"])
-    return "\n".join([heads, re.sub("[^|]+", " --- ", heads), *rows])
-
-
-def markdown(text: str) -> str:
-    """Escape text for Markdown and HTML: the web page shows a DAG's docs as they come."""
-    return re.sub(r"[^A-Za-z0-9 ,.:/=-]", lambda match: f"&#{ord(match.group())};", text)
-
-
-# ---------------------------------------------------------------------------------------------------- problems
-
-MAX_SHOWN = 100  # problems of a file in the banner
-
-
-def report(problems: List[Problem]) -> str:
-    """Return the text of all problems."""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-    return "\n\n".join([f"{count} in the definitions:", *excerpt(problems)])
-
-
-def excerpt(problems: Iterable[Problem]) -> Iterator[str]:
-    """Yield the texts of problems, of each file only the first ones: nobody reads a banner of megabytes."""
-    for path, group in groupby(problems, key=lambda problem: problem.location.path):
-        of_file = list(group)
-        yield from (problem.for_web_page for problem in of_file[:MAX_SHOWN])
-        if len(of_file) > MAX_SHOWN:
-            yield f"{path}: {len(of_file) - MAX_SHOWN} more; ./etl check lists all"
