@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any, Callable, Dict, List, Tuple
 
 import pytest
-from orchestrator import dags, load
+from orchestrator import dags, load, pages
 from orchestrator.dags import build
 
 from tests.trees import tree
@@ -297,7 +297,7 @@ def test_what_providers_share_is_neither_copied_nor_escaped_for_each(
         escaped.append(text)
         return text
 
-    monkeypatch.setattr(dags, "markdown", markdown)
+    monkeypatch.setattr(pages, "markdown", markdown)
 
     dags.build(result)
 
