@@ -8,8 +8,8 @@ The data goes through these modules::
     loading    -> a folder of files: its definitions and problems
     dags       -> definitions become DAGs, problems become what the web page shows
 
-Only ``dags`` and what it is made of (``generations``, ``operators``, ``sensors``, ``alerts``, ``pages``) import Airflow:
-tools read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
+Only ``dags`` and what it is made of (``pages``, ``alerts``, ``sensors``, ``operators``, ``generations``) import
+Airflow: tools read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
 from .credentials import find_in_comments
