@@ -137,6 +137,7 @@ class EcsTask(EcsOperator):
     before: Mapping[str, Any] = {}  # the rendered fields of the try before this one
     earlier: Sequence[str] = ()  # startedBy of the tries before this one
     attempt = 1
+    killed = False
     unanswered = False  # ECS may have started a task without telling
     ecs_task: Optional[Dict[str, str]] = None  # its cluster and task, as StopTask has them
 
@@ -182,6 +183,7 @@ class EcsTask(EcsOperator):
 
     def start_and_wait(self) -> Tuple[Mapping[str, Any], Sequence[str]]:
         """Start the ECS task, unless one was taken up, and wait for its end."""
+        self.end_if_killed()
         if not self.ecs_task:
             self.start()
         task, lines = self.wait()
@@ -292,6 +294,7 @@ class EcsTask(EcsOperator):
                 self.on_kill()
                 raise exceptions.AirflowException(f"ECS did not tell for an hour how {arn} is: {error}") from error
             tail.read()
+            self.end_if_killed()
             now = time.monotonic()
             if not answer["tasks"]:
                 unknown_since = unknown_since or now
@@ -319,12 +322,18 @@ class EcsTask(EcsOperator):
 
     def on_kill(self) -> None:
         """Stop the ECS task, in 45 s at most. Never raise: why Airflow ends the try is what a person has to read."""
+        self.killed = True
         with signals_held():
             try:
                 if self.aws and self.is_current():
                     self.aws.persist(self.stop, tenacity.stop_after_delay(KILLING * self.pace), max_pause=4)
             except Exception:
                 self.log.exception("The ECS task could not be stopped")
+
+    def end_if_killed(self) -> None:
+        """Raise what Airflow 2 does after :meth:`on_kill`; 3 lets the task go on."""
+        if self.killed:
+            raise exceptions.AirflowException("Task received SIGTERM signal")
 
     def stop(self) -> None:
         """Ask ECS to stop the task: also one whose RunTask has no answer yet, or that was not yet taken up."""

@@ -162,9 +162,26 @@ def test_a_kill_stops_the_ecs_task_when_aws_is_back(fault: Any, runs: Runs, ecs:
     assert running(ecs) == []
 
 
-def test_a_person_who_interrupts_a_trial_leaves_no_ecs_task(runs: Runs, ecs: FakeEcs) -> None:
-    ecs.set(seconds={"*": LONG})
+@pytest.mark.parametrize("operation", ["RunTask", "DescribeTasks"])
+def test_a_try_ends_where_airflow_raises_nothing_after_a_kill(operation: str, runs: Runs, ecs: FakeEcs) -> None:
+    """As in Airflow 3, which lets the task go on."""
+    ecs.faults.add("RunTask", "ThrottlingException: Rate exceeded", times=2)
+    begun = runs.begin(runs.create(pace=0.05))
+    signal.signal(signal.SIGTERM, lambda number, frame: begun.task.on_kill())
 
+    def send() -> None:
+        wait_until(lambda: operation in ecs.operations())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    Thread(target=send).start()
+    with pytest.raises(AirflowException, match="Task received SIGTERM signal"):
+        begun.execute()
+
+    assert running(ecs) == []
+    assert len(ecs.tasks()) == (operation != "RunTask")
+
+
+def test_a_person_who_interrupts_a_trial_leaves_no_ecs_task(runs: Runs, ecs: FakeEcs) -> None:
     def interrupt() -> None:
         wait_until(lambda: "DescribeTasks" in ecs.operations())
         os.kill(os.getpid(), signal.SIGINT)
