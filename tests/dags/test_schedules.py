@@ -1,4 +1,4 @@
-"""A schedule is in the time zone of its pipeline's start, although pipelines share the schedule."""
+"""A schedule is in the time zone of its pipeline, although pipelines share the schedule."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from tools.upgrade.probe import as_stored, runs_after
 PIPELINE = """\
 schedule: "0 3 * * *"
 start_date: "{start}"
+timezone: {zone}
 tasks:
   load: {{task_definition: loader}}
 providers:
@@ -22,8 +23,13 @@ def test_the_same_schedule_from_the_same_moment_in_another_time_zone_is_another_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
-    starts = {"utc": "2022-01-01T00:00:00Z", "east": "2022-01-01T01:00:00+01:00", "late": "2022-03-01"}
-    root = tree(tmp_path, {f"cwr/{name}.yaml": PIPELINE.format(start=start) for name, start in starts.items()})
+    starts = {
+        "utc": ("2022-01-01T00:00:00Z", "UTC"),
+        "east": ("2022-01-01T01:00:00+01:00", "Europe/Berlin"),
+        "late": ("2022-03-01", "UTC"),
+    }
+    files = {f"cwr/{name}.yaml": PIPELINE.format(start=start, zone=zone) for name, (start, zone) in starts.items()}
+    root = tree(tmp_path, files)
 
     bag = dag_bag(root)
 
