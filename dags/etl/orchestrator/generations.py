@@ -5,7 +5,6 @@ It asks what is there, not which version it is. docs/upgrading.md says what diff
 
 import re
 import sys
-from datetime import datetime
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Callable, Dict, Mapping, Optional
@@ -102,14 +101,14 @@ def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callab
     """
     when: Dict[str, Any] = {"schedule_interval" if IS_2_2 else "schedule": schedule}
     if not IS_2_2 and schedule not in (None, "@once"):
-        when["schedule"] = timetable(schedule, start.isoformat())
+        when["schedule"] = timetable(schedule, start.timezone_name)
     return {**when, "sla_miss_callback": sla_miss} if sla_miss and HAS_SLAS else when
 
 
 @lru_cache(maxsize=1024)  # as many as a file may have
-def timetable(schedule: str, start: str) -> Any:
-    """Return the timetable of a cron expression in the time zone of a start: as text, for no zone can be a key."""
-    return CronDataIntervalTimetable(schedule, timezone=pendulum.instance(datetime.fromisoformat(start)).timezone)
+def timetable(schedule: str, zone: str) -> Any:
+    """Return the timetable of a cron expression in a time zone, by its name: a zone itself can be no key."""
+    return CronDataIntervalTimetable(schedule, timezone=pendulum.timezone(zone))
 
 
 # What no provider's operator takes: EcsTask has attributes for it.
