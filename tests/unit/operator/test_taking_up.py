@@ -60,6 +60,21 @@ def test_an_ecs_task_that_is_listed_only_after_a_while_is_taken_up(runs: Runs, e
     assert len(ecs.tasks()) == 1
 
 
+def test_a_start_without_capacity_does_not_hide_the_one_after_it(runs: Runs, ecs: FakeEcs) -> None:
+    ecs.set(ends={"loader": ["Capacity is unavailable at this time."]}, seconds={"*": LONG}, lag={"*": 0.6})
+    instance = runs.create(pace=0.5)
+    runs.lose(instance, "RunTask", 2)
+
+    def finish() -> None:
+        wait_until(lambda: "ListTasks" in ecs.operations())
+        ecs.set(seconds={"*": 0})
+
+    Thread(target=finish).start()
+    runs.attempt(instance)
+
+    assert [task["stop_code"] for task in ecs.tasks()] == ["TaskFailedToStart", "EssentialContainerExited"]
+
+
 def test_a_cluster_that_is_gone_has_no_ecs_task_of_the_try_before(runs: Runs, ecs: FakeEcs) -> None:
     ecs.clusters.append("gone")
     ecs.set(seconds={"*": LONG})
