@@ -108,7 +108,7 @@ def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callab
 @lru_cache(maxsize=1024)  # as many as a file may have
 def timetable(schedule: str, zone: str) -> Any:
     """Return the timetable of a cron expression in a time zone, by its name: a zone itself can be no key."""
-    return CronDataIntervalTimetable(schedule, timezone=pendulum.timezone(zone))  # type: ignore[operator]  # it is
+    return CronDataIntervalTimetable(schedule, timezone=pendulum.timezone(zone))
 
 
 # What no provider's operator takes: EcsTask has attributes for it.
