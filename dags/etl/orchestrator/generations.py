@@ -9,9 +9,9 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any, Callable, Dict, Mapping, Optional
 
-import pendulum
 import setproctitle
 from airflow.configuration import conf
+from pendulum.tz.timezone import Timezone
 
 IS_3 = find_spec("airflow.sdk") is not None
 IS_2_2 = not IS_3 and find_spec("airflow.utils.dag_parsing_context") is None
@@ -108,7 +108,7 @@ def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callab
 @lru_cache(maxsize=1024)  # as many as a file may have
 def timetable(schedule: str, zone: str) -> Any:
     """Return the timetable of a cron expression in a time zone, by its name: a zone itself can be no key."""
-    return CronDataIntervalTimetable(schedule, timezone=pendulum.timezone(zone))
+    return CronDataIntervalTimetable(schedule, timezone=Timezone(zone))
 
 
 # What no provider's operator takes: EcsTask has attributes for it.
