@@ -179,7 +179,6 @@ def test_an_item_that_is_taken_away_is_a_removed_task(old: str, new: str, gone: 
             ["a group cannot be called 'b'"],
         ),
         ("a: {task_definition: a, group: a, for_each: [1]}", ["a group cannot be called 'a'"]),
-        ("a: {task_definition: a, group: wait_for_delivery}", ["a group cannot be called 'wait_for_delivery'"]),
         ("a: {task_definition: a, command: ['{{ item }}']}", ["'item' is there only in a task with for_each"]),
         (
             "a: {task_definition: a, for_each: [1]}\n  b: {task_definition: a, depends_on: [a-1]}",

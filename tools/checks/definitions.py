@@ -6,14 +6,16 @@ time: credentials by detect-secrets, requests by botocore's model of RunTask, an
 
 import os
 from pathlib import Path, PurePosixPath
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Set, Tuple
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Optional, Sequence, Set, Tuple
 
 from orchestrator import (
     Context,
     Document,
+    LoadResult,
     Problem,
     Rejected,
     display_path,
+    find_awaited,
     in_order,
     internal_error,
     pipeline_files,
@@ -94,9 +96,10 @@ def check_definitions(
     dag_ids: Set[str] = set()
     # A problem in an environment's defaults shows only when they are laid under a pipeline's tasks.
     related = pipelines if files & set(configs) else [file for file in pipelines if file in files]
+    read: Dict[str, Dict[Path, LoadResult]] = {context.name: {} for context in contexts}
     for file in with_progress(related, "checking"):
         try:
-            file_problems, file_ids = check_pipeline(etl, file, contexts, airflow)
+            file_problems, file_ids = check_pipeline(etl, file, contexts, read, airflow)
             if contexts and not unreadable and not file_problems and not file_ids:
                 file_problems = [no_dag(read_document(etl, file))]
         except Exception as error:
@@ -128,10 +131,27 @@ def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[
 
 
 def check_pipeline(
-    etl: Path, file: Path, contexts: Sequence[Context], airflow: Optional[str] = None
+    etl: Path,
+    file: Path,
+    contexts: Sequence[Context],
+    read: Mapping[str, Dict[Path, LoadResult]],
+    airflow: Optional[str] = None,
 ) -> Tuple[List[Problem], Set[str]]:
-    """Return a pipeline's problems in all environments, and the ids of its DAGs."""
-    loaded = {context.name: read_file(etl, file, context) for context in contexts}
+    """Return a pipeline's problems in all environments, and the ids of its DAGs.
+
+    Args:
+        etl: The folder ``dags/etl``.
+        file: The pipeline's.
+        contexts: The environments.
+        read: What files have been read before, by environment; what this one waits for is added.
+        airflow: A newer generation of Airflow.
+    """
+    loaded: Dict[str, LoadResult] = {}
+    for context in contexts:
+        known = read[context.name]
+        result = known[file] = known.get(file) or read_file(etl, file, context)
+        definitions, of_waiting = find_awaited(etl, context, {file: result}, known)
+        loaded[context.name] = LoadResult(definitions, result.problems + of_waiting)
     problems = {name: [*found.problems, *check_requests(found.definitions)] for name, found in loaded.items()}
     if airflow:
         for name, found in loaded.items():

@@ -28,9 +28,9 @@ def check_definitions_for(definitions: Iterable[Definition], generation: str) ->
     """Yield the problems that definitions would have in a generation of Airflow; what providers share is asked once."""
     asked: Set[int] = set()
     for definition in definitions:
-        if definition.settings.wait_for is not None:
-            for found, message, hint in mistakes(definition.settings.wait_for.s3 or "", generation):
-                yield definition.layers.problem(("wait_for", "s3"), message, hint, RULE, found)
+        for place, wait in definition.settings.waits:
+            for found, message, hint in mistakes(wait.s3 or "", generation):
+                yield definition.layers.problem((*place, "s3"), message, hint, RULE, found)
         for planned in definition.plan.tasks.values():
             if id(planned) in asked:
                 continue

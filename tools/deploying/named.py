@@ -100,11 +100,12 @@ def names_of_definitions(definitions: Iterable[Definition]) -> Iterator[Tuple[Th
 
 def deliveries(definitions: Iterable[Definition]) -> Iterator[Tuple[Thing, Place, str, str]]:
     """Yield what DAGs wait for: bucket, place, key, and the address with its templates."""
-    waits = [(each, each.settings.wait_for.s3 or "", None) for each in definitions if each.settings.wait_for]
-    for (definition, address, _), filled in zip(waits, fill_in(waits)):
+    awaited = [(each, path, wait.s3) for each in definitions for path, wait in each.settings.waits if wait.s3]
+    addresses = fill_in([(definition, address, None) for definition, _, address in awaited])
+    for (definition, path, address), filled in zip(awaited, addresses):
         bucket, _, key = filled.partition("://")[2].partition("/")
         thing = Thing("bucket", bucket, definition.context.environment.region)
-        yield thing, Place(definition.layers, ("wait_for", "s3")), key, address
+        yield thing, Place(definition.layers, (*path, "s3")), key, address
 
 
 def by_thing(names: Iterable[Tuple[Thing, Place]]) -> Dict[Thing, List[Place]]:

@@ -38,9 +38,9 @@ def has_params(definition: Definition) -> bool:
 
 
 def has_short_poke_interval(definition: Definition) -> bool:
-    """Return whether a DAG looks for its delivery more often than Airflow 3 can."""
-    wait_for = definition.settings.wait_for
-    return bool(wait_for and wait_for.poke_interval and wait_for.poke_interval < timedelta(seconds=10))
+    """Return whether a DAG looks for what it waits for more often than Airflow 3 can."""
+    intervals = [wait.poke_interval for _, wait in definition.settings.waits if wait.poke_interval]
+    return any(interval < timedelta(seconds=10) for interval in intervals)
 
 
 def names_run_id(definition: Definition) -> bool:

@@ -17,9 +17,10 @@ from typing import Any, Dict, Iterator, List, NamedTuple
 
 import pendulum
 from airflow.timetables.base import TimeRestriction
-from orchestrator import WAIT_FOR, load
+from orchestrator import load
 from orchestrator.dags import build
 from orchestrator.planning import run_task_parameters
+from orchestrator.runs import awaited_date
 
 RUNS = 10  # that are compared of each schedule
 LONG_AGO = pendulum.datetime(2021, 12, 31, 7, 30)
@@ -114,7 +115,10 @@ def run_by_hand(dag: Any, now: Any) -> Run:
 
 
 def request_of(task: Any, run: Run) -> Any:
-    """Return the RunTask request of a task in a run, what the sensor of a delivery looks for, or why there is none."""
+    """Return the RunTask request of a task in a run, what a sensor looks for, or why there is none."""
+    if hasattr(task, "awaited"):
+        date = awaited_date(task.awaited, run.end) if run.is_scheduled and task.awaited.schedule else "the newest run"
+        return {"dag_id": task.external_dag_id, "task_ids": task.awaited.task_ids, "run": str(date)}
     task = task.prepare_for_execution()
     try:
         ti = task_instance(task, run)
@@ -124,7 +128,7 @@ def request_of(task: Any, run: Run) -> Any:
         task.render_template_fields(context)
     except Exception as error:  # a template is code, and can fail in any way
         return f"{type(error).__name__}: {error}"
-    return task.bucket_key if task.task_id == WAIT_FOR else run_task_parameters(vars(task), NAME)
+    return task.bucket_key if hasattr(task, "bucket_key") else run_task_parameters(vars(task), NAME)
 
 
 def task_instance(task: Any, run: Run) -> Any:

@@ -16,7 +16,6 @@ from .credentials import find_in_comments
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
-    WAIT_FOR,
     Context,
     Definition,
     Layer,
@@ -26,9 +25,10 @@ from .definitions import (
     PlannedTask,
     format_dag_id,
     parse_dag_id,
+    sensor_ids,
 )
 from .documents import HIDDEN, MAX_FILE_BYTES, Document, Loader, display_path, read_document
-from .loading import PROTOCOL, environment_names, load, pipeline_files, read_context, read_file
+from .loading import PROTOCOL, environment_names, find_awaited, load, pipeline_files, read_context, read_file
 from .models import (
     SETTING_DEFAULTS,
     Alerts,
@@ -80,6 +80,7 @@ from .values import (
     LogPrefix,
     Moment,
     Owner,
+    PipelineAddress,
     PipelineName,
     PlainText,
     Pool,
@@ -115,7 +116,6 @@ __all__ = [
     "MAX_TEXT",
     "PROTOCOL",
     "SETTING_DEFAULTS",
-    "WAIT_FOR",
     "ActiveRuns",
     "Alerts",
     "AlertsName",
@@ -155,6 +155,7 @@ __all__ = [
     "Param",
     "ParamValues",
     "Pipeline",
+    "PipelineAddress",
     "PipelineName",
     "PlainText",
     "PlannedTask",
@@ -182,6 +183,7 @@ __all__ = [
     "did_you_mean",
     "display_path",
     "environment_names",
+    "find_awaited",
     "find_in_comments",
     "format_dag_id",
     "in_order",
@@ -197,5 +199,6 @@ __all__ = [
     "read_template",
     "repeated_work",
     "run_task_request",
+    "sensor_ids",
     "started_by",
 ]

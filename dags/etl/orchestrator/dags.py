@@ -16,7 +16,7 @@ from airflow.configuration import conf
 from airflow.timetables.base import DagRunInfo, DataInterval
 
 from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
-from .definitions import WAIT_FOR, Definition, LoadResult, Plan, PlannedTask, parse_dag_id
+from .definitions import Definition, LoadResult, Plan, PlannedTask, parse_dag_id, sensor_ids
 from .documents import display_path, home_of
 from .generations import (
     CHANGED_IN_PLACE,
@@ -67,23 +67,34 @@ def dags_of_folder(
         FileNotFoundError: A file of the release that is needed here is not there, or not all of it.
     """
     environment, dag_id = conf.get("etl", "environment", fallback=None), running_dag_id()
-    check_files(root, sizes or {}, dag_id)
     commits = {str(path): str(commit) for path, commit in dict((activation or {}).get("commits", {})).items()}
-    dags, problems = build(load(root, environment, dag_id), commits)
-    if dag_id and (problems or list(dags) != [dag_id]):  # it cannot be had alone
+    sizes = sizes or {}
+    dags: Dict[str, DAG] = {}
+    if dag_id:
+        check_files(root, sizes, [dag_id])
+        result = load(root, environment, dag_id)
+        check_files(root, sizes, [each.dag_id for found in result.definitions for each in found.awaited.values()])
+        dags, problems = build(result, commits)
+    if not dag_id or list(dags) != [dag_id]:  # or else it can be had alone
+        check_files(root, sizes)
         dags, problems = build(load(root, environment), commits)
     problems = [*problems_of_releases(root, activation or {}, reports, environment), *problems]
     return {**dags, **show_problems(report(problems))} if problems and list(dags) != [dag_id] else dags
 
 
-def check_files(root: Path, sizes: Mapping[str, int], dag_id: Optional[str]) -> None:
+def check_files(root: Path, sizes: Mapping[str, int], dag_ids: Optional[Iterable[str]] = None) -> None:
     """Raise FileNotFoundError unless the files of a release that a process needs are there with their sizes (bytes).
 
-    A process that runs a task needs its own definition and the environments.
+    Args:
+        root: The folder of the release.
+        sizes: All its files.
+        dag_ids: Whose definitions are needed, with the environments; None for all files.
     """
-    names = parse_dag_id(dag_id or "", home_of(root).name)
-    own = f"pipelines/{names[0]}/{names[1]}.yaml" if names else ""
-    needed = [path for path in sizes if path == own or path.startswith("configs/")] if own in sizes else sizes
+    needed = set(sizes)
+    if dag_ids is not None:
+        names = filter(None, (parse_dag_id(dag_id, home_of(root).name) for dag_id in dag_ids))
+        own = {f"pipelines/{family}/{pipeline}.yaml" for family, pipeline, _ in names}
+        needed = {path for path in sizes if path in own or path.startswith("configs/")}
     for path in needed:
         if os.path.getsize(f"{root}/{path}") != sizes[path]:  # pathlib takes four times as long
             raise FileNotFoundError(f"{path} is not whole: it has to have {sizes[path]} bytes")
@@ -251,12 +262,18 @@ class Builder:
                 tasks[task_id].set_upstream([tasks[other] for other in planned.before])
         if settings.wait_for is not None:
             roots = [task for task in tasks.values() if not task.upstream_task_ids]
-            tasks[WAIT_FOR] = join(dag, self._once(sensor, environment), owner, dag.task_group)
-            tasks[WAIT_FOR].bucket_key = [str(settings.wait_for.s3)]
-            pause = (settings.wait_for.poke_interval or timedelta(minutes=5)).total_seconds()
-            tasks[WAIT_FOR].poke_interval = max(pause, MIN_POKE_INTERVAL)
-            tasks[WAIT_FOR].timeout = (settings.wait_for.timeout or timedelta(hours=12)).total_seconds()
-            tasks[WAIT_FOR].set_downstream(roots)
+            for task_id, (_, wait) in zip(sensor_ids(settings), settings.waits):
+                made = self._once(delivery_sensor if wait.pipeline is None else run_sensor, environment)
+                own = tasks[task_id] = join(dag, made, owner, dag.task_group, task_id)
+                if wait.pipeline is None:
+                    own.bucket_key = [str(wait.s3)]
+                else:
+                    own.awaited = definition.awaited[task_id]
+                    own.external_dag_id = own.awaited.dag_id
+                pause = (wait.poke_interval or timedelta(minutes=5)).total_seconds()
+                own.poke_interval = max(pause, MIN_POKE_INTERVAL)
+                own.timeout = (wait.timeout or timedelta(hours=12)).total_seconds()
+                own.set_downstream(roots)
         for task in tasks.values():
             if params:
                 task.typed_params = params
@@ -302,17 +319,23 @@ def period(settings: Settings) -> Tuple[Optional[pendulum.DateTime], Optional[pe
     return settings.period
 
 
-def sensor(environment: Environment) -> BaseOperator:
-    """Return the sensor of a delivery, for copies: making one takes as long as a whole DAG."""
+# Of sensors, which are made for copies: making one takes as long as a whole DAG. A worker's slot is taken only for the
+# moment of a look. A look that failed is tried again; what is too late is not.
+WAITING: Dict[str, Any] = {"task_id": "wait", "mode": "reschedule", "retries": 3}
+
+
+def delivery_sensor(environment: Environment) -> BaseOperator:
+    """Return the sensor of a delivery."""
     from .sensors import DeliverySensor  # here, since it takes a tenth of a small parse
 
-    return DeliverySensor(
-        task_id=WAIT_FOR,
-        bucket_key=[],
-        aws_conn_id=environment.aws_conn_id,
-        mode="reschedule",  # a worker's slot is taken only for the moment of a look
-        retries=3,  # of a look that failed; a delivery that is too late is not tried again
-    )
+    return DeliverySensor(bucket_key=[], aws_conn_id=environment.aws_conn_id, **WAITING)
+
+
+def run_sensor(environment: Environment) -> BaseOperator:
+    """Return the sensor of another DAG."""
+    from .sensors import RunSensor
+
+    return RunSensor(**WAITING)
 
 
 def airflow_param(param: Param) -> AirflowParam:
@@ -342,7 +365,7 @@ def group_of(dag: Any, planned: PlannedTask, groups: Dict[str, TaskGroup]) -> An
     return group
 
 
-def join(dag: Any, operator: BaseOperator, owner: str, group: Any) -> Any:
+def join(dag: Any, operator: BaseOperator, owner: str, group: Any, task_id: Optional[str] = None) -> Any:
     """Put a copy of an operator into a DAG: making one takes 0.2 ms, five times as long.
 
     It has no params: Airflow lays a task's over the DAG's, and these would be the same.
@@ -352,6 +375,8 @@ def join(dag: Any, operator: BaseOperator, owner: str, group: Any) -> Any:
         object.__setattr__(own, name, copy(value) if name in CHANGED_IN_PLACE else value)
     object.__setattr__(own, "owner", owner)
     object.__setattr__(own, "params", ParamsDict())
+    if task_id is not None:
+        object.__setattr__(own, "task_id", task_id)
     group.add(own)
     dag.add_task(own)
     return own

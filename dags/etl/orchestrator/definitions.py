@@ -2,8 +2,10 @@
 
 from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
 
+from pendulum import DateTime
+
 from .documents import Document, has_value
-from .models import Environment, Settings, Task
+from .models import Environment, Settings, Task, WaitFor
 from .problems import KeyPath, Location, Problem
 from .values import FamilyName, PipelineName, ProviderName, Text
 
@@ -83,8 +85,6 @@ def merge(layers: Iterable[Mapping[str, Any]]) -> Dict[str, Any]:
 
 # ----------------------------------------------------------------------------------------------------- records
 
-WAIT_FOR = "wait_for_delivery"  # task id of the sensor
-
 
 class Context(NamedTuple):
     """What every pipeline of a folder is laid over."""
@@ -114,6 +114,19 @@ class PlannedTask(NamedTuple):
     before: Tuple[str, ...] = ()  # the ids of all tasks that it waits for
 
 
+class Awaited(NamedTuple):
+    """The DAG that a DAG waits for."""
+
+    dag_id: str
+    is_whole: bool = True  # the whole run has to succeed
+    task_ids: Tuple[str, ...] = ()  # that have to succeed; of a whole run, one that it has
+    schedule: Optional[str] = None  # of its definition, also where the environment schedules nothing
+    start: Optional[DateTime] = None  # in its time zone
+    end: Optional[DateTime] = None
+    mistake: str = ""  # why it cannot be awaited
+    is_known: bool = True  # False while its own definition has problems
+
+
 class Plan(NamedTuple):
     """The tasks of a pipeline, shared by all providers that do not override them."""
 
@@ -138,6 +151,7 @@ class Definition(NamedTuple):
     layers: Layers  # of the settings
     variables: Dict[str, Dict[str, Any]]  # what templates find in env and provider
     plan: Plan
+    awaited: Mapping[str, Awaited] = {}  # by the task id of its sensor; laid open by waiting.py
 
 
 class LoadResult(NamedTuple):
@@ -179,7 +193,7 @@ def as_json(value: Any) -> Any:
 # Of Jinja's policy json.dumps_kwargs, for {{ params | tojson }}. To sort is its default.
 JSON_OPTIONS: Dict[str, Any] = {"sort_keys": True, "default": as_json}
 
-# ----------------------------------------------------------------------------------------------------- DAG ids
+# --------------------------------------------------------------------------------------------------------- ids
 
 # Columns called dag_id have 250 characters (airflow/models/base.py, ID_LEN), and so has that of the DAG's permission,
 # "DAG:<id>" (flask_appbuilder's ab_view_menu.name). Without it, Airflow silently does not store the DAG.
@@ -189,6 +203,24 @@ MAX_DAG_ID = 250 - len("DAG:")
 def format_dag_id(family: str, pipeline: str, provider: str, folder: str = "etl") -> str:
     """Return the id of a DAG; a sandbox's begins with its folder."""
     return ("" if folder == "etl" else f"{folder}.") + f"{family}-{pipeline}_dag_{provider}"
+
+
+def sensor_ids(settings: Settings) -> List[str]:
+    """Return the task id of each sensor that ``wait_for`` asks for, in its order; a mistake may give two the same."""
+    ids, deliveries = [], 0
+    for _, wait in settings.waits:
+        if wait.pipeline is None:
+            deliveries += 1
+            ids.append("wait_for_delivery" + (f"-{deliveries}" if deliveries > 1 else ""))
+        else:
+            ids.append(awaited_id(wait))
+    return ids
+
+
+def awaited_id(wait: WaitFor) -> str:
+    """Return the task id of the sensor for another DAG."""
+    provider, task = f"_dag_{wait.provider}" if wait.provider else "", f"-{wait.task}" if wait.task else ""
+    return f"wait_for_{str(wait.pipeline).replace('/', '-')}{provider}{task}"
 
 
 def parse_dag_id(dag_id: str, folder: str = "etl") -> Optional[Tuple[str, str, str]]:

@@ -61,6 +61,7 @@ __all__ = [
 
 HAS_SLAS = not IS_3  # 3 has deadlines instead
 HAS_DATES = not IS_3  # a run that is triggered does; in 3, it has only run_after
+HAS_DATABASE = not IS_3  # a task may ask it
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
 # Seconds. 3 learns up to 5 s late that a look is over, and counts one that runs by then as lost: a needless try.
 MIN_POKE_INTERVAL = 10 if IS_3 else 0

@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import List, Optional, Tuple, Type
+from typing import Dict, List, Mapping, Optional, Tuple, Type
 
-from .definitions import Context, Definition, LoadResult, parse_dag_id
+from .definitions import Context, LoadResult, parse_dag_id
 from .documents import display_path, home_of, read_document
 from .planning import define, further_problems
 from .problems import Location, Problem, Rejected, in_order, internal_error, takes_too_long
@@ -12,6 +12,7 @@ from .reading import read_environment, read_pipeline
 from .rules import check_cluster
 from .time_limits import in_time
 from .values import EnvironmentName, FamilyName, FolderName, PipelineName, Text
+from .waiting import OtherDags, check_circles
 
 READING = 0.4  # of the time of a pass: building the DAGs takes four times as long, and gets what is left
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
@@ -23,7 +24,7 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     Args:
         root: A folder such as ``dags/etl``, which holds ``configs`` and ``pipelines``, or a release of it.
         environment: The name of a file in ``configs``.
-        dag_id: Read nothing that another DAG is made of.
+        dag_id: Read nothing that another DAG is made of, but for those that this one waits for.
 
     Returns:
         Definitions in the order of files; problems in the order of files and places, each once.
@@ -33,21 +34,60 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     except Rejected as rejected:
         return LoadResult([], list(rejected.args))
     names = parse_dag_id(dag_id, context.folder) if dag_id else None
-    definitions: List[Definition] = []
     problems: List[Problem] = []
-    files, provider = [], None
     if names:
         files, provider = [root / "pipelines" / names[0] / f"{names[1]}.yaml"], names[2]
     else:
         files, problems = pipeline_files(root)
-    results = in_time(files, lambda file: read_file(root, file, context, provider), READING)
-    for file, result in zip(files, results):
-        if result is None:
-            problems.append(takes_too_long(display_path(root, file)))
-        else:
-            definitions += result.definitions
-            problems += result.problems
-    return LoadResult(definitions, in_order(problems))
+        provider = None
+    results: Dict[Path, LoadResult] = {}
+    for file, result in zip(files, in_time(files, lambda file: read_file(root, file, context, provider), READING)):
+        results[file] = result or LoadResult([], [takes_too_long(display_path(root, file))])
+    problems += [problem for result in results.values() for problem in result.problems]
+    definitions, of_waiting = find_awaited(root, context, results, {} if provider else results, provider)
+    return LoadResult(definitions, in_order([*problems, *of_waiting]))
+
+
+def find_awaited(
+    root: Path,
+    context: Context,
+    results: Mapping[Path, LoadResult],
+    known: Optional[Dict[Path, LoadResult]] = None,
+    provider: Optional[str] = None,
+) -> LoadResult:
+    """Return the definitions in files that know what they wait for, and the problems of what cannot be awaited.
+
+    Args:
+        root: As :func:`load` has it.
+        context: The environment.
+        results: What the files hold.
+        known: What all files hold that have been read before; others are added as they are needed.
+        provider: The only one whose DAGs are asked for: to look for circles takes all.
+    """
+    read: Dict[Path, LoadResult] = {} if known is None else known
+
+    def lookup(pipeline: str, of_provider: str) -> Optional[LoadResult]:
+        file = root / "pipelines" / f"{pipeline}.yaml"
+        if file not in read and os.path.lexists(file):
+            read[file] = read_file(root, file, context, provider and of_provider)
+        return read.get(file)
+
+    def names() -> List[str]:
+        return [f"{file.parent.name}/{file.stem}" for file in pipeline_files(root)[0]]
+
+    definitions = [definition for result in results.values() for definition in result.definitions]
+    others = OtherDags(lookup, names)
+    result = others.resolve(definitions)
+    if provider is not None or not others.found:
+        return result
+    all_definitions = {each.dag_id: each for each in result.definitions}
+    asked = list(all_definitions)
+    while True:
+        more = [each for dag_id, each in others.found.items() if dag_id not in all_definitions]
+        if not more:
+            break
+        all_definitions.update((each.dag_id, each) for each in others.resolve(more).definitions)
+    return result._replace(problems=result.problems + check_circles(all_definitions, asked))
 
 
 def read_context(root: Path, environment: Optional[str]) -> Context:

@@ -30,6 +30,7 @@ from .values import (
     LogPrefix,
     Moment,
     Owner,
+    PipelineAddress,
     PlainText,
     Pool,
     Positive,
@@ -180,11 +181,16 @@ class Param(Model):
 
 
 class WaitFor(Model):
-    """The provider's delivery, awaited before anything runs."""
+    """What is awaited before anything runs: a delivery, or another DAG. One, or a list of several."""
 
     s3: Optional[S3Address] = Field(None, description="s3://bucket/key, with * and ? as wildcards. Templated.")
-    timeout: Optional[Duration] = Field(None, description="How long to wait.")
-    poke_interval: Optional[Duration] = Field(None, description="Pause between looks.")
+    pipeline: Optional[PipelineAddress] = Field(
+        None, description="Another DAG, as `<family>/<name>`: its last run that ends no later than this one succeeds."
+    )
+    provider: Optional[ProviderName] = Field(None, description="That DAG's provider; default: the same.")
+    task: Optional[TaskId] = Field(None, description="Only this task of that DAG; default: the whole run.")
+    timeout: Optional[Duration] = Field(None, description="How long to wait; default: 12h.")
+    poke_interval: Optional[Duration] = Field(None, description="Pause between looks; default: 5m.")
 
 
 # What holds where no layer says anything else.
@@ -216,7 +222,9 @@ class Settings(Model):
     params: Optional[Dict[Identifier, Optional[Param]]] = Field(
         None, description="What a person may set when triggering."
     )
-    wait_for: Optional[WaitFor] = None
+    wait_for: Union[List[WaitFor], WaitFor, None] = Field(
+        None, description="What is awaited before anything runs: a delivery, another DAG, or a list of them."
+    )
     alerts: Optional[AlertsName] = Field(
         None, description="Who is told of failures: a name under `alerts` of the environment; default: `default`."
     )
@@ -228,6 +236,13 @@ class Settings(Model):
         zone = self.timezone or SETTING_DEFAULTS["timezone"]
         start, end = (None if when is None else moment_in(when, zone) for when in (self.start_date, self.end_date))
         return start, end
+
+    @property
+    def waits(self) -> List[Tuple[Tuple[Any, ...], WaitFor]]:
+        """All that ``wait_for`` says, each with its path."""
+        if isinstance(self.wait_for, list):
+            return [(("wait_for", index), wait) for index, wait in enumerate(self.wait_for)]
+        return [(("wait_for",), self.wait_for)] if self.wait_for is not None else []
 
     @property
     def effective_params(self) -> Dict[str, Param]:

@@ -11,7 +11,6 @@ from typing import Any, Collection, Dict, List, Mapping, Optional, Tuple
 
 from .compat import ValidationError
 from .definitions import (
-    WAIT_FOR,
     Context,
     Definition,
     Layer,
@@ -41,6 +40,7 @@ from .rules import (
     text_problems,
 )
 from .values import PlainText, ProviderName
+from .waiting import check_sensors, check_waits
 
 # ---------------------------------------------------------------------------------------------- what ECS is asked
 
@@ -275,7 +275,8 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
         layers = Layers.of(Layer(document, ()), Layer(document, ("providers", who)))
         if who not in settings_of:
             settings = overlay(shared, override, own)
-            settings_of[who] = settings, list(check_settings(settings, layers, context, checked))
+            of_settings = chain(check_settings(settings, layers, context, checked), check_waits(settings, layers))
+            settings_of[who] = settings, list(of_settings)
         settings, settings_problems = settings_of[who]
         if not settings_problems and settings.environments is not None and context.name not in settings.environments:
             continue
@@ -284,8 +285,8 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             plans[who] = plan_tasks(document, pipeline, who, context)
         plan = plans[who]
         references = awaited.setdefault(id(settings.wait_for), {})
-        if settings.wait_for is not None and not references:
-            add_references(references, settings.wait_for.s3 or "", layers, ("wait_for", "s3"))
+        for path, wait in settings.waits if not references else ():
+            add_references(references, wait.s3 or "", layers, (*path, "s3"))
         asked, stored = asked + len(plan.references) + len(references), stored + plan.length
         check_total(document, asked, MAX_REFERENCES, "names of env, provider and params in the templates of all DAGs")
         check_total(document, stored, MAX_STORED, "characters of the tasks of all DAGs")
@@ -305,10 +306,8 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
         )
         unknown = chain(check_references(definition, plan.references), check_references(definition, references))
         own_problems = [*settings_problems, *plan.problems, *islice(unknown, MAX_PROBLEMS + 1)]
-        if settings.wait_for is not None and WAIT_FOR in plan.tasks:
-            message = f"a task cannot be called '{WAIT_FOR}' beside wait_for"
-            names = (WAIT_FOR, "wait_for")
-            own_problems.append(document.problem(("tasks", WAIT_FOR), message, "rename it", at_key=True, names=names))
+        if settings.wait_for is not None:
+            own_problems += check_sensors(definition)
         own_problems += check_dag_id(definition)
         problems += own_problems
         if not own_problems:

@@ -4,9 +4,11 @@ import re
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
+from .definitions import parse_dag_id
 from .documents import Document, has_value, value_at
 from .models import Environment, Pipeline, Settings, Task
 from .problems import AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
+from .values import PipelineAddress
 
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
 # these takes at most twice as long.
@@ -93,7 +95,9 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         {text for text in (each.get(key) for each in overrides) if isinstance(text, str)}
         for key in ("schedule", "timezone")
     )
-    sensors = number if "wait_for" in shared else sum("wait_for" in override for override in overrides)
+    own_sensors = [sensors_of(override) for override in overrides if "wait_for" in override]
+    sensors = sum(own_sensors) + (number - len(own_sensors)) * sensors_of(shared)
+    edges_of_sensors = sensors * tasks  # at most: all tasks are first ones
     each = f"{tasks} and wait_for" if sensors else str(tasks)
     for extent, most, things in (
         (tasks * (number - len(own)) + own_tasks + sensors, MAX_TASKS, f"tasks ({number} providers of {each})"),
@@ -103,7 +107,11 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
             f"tasks that differ ({changes} providers that change some of {tasks})",
         ),
         (params, MAX_PARAMS, f"params of {number} providers"),
-        (edges * (number - len(own)) + own_edges, MAX_EDGES, f"dependencies ({number} providers of {edges})"),
+        (
+            edges * (number - len(own)) + own_edges + edges_of_sensors,
+            MAX_EDGES,
+            f"dependencies ({number} providers of {edges}{' and wait_for' * bool(sensors)})",
+        ),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
         (len(zones), MAX_ZONES, "different time zones"),
         (length * number, MAX_CHARACTERS, f"characters ({number} providers of {length})"),
@@ -122,6 +130,12 @@ def mapping_in(layer: Mapping[Any, Any], key: str) -> Mapping[Any, Any]:
     """Return the mapping at a key; an empty one where something else is."""
     value = layer.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def sensors_of(layer: Mapping[Any, Any]) -> int:
+    """Return how many things a layer waits for."""
+    value = layer.get("wait_for")
+    return len(value) if isinstance(value, list) else int(value is not None)
 
 
 def names_items(override: Mapping[Any, Any]) -> bool:
@@ -160,8 +174,12 @@ EXPECTED = {
 def schema_problems(document: Document, model: Type[BaseModel], error: ValidationError) -> Dict[KeyPath, Problem]:
     """Return pydantic's errors in words and places, by the path of the value that is wrong."""
     problems: Dict[KeyPath, Problem] = {}
-    for entry in error.errors():
+    entries = error.errors()
+    above = {tuple(entry["loc"][:length]) for entry in entries for length in range(len(entry["loc"]))}
+    for entry in entries:
         path: KeyPath = tuple(entry["loc"])
+        if path in above and entry["type"] in ("type_error.dict", "type_error.list"):
+            continue  # of a mapping or a list, the one that it is has errors inside
         kind, message, context = entry["type"], entry["msg"], entry.get("ctx", {})
         hint, rule, at_key = context.get("hint", ""), context.get("rule", "schema"), False
         names: Tuple[str, ...] = ()
@@ -185,8 +203,9 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
             message = f"expected a whole number, {bound} {context['limit_value']}"
         elif kind in EXPECTED:
             (expected, hint), value = EXPECTED[kind], value_at(document.data, path)
+            expected = "a mapping, or a list of them" if path[-1] == "wait_for" else expected
             message = f"expected {expected}, got {describe(value)}"
-            if expected == "a mapping":
+            if "a mapping" in expected:
                 hint = mapping_hint(path, value) or hint
             if isinstance(value, AmbiguousInteger):
                 hint = f"write {value.value}"
@@ -205,9 +224,20 @@ def mapping_hint(path: KeyPath, value: Any) -> str:
         return "leave out the dashes: write it as lines of 'key: value'"
     if path == ("providers",) and isinstance(first, str):
         return f"write each as a line of its own, such as '{first[:60]}: {{}}'"
-    if path[-1] == "wait_for":
-        return "it takes the address of a delivery: 'wait_for: {s3: \"s3://bucket/key\"}'"
+    if "wait_for" in path[-2:]:
+        return waiting_hint(str(value))
     return ""
+
+
+def waiting_hint(text: str) -> str:
+    """Return what to write for what somebody wanted to wait for by its name alone."""
+    names = parse_dag_id(text)
+    if names:
+        return f"write {{pipeline: {names[0]}/{names[1]}, provider: {names[2]}}} for that DAG"
+    if text.startswith("s3://"):
+        return f'write {{s3: "{text[:200]}"}} for a delivery'
+    example = text if PipelineAddress.pattern.fullmatch(text) else "family/name"
+    return f'write {{pipeline: {example}}} for another DAG, or {{s3: "s3://bucket/key"}} for a delivery'
 
 
 def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tuple[str, str, Tuple[str, ...]]:

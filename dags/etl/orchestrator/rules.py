@@ -12,7 +12,7 @@ from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
 from jsonschema.exceptions import SchemaError
 
-from .definitions import MAX_DAG_ID, WAIT_FOR, Context, Definition, Layer, Layers, PlannedTask, References
+from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, References
 from .documents import Document
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem
@@ -226,7 +226,7 @@ def check_ids(tasks: Mapping[str, PlannedTask], ids: Mapping[str, Iterable[str]]
         yield tasks[name].layers.problem(("for_each",), message, hint, "dependencies", names=(name,))
     for planned in tasks.values():
         group = planned.task.group
-        if group is not None and group in taken | lists | {WAIT_FOR}:
+        if group is not None and group in taken | lists:
             message, hint = f"a group cannot be called '{group}', as a task is", "call the group otherwise"
             yield planned.layers.problem(("group",), message, hint, "dependencies", names=(group,))
 
@@ -372,10 +372,6 @@ def check_settings(
         if id(param) not in checked:
             checked[id(param)] = list(check_param(param, layers, ("params", param_name)))
         yield from checked[id(param)]
-    if settings.wait_for is not None:
-        if not settings.wait_for.s3:
-            yield layers.problem(("wait_for",), "missing key 's3'", "write 's3: s3://bucket/key'", names=("s3",))
-        yield from text_problems(settings.wait_for.s3 or "", layers, ("wait_for", "s3"))
 
 
 def check_dag_id(definition: Definition) -> Iterator[Problem]:

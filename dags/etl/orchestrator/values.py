@@ -106,6 +106,12 @@ class PipelineName(Text):
     pattern = re.compile(r"(?!.*_dag(?:_|$))[a-z0-9][a-z0-9_-]{0,99}")  # it is a tag
 
 
+class PipelineAddress(Text):
+    """A pipeline's family and name, such as cwr/big."""
+
+    pattern = re.compile(f"{FamilyName.pattern.pattern}/{PipelineName.pattern.pattern}")
+
+
 class ProviderName(Text):
     """A provider's name: at most 100 lower-case letters, digits and _."""
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from orchestrator import WAIT_FOR, load
+from orchestrator import load
 from orchestrator.dags import Builder, build
 from orchestrator.generations import DAG, ParamsDict, operator_arguments
 from orchestrator.operators import EcsTask
@@ -25,7 +25,7 @@ def test_a_shared_operator_equals_one_made_for_its_dag(tmp_path: Path) -> None:
     of_its_dag = set("_dag task_group _upstream_task_ids upstream_task_ids params _BaseOperator__init_kwargs".split())
     for name in vars(expected).keys() - ours - of_its_dag:
         assert getattr(task, name) == getattr(expected, name), name
-    assert (task.dag, task.upstream_task_ids) == (un, {WAIT_FOR})
+    assert (task.dag, task.upstream_task_ids) == (un, {"wait_for_delivery"})
     of_a_run: Any = ParamsDict()  # as TaskInstance.get_template_context makes them
     of_a_run.update(un.params)
     of_a_run.update(task.params)

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 
 import pytest
 from airflow.exceptions import AirflowFailException
-from orchestrator import WAIT_FOR, Param, load
+from orchestrator import Param, load
 from orchestrator.dags import Builder
 from orchestrator.operators import params_of_run
 from orchestrator.vocabulary import MAX_PARAM_CHARACTERS
@@ -63,7 +63,7 @@ def test_templates_see_what_airflow_computes_late_as_the_values_themselves(runs:
 
 
 def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> None:
-    instance = runs.create({"ful": True}, WAIT_FOR)
+    instance = runs.create({"ful": True}, "wait_for_delivery")
 
     with pytest.raises(AirflowFailException, match="unknown key 'ful'"):
         runs.begin(instance)
@@ -109,6 +109,6 @@ providers: {{un: {{}}}}
     by_name, item, whole, within, length = command(dag.get_task("load"))
 
     assert problems == []
-    assert dag.get_task(WAIT_FOR).bucket_key == ["s3://bucket/xitems"]
+    assert dag.get_task("wait_for_delivery").bucket_key == ["s3://bucket/xitems"]
     assert (by_name, item, length) == ("xitems xkeys xget xvalues xcopy", "xitems", "5")
     assert json.loads(whole) == json.loads(within)[0] == {name: f"x{name}" for name in params}
