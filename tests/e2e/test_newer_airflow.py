@@ -17,6 +17,7 @@ from tests.e2e.test_survival import (  # the same tests, with the engines of thi
     test_a_configuration_from_the_command_line_is_checked_and_used,
     test_a_delivery_is_found_by_its_wildcards,
     test_a_late_delivery_fails_with_the_awaited_address,
+    test_a_run_by_hand_waits_for_the_newest_of_another_dag,
 )
 from tests.trees import COMPANY
 from tools.checkout import environments
@@ -26,6 +27,7 @@ __all__ = [
     "test_a_configuration_from_the_command_line_is_checked_and_used",
     "test_a_delivery_is_found_by_its_wildcards",
     "test_a_late_delivery_fails_with_the_awaited_address",
+    "test_a_run_by_hand_waits_for_the_newest_of_another_dag",
 ]
 
 pytestmark = pytest.mark.slow

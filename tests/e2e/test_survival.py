@@ -365,7 +365,7 @@ def test_a_late_delivery_fails_with_the_awaited_address(engine: Engine, alerts: 
     run = engine.trigger("s3-deliveries_dag_late")
 
     assert run.end() == "failed"
-    awaited = "Not delivered within 0:00:01: s3://deliveries/late/part-?_*.xml"
+    awaited = "s3://deliveries/late/part-?_*.xml was not delivered within 0:00:01"
     assert awaited in run.log("wait_for_delivery")
     assert run.task()["state"] == "upstream_failed"
     received = engine.wait_for(lambda: alerts.of(Run=run.run_id))
@@ -410,3 +410,27 @@ def test_a_configuration_from_the_command_line_is_checked_and_used(
     assert run.end() == state
     assert message in run.log()
     assert len(engine.agent.tasks("typed")) - before == (state == "success")
+
+
+# -------------------------------------------------------------------------------------------------------- other DAGs
+
+
+def test_a_scheduled_run_waits_for_the_last_one_of_another_dag_that_ends_by_its_end(engine: Engine) -> None:
+    sql = "SELECT run_id, state FROM dag_run WHERE dag_id = 'waits-daily_dag_un' ORDER BY data_interval_start"
+    done = engine.wait_for(lambda: [run for run in engine.query(sql) if run["state"] == "success"][1:])
+    assert len(done) == 1
+    log = Run(engine, "waits-daily_dag_un", done[0]["run_id"]).log("wait_for_waits-thrice")
+    asked = "SELECT run_id FROM dag_run WHERE dag_id = 'waits-thrice_dag_un' AND data_interval_end = '2022-01-03'"
+    assert f"run {engine.query(asked)[0]['run_id']}: it is success" in log
+
+
+def test_a_run_by_hand_waits_for_the_newest_of_another_dag(engine: Engine) -> None:
+    engine.client("s3").put_object(Bucket="deliveries", Key="second", Body=b"<catalogue/>")
+    run = engine.trigger("waits-second_dag_un")
+    run.wait_for_task("wait_for_waits-first-load", "up_for_reschedule")
+
+    first = engine.trigger("waits-first_dag_un")
+
+    assert run.end() == "success"
+    assert f"run {first.run_id}: load is success" in run.log("wait_for_waits-first-load")
+    assert first.end() == "success"

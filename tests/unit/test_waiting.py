@@ -105,7 +105,7 @@ def test_a_provider_changes_a_part_or_all_of_it(tmp_path: Path) -> None:
         ("{pipeline: cwr/big}", "the DAG waits for itself", "depends_on_past"),
         ("[]", "wait_for has 0 entries", "1 to 10"),
         (f"[{', '.join(['{pipeline: cwr/medium}'] * 2)}]", "the same DAG is awaited twice", "leave one out"),
-        ("[{s3: 's3://b/k'}, {pipeline: cwr/medium, timeout: soon}]", "'soon' is not a duration", ""),
+        ("[{s3: 's3://b/k'}, {pipeline: cwr/medium, timeout: soon}]", "expected a duration, got the text 'soon'", ""),
         ("{pipeline: [cwr/medium]}", "expected text, got a list", ""),
     ],
 )
@@ -187,5 +187,5 @@ def test_a_task_reads_the_files_of_the_dags_that_it_waits_for_and_no_others(
     assert dag.task_dict["wait_for_cwr-medium"].awaited.schedule == "@daily"
 
     sizes["pipelines/cwr/medium.yaml"] += 1
-    with pytest.raises(FileNotFoundError, match="medium.yaml is not whole"):
+    with pytest.raises(FileNotFoundError, match=r"medium\.yaml is not whole"):
         dags_of_folder(root, sizes=sizes)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any, Mapping, NamedTuple, Optional
 
 import pendulum
+from airflow.timetables.base import DataInterval, TimeRestriction
 from airflow.timetables.interval import CronDataIntervalTimetable
 
 from .definitions import Awaited
@@ -26,23 +27,36 @@ class Run(NamedTuple):
 
 
 def awaited_date(awaited: Awaited, moment: pendulum.DateTime) -> Optional[pendulum.DateTime]:
-    """Return the logical date of the last scheduled run whose data interval ends by a moment; None if none does.
-
-    It is reckoned as Airflow's scheduler does: by the same timetable, from the DAG's own start to its end.
-    """
+    """Return the logical date of the last scheduled run whose data interval ends by a moment; None if none does."""
     schedule, start, end = awaited.schedule, awaited.start, awaited.end
+    if schedule is None or start is None or start > moment:
+        return None
     if schedule == "@once":
-        return start if start is not None and start <= moment else None
-    timetable = CronDataIntervalTimetable(schedule, start.timezone)  # type: ignore[arg-type,union-attr]
-    date = last_interval(timetable, moment).start
-    if end is not None and date > end:
-        date = last_interval(timetable, end).end  # the last one begins at the end, or before it
-    return date if start is not None and date >= start else None
+        return start
+    timetable = CronDataIntervalTimetable(schedule, start.timezone)  # type: ignore[arg-type]
+    restriction = TimeRestriction(earliest=None, latest=end, catchup=True)
+    interval = interval_before(timetable, moment if end is None else min(moment, end))
+    while True:
+        following = timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
+        if following is None or following.data_interval.end > moment:
+            break
+        interval = following.data_interval
+    return pendulum.instance(interval.start) if start <= interval.start else None
 
 
-def last_interval(timetable: CronDataIntervalTimetable, moment: pendulum.DateTime) -> Any:
-    """Return the last data interval that ends by a moment, or at it: then, Airflow 2 takes the one before."""
-    return timetable.infer_manual_data_interval(run_after=moment + timedelta(microseconds=1))
+def interval_before(timetable: CronDataIntervalTimetable, moment: pendulum.DateTime) -> DataInterval:
+    """Return a data interval that is a day and two intervals before a moment, or more.
+
+    From there, Airflow's timetable counts forward, as the scheduler does. Backward, 2.2.2 finds other intervals where
+    the clocks change, and stays where an hour does not exist.
+    """
+    before, found = moment - timedelta(days=1), 0
+    while True:
+        interval = timetable.infer_manual_data_interval(run_after=before)
+        is_one = interval.start < interval.end <= before
+        found, before = found + is_one, interval.start if is_one else before - timedelta(hours=3)
+        if found == 3:
+            return interval
 
 
 def find_run(ti: Any, awaited: Awaited, date: Optional[pendulum.DateTime]) -> Optional[Run]:
