@@ -18,6 +18,7 @@ from tests.e2e.test_survival import (  # the same tests, with the engines of thi
     test_a_delivery_is_found_by_its_wildcards,
     test_a_late_delivery_fails_with_the_awaited_address,
     test_a_run_by_hand_waits_for_the_newest_of_another_dag,
+    test_a_scheduled_run_waits_for_the_last_one_of_another_dag_that_ends_by_its_end,
 )
 from tests.trees import COMPANY
 from tools.checkout import environments
@@ -28,6 +29,7 @@ __all__ = [
     "test_a_delivery_is_found_by_its_wildcards",
     "test_a_late_delivery_fails_with_the_awaited_address",
     "test_a_run_by_hand_waits_for_the_newest_of_another_dag",
+    "test_a_scheduled_run_waits_for_the_last_one_of_another_dag_that_ends_by_its_end",
 ]
 
 pytestmark = pytest.mark.slow

@@ -100,7 +100,8 @@ def find_by_api(ti: Any, awaited: Awaited, date: Optional[pendulum.DateTime]) ->
         return None
     run_id = max(runs, key=moment_of)
     if awaited.is_whole:
-        return Run(run_id, {"": ti.get_dagrun_state(awaited.dag_id, run_id)})
+        state = ti.get_dagrun_state(awaited.dag_id, run_id)
+        return Run(run_id, {"": getattr(state, "value", state)})  # its text would be DagRunState.SUCCESS
     return Run(run_id, runs[run_id])
 
 
