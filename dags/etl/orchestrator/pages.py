@@ -5,7 +5,7 @@ import re
 from itertools import groupby
 from typing import Iterable, Iterator, List
 
-from .definitions import Definition, Plan, sensor_ids
+from .definitions import Definition, Plan, awaited_names
 from .generations import SHOWS_HTML
 from .models import Param
 from .problems import Problem, listed
@@ -36,21 +36,12 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
         + (f" Alerts: **{markdown(alerts)}**." if alerts else "")
         + (f" Commit **{markdown(commit)}**." if commit else ""),
-        *waits(definition),
+        *(markdown(f"It waits for {name}.") for name in awaited_names(definition)),
         table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, MWAA's default.
         *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
-
-
-def waits(definition: Definition) -> Iterator[str]:
-    """Yield what the DAG waits for: deliveries, and other DAGs."""
-    for (_, wait), sensor_id in zip(definition.settings.waits, sensor_ids(definition.settings)):
-        what = str(wait.s3)
-        if wait.pipeline is not None:
-            what = definition.awaited[sensor_id].dag_id + (f", task {wait.task}" if wait.task else "")
-        yield markdown(f"It waits for {what}.")
 
 
 def task_table(plan: Plan) -> str:
