@@ -219,6 +219,8 @@ def sensor_ids(settings: Settings) -> List[str]:
 
 def awaited_names(definition: "Definition") -> List[str]:
     """Return what a DAG waits for, for people: addresses on S3, and ids of DAGs."""
+    if definition.settings.wait_for is None:  # as most: a parse asks for thousands
+        return []
     waits = zip(definition.settings.waits, sensor_ids(definition.settings))
     return [
         str(wait.s3)

@@ -285,7 +285,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             plans[who] = plan_tasks(document, pipeline, who, context)
         plan = plans[who]
         references = awaited.setdefault(id(settings.wait_for), {})
-        for path, wait in settings.waits if not references else ():
+        for path, wait in settings.waits if settings.wait_for is not None and not references else ():
             add_references(references, wait.s3 or "", layers, (*path, "s3"))
         asked, stored = asked + len(plan.references) + len(references), stored + plan.length
         check_total(document, asked, MAX_REFERENCES, "names of env, provider and params in the templates of all DAGs")

@@ -74,6 +74,9 @@ class OtherDags:
         resolved: List[Definition] = []
         problems: List[Problem] = []
         for definition in definitions:
+            if definition.settings.wait_for is None:
+                resolved.append(definition)
+                continue
             awaited: Dict[str, Awaited] = {}
             for (path, wait), sensor_id in zip(definition.settings.waits, sensor_ids(definition.settings)):
                 if wait.pipeline is not None:
