@@ -307,6 +307,20 @@ def test_a_removed_provider_beside_a_broken_one_is_removed(repository: Repositor
     ]
 
 
+def test_a_change_that_takes_from_others_what_they_wait_for_is_told(repository: Repository) -> None:
+    repository.edit("cwr/small", "start_date: 2022-01-01", "start_date: 2022-01-01\nwait_for: {pipeline: cwr/big}")
+    repository.commit()
+    assert repository.changes() == []
+
+    repository.edit("cwr/big", "  un: {}\n", "  gema: {}\n")
+    text = repository.plan("HEAD")
+    assert repository.status == 1
+    assert "  - cwr-big_dag_un" in text
+    assert "cwr/small.yaml" in text
+    assert "'cwr/big' has no DAG here for provider 'un'" in text
+    assert "small_dag_un is" not in text
+
+
 def test_a_broken_environment_breaks_all_its_dags(repository: Repository) -> None:
     repository.write("staging", "region: [")
 

@@ -131,6 +131,7 @@ def test_the_table_as_json(etl: Path, capsys: pytest.CaptureFixture[str]) -> Non
         "schedule": "0 3 * * *",
         "timezone": "UTC",
         "in_words": "At 03:00",
+        "waits_for": [],
         "tasks": ["fetch", "left", "right", "join"],
     }
 

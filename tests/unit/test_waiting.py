@@ -1,5 +1,6 @@
 """What a DAG waits for: deliveries and other DAGs, and who says what is wrong with it."""
 
+import json
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -9,6 +10,7 @@ from orchestrator.dags import Builder, dags_of_folder
 
 from tests.trees import tree
 from tools.checks.definitions import check_definitions
+from tools.commands import show
 
 HEAD = "start_date: 2022-01-01\nschedule: '@daily'\n"
 MEDIUM = f"{HEAD}tasks: {{fetch: {{task_definition: a}}, load: {{task_definition: a, for_each: [de, fr]}}}}\n"
@@ -57,7 +59,7 @@ def test_it_names_the_dag_and_its_tasks(wait_for: str, sensors: Dict[str, Any], 
     definition = definition_of(root)
     assert {name: (each.dag_id, each.is_whole, each.task_ids) for name, each in definition.awaited.items()} == sensors
 
-    dag = Builder().build(definition)
+    dag: Any = Builder().build(definition)
     for name in sensors:
         assert dag.task_dict[name].downstream_task_ids == {"a"}
         assert dag.task_dict[name].mode == "reschedule"  # no slot is held
@@ -67,7 +69,7 @@ def test_it_names_the_dag_and_its_tasks(wait_for: str, sensors: Dict[str, Any], 
 
 def test_a_list_has_deliveries_and_dags(tmp_path: Path) -> None:
     wait_for = "[{s3: 's3://b/x'}, {pipeline: cwr/medium, timeout: 1h}, {s3: 's3://b/{{ ds }}', poke_interval: 1m}]"
-    dag = Builder().build(definition_of(with_medium(tmp_path, waiting(wait_for))))
+    dag: Any = Builder().build(definition_of(with_medium(tmp_path, waiting(wait_for))))
     assert set(dag.task_dict) == {"wait_for_delivery", "wait_for_delivery-2", "wait_for_cwr-medium", "a"}
     assert dag.task_dict["wait_for_delivery-2"].bucket_key == ["s3://b/{{ ds }}"]
     assert dag.task_dict["wait_for_delivery-2"].poke_interval == 60
@@ -78,8 +80,8 @@ def test_a_list_has_deliveries_and_dags(tmp_path: Path) -> None:
 def test_a_provider_changes_a_part_or_all_of_it(tmp_path: Path) -> None:
     providers = "{un: {wait_for: {timeout: 1h}}, wcm: {wait_for: [{s3: 's3://b/x'}]}}"
     root = with_medium(tmp_path, waiting("{pipeline: cwr/medium}", providers))
-    un = Builder().build(definition_of(root))
-    wcm = Builder().build(definition_of(root, "cwr-big_dag_wcm"))
+    un: Any = Builder().build(definition_of(root))
+    wcm: Any = Builder().build(definition_of(root, "cwr-big_dag_wcm"))
     assert un.task_dict["wait_for_cwr-medium"].timeout == 3600
     assert set(wcm.task_dict) == {"wait_for_delivery", "a"}
 
@@ -183,9 +185,23 @@ def test_a_task_reads_the_files_of_the_dags_that_it_waits_for_and_no_others(
     sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in root.glob("*/**/*.yaml")}
     sizes["pipelines/cwr/broken.yaml"] += 1
 
+    dag: Any
     (dag,) = dags_of_folder(root, sizes=sizes).values()
     assert dag.task_dict["wait_for_cwr-medium"].awaited.schedule == "@daily"
 
     sizes["pipelines/cwr/medium.yaml"] += 1
     with pytest.raises(FileNotFoundError, match=r"medium\.yaml is not whole"):
         dags_of_folder(root, sizes=sizes)
+
+
+def test_show_names_the_dags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = with_medium(tmp_path, waiting("[{pipeline: cwr/medium, task: load}, {s3: 's3://b/k'}]"))
+    arguments = ["cwr-big_dag_un", "--environment", "staging"]
+    assert show.main(arguments, root) == 0
+    text = capsys.readouterr().out
+    assert "\nwaits for cwr-medium_dag_un (task load)\nwaits for s3://b/k\n" in text
+    assert "wait_for: [{pipeline: cwr/medium, provider: un, task: load}, {s3: 's3://b/k'}]" in text
+
+    assert show.main([*arguments, "--format", "json"], root) == 0
+    (shown,) = json.loads(capsys.readouterr().out)
+    assert shown["waits_for"] == ["cwr-medium_dag_un (task load)", "s3://b/k"]

@@ -178,6 +178,30 @@ The settings of a DAG have two layers: the pipeline, then the provider.
 - `null` for a task under a provider: the provider's DAG does not have this task.
 """
 
+WAITING = """\
+## Waiting
+
+A DAG can wait for a delivery on S3, for another DAG, or for several of both, before its first tasks run:
+
+```yaml
+wait_for:
+  - {s3: "s3://{{ env.bucket }}/incoming/{{ provider.name }}/{{ ds }}/*"}
+  - {pipeline: cwr/medium, task: load, timeout: 6h}   # the DAG of the same provider
+```
+
+- A scheduled run waits for the other DAG's last scheduled run whose data interval ends no later than its own: a daily
+  run for the last hourly run of its day, a weekly one for the daily run of its last day. The whole run has to succeed,
+  or all items of the task; a task that was skipped is done, too.
+- It goes on waiting for a run that fails, or is cleared, until `timeout`. A run that never was, since the other DAG was
+  switched off, is waited for in vain; the log of the task names it. If the other DAG's first run is later, the task
+  fails at once.
+- A run that a person triggers, as all are where the environment has `schedules: false`, waits for the other DAG's
+  newest run, whoever started it: trigger that one first. In Airflow 3, a run whose id somebody wrote is not found.
+- It is a task of its own, called `wait_for_delivery` or `wait_for_<family>-<name>`, and takes a worker's slot only for
+  the moment of a look.
+- A provider that waits for something else says it all, as a list; with a mapping, it changes keys of the pipeline's.
+"""
+
 TIME_ZONES = """\
 ## Time zones
 
@@ -251,6 +275,7 @@ def files() -> Dict[Path, str]:
     parts = [
         INTRODUCTION,
         TIME_ZONES,
+        WAITING,
         *map(model_section, MODELS),
         shapes_section(),
         templates_section(),

@@ -8,7 +8,7 @@ from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
-from orchestrator import Definition, Problem, load
+from orchestrator import Definition, Problem, awaited_names, load
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -89,6 +89,7 @@ def summary(definition: Definition, now: datetime) -> Dict[str, Any]:
         "next_run": runs[0].in_timezone("UTC").isoformat() if runs else None,
         # That one, and the first after the clocks have changed, as the clocks of its time zone show them.
         "next_runs": [run.isoformat() for run in runs],
+        "waits_for": awaited_names(definition),
         "tasks": list(definition.plan.tasks),
     }
 
@@ -192,7 +193,8 @@ def print_details(out: Console, details: Details) -> None:
     about = details.summary
     next_run = "".join(map("; {} {}".format, ("next run", "after the clocks change"), moments(about)))
     print_heading(out, f"{about['dag_id']} in {about['environment']}")
-    out.print(f"{about['path']}\n{about['in_words']}{next_run}\n", soft_wrap=True)
+    waits = "".join(f"\nwaits for {name}" for name in about["waits_for"])
+    out.print(f"{about['path']}\n{about['in_words']}{next_run}{waits}\n", soft_wrap=True)
     print_heading(out, "Definition after all layers")
     for line, path in effective.lines(details.definition):
         text = Text(line)

@@ -4,7 +4,18 @@ from datetime import date, timedelta
 from typing import Any, Dict, Iterator, Mapping, Tuple
 
 import yaml
-from orchestrator import SETTING_DEFAULTS, Definition, Environment, KeyPath, Layer, Layers, PlannedTask, Settings, Task
+from orchestrator import (
+    SETTING_DEFAULTS,
+    Definition,
+    Environment,
+    KeyPath,
+    Layer,
+    Layers,
+    PlannedTask,
+    Settings,
+    Task,
+    WaitFor,
+)
 
 # Of an environment, these reach a DAG otherwise: merged into its tasks, as its schedule, or only if it names them.
 MERGED = {"alerts", "defaults", "schedules", "timezone", "variables", "clusters"}
@@ -23,6 +34,9 @@ def effective(definition: Definition) -> Dict[str, Any]:
     settings = {**SETTING_DEFAULTS, **settings, "schedule": definition.schedule}
     tasks = {task_id: task_fields(planned) for task_id, planned in definition.plan.tasks.items()}
     environment = definition.context.environment
+    waits = [waiting_fields(definition, wait) for _, wait in definition.settings.waits]
+    if waits:
+        settings["wait_for"] = waits if isinstance(definition.settings.wait_for, list) else waits[0]
     if "alerts" in settings:
         settings["alerts"] = {settings["alerts"]: environment.alerts[settings["alerts"]].dict()}
     clusters = {task["cluster"]: environment.clusters[task["cluster"]] for task in tasks.values()}
@@ -35,6 +49,13 @@ def effective(definition: Definition) -> Dict[str, Any]:
         "clusters": {name: cluster.dict(exclude_none=True) for name, cluster in clusters.items()},
     }
     return {key: plain(value) for key, value in without_order(result).items()}
+
+
+def waiting_fields(definition: Definition, wait: WaitFor) -> Dict[str, Any]:
+    """Return what is awaited, with the provider whose DAG it is."""
+    given = wait.dict(exclude_none=True)
+    given.setdefault("provider", definition.provider)
+    return {key: given[key] for key in WaitFor.__fields__ if key in given and (wait.pipeline or key != "provider")}
 
 
 def task_fields(planned: PlannedTask) -> Dict[str, Any]:

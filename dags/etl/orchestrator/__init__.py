@@ -23,9 +23,9 @@ from .definitions import (
     LoadResult,
     ParamValues,
     PlannedTask,
+    awaited_names,
     format_dag_id,
     parse_dag_id,
-    sensor_ids,
 )
 from .documents import HIDDEN, MAX_FILE_BYTES, Document, Loader, display_path, read_document
 from .loading import PROTOCOL, environment_names, find_awaited, load, pipeline_files, read_context, read_file
@@ -182,6 +182,7 @@ __all__ = [
     "VariableName",
     "WaitFor",
     "Weight",
+    "awaited_names",
     "did_you_mean",
     "display_path",
     "environment_names",
@@ -201,6 +202,5 @@ __all__ = [
     "read_template",
     "repeated_work",
     "run_task_request",
-    "sensor_ids",
     "started_by",
 ]

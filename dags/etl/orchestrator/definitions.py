@@ -217,6 +217,17 @@ def sensor_ids(settings: Settings) -> List[str]:
     return ids
 
 
+def awaited_names(definition: "Definition") -> List[str]:
+    """Return what a DAG waits for, for people: addresses on S3, and ids of DAGs."""
+    waits = zip(definition.settings.waits, sensor_ids(definition.settings))
+    return [
+        str(wait.s3)
+        if wait.pipeline is None
+        else definition.awaited[sensor_id].dag_id + (f" (task {wait.task})" if wait.task else "")
+        for (_, wait), sensor_id in waits
+    ]
+
+
 def awaited_id(wait: WaitFor) -> str:
     """Return the task id of the sensor for another DAG."""
     provider, task = f"_dag_{wait.provider}" if wait.provider else "", f"-{wait.task}" if wait.task else ""

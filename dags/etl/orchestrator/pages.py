@@ -5,7 +5,7 @@ import re
 from itertools import groupby
 from typing import Iterable, Iterator, List
 
-from .definitions import Definition, Plan, sensor_ids
+from .definitions import Definition, Plan, awaited_names
 from .generations import SHOWS_HTML
 from .models import Param
 from .problems import Problem, listed
@@ -38,7 +38,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
         + (f" Alerts: **{markdown(alerts)}** ({markdown(topic)})." if alerts and topic else "")
         + (f" Commit **{markdown(shortened)}**." if commit else ""),
-        *waits(definition),
+        *(markdown(f"It waits for {name}.") for name in awaited_names(definition)),
         table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, MWAA's default.
         *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
@@ -56,15 +56,6 @@ def source(definition: Definition, commit: str) -> str:
         return place
     path = "dags/etl/" + definition.path.split("/", 2)[-1]  # a sandbox is a copy of that folder
     return f"[{place}]({url.format(commit=commit, path=path, line=line)})"
-
-
-def waits(definition: Definition) -> Iterator[str]:
-    """Yield what the DAG waits for: deliveries, and other DAGs."""
-    for (_, wait), sensor_id in zip(definition.settings.waits, sensor_ids(definition.settings)):
-        what = str(wait.s3)
-        if wait.pipeline is not None:
-            what = definition.awaited[sensor_id].dag_id + (f", task {wait.task}" if wait.task else "")
-        yield markdown(f"It waits for {what}.")
 
 
 def task_table(plan: Plan) -> str:

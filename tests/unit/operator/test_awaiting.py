@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pendulum
 import pytest
@@ -65,7 +65,8 @@ def world(database: None, tmp_path: Path) -> World:
     from airflow.utils.session import create_session
 
     with create_session() as session:
-        for model in (TaskInstance, DagRun):
+        models: List[Any] = [TaskInstance, DagRun]
+        for model in models:
             session.query(model).filter(model.dag_id == "cwr-medium_dag_un").delete()
     root = tree(tmp_path, {"cwr/medium.yaml": MEDIUM, "cwr/big.yaml": BIG})
     definitions = load(root, "staging").definitions
@@ -139,6 +140,6 @@ def test_what_can_never_come_fails_at_once(world: World) -> None:
 def test_a_definition_with_problems_is_waited_for(world: World, tmp_path: Path) -> None:
     (tmp_path / "dags" / "etl" / "pipelines" / "cwr" / "medium.yaml").write_text("tasks: [")
     result = load(tmp_path / "dags" / "etl", "staging", "cwr-big_dag_un")
-    sensor = Builder().build(result.definitions[0]).get_task("wait_for_cwr-medium")
+    sensor: Any = Builder().build(result.definitions[0]).get_task("wait_for_cwr-medium")
     assert sensor.poke(context()) is False
     assert sensor.seen == "its definition has problems"
