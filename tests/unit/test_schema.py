@@ -261,6 +261,16 @@ def place_of(error: Any) -> Tuple[Any, ...]:
             "tasks: {a: {}}\nproviders: {un: {tasks: {a: {cluster: f, cpu: 256, memory: 100}}}}",
             ("providers", "un", "tasks", "a", "memory"),
         ),
+        # Another layer or provider replaces what is wrong here.
+        ("tasks: {a: {cluster: f, cpu: 255}}\nproviders: {un: {tasks: {a: {cluster: ec2}}}}", ()),
+        ("tasks: {a: {cluster: f, cpu: 255}}\nproviders: {un: {tasks: {a: {cpu: 256}}}}", ()),
+        ("tasks: {a: {cpu: 255}}\nproviders: {un: {defaults: {cpu: 256}}, wcm: {tasks: {a: null}}}", ()),
+        ("tasks: {a: {cluster: ec2}}\ndefaults: {cluster: f, cpu: 255}", ()),
+        ("tasks: {a: {cpu: 256, memory: 512}}\ndefaults: {cluster: f, cpu: 255}", ()),
+        ("tasks: {a: {}}\nproviders: {un: {defaults: {cluster: f, cpu: 255}, tasks: {a: {cpu: 256}}}}", ()),
+        # Somebody keeps it.
+        ("tasks: {a: {cpu: 255}}\nproviders: {un: {tasks: {a: {cpu: 256}}}, wcm: null}", ("tasks", "a", "cpu")),
+        ("tasks: {a: {cpu: 255}}\nproviders: {un: {tags: [x]}}\ndefaults: {cluster: f}", ("tasks", "a", "cpu")),
         ("tasks: {a: {}}\nenvironments: [development, staging]", ()),
         ("tasks: {a: {}}\nenvironments: [stagin]", ("environments", 0)),
         ("tasks: {a: {}}\nproviders: {un: {environments: [stagin]}}", ("providers", "un", "environments", 0)),

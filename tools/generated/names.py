@@ -38,6 +38,9 @@ def names_of(etl: Path) -> Names:
 
 NO_CLUSTER: Schema = {"not": {"type": "object", "required": ["cluster"]}}
 FARGATE_SIZE = {"$ref": "#/definitions/FargateSize"}
+# Some provider has the pipeline's tasks as they are written: what no provider keeps may be wrong there.
+OVERRIDES = {"type": "object", "anyOf": [{"required": ["defaults"]}, {"required": ["tasks"]}]}
+SOME_UNCHANGED = {"type": "object", "not": {"additionalProperties": OVERRIDES}}
 
 
 def add_names(pipeline: Schema, names: Names) -> None:
@@ -47,15 +50,21 @@ def add_names(pipeline: Schema, names: Names) -> None:
     for settings in (pipeline, provider):
         settings["properties"]["environments"]["items"]["enum"] = names.environments
     pipeline["definitions"]["FargateSize"] = fargate_size()
-    named = {"required": ["cluster"], "properties": {"cluster": {"enum": names.fargate}}}
-    task.update({"if": named, "then": FARGATE_SIZE})
-    if names.is_fargate_by_default:
-        # Not for a provider's task, whose pipeline may name another cluster for it.
-        unchanged = {"properties": {"defaults": NO_CLUSTER, "tasks": {"additionalProperties": NO_CLUSTER}}}
-        defaulted = {"defaults": NO_CLUSTER, "providers": {"additionalProperties": unchanged}}
-        sized = {"if": NO_CLUSTER, "then": FARGATE_SIZE}
-        tasks = {"properties": {"tasks": {"additionalProperties": sized}}}
-        pipeline.update({"if": {"properties": defaulted}, "then": tasks})
+    # Sizes are looked at only in the highest layer. What another one says may be replaced, and a false alarm teaches
+    # people to overlook the true ones.
+    named = {"type": "object", "required": ["cluster"], "properties": {"cluster": {"enum": names.fargate}}}
+    own = tasks_with(named)
+    provider["allOf"] = [own]
+    unchanged: Schema = {"required": ["providers"], "properties": {"providers": SOME_UNCHANGED}}
+    defaults = {"anyOf": [named, NO_CLUSTER]} if names.is_fargate_by_default else named
+    required = unchanged["required"] + ([] if names.is_fargate_by_default else ["defaults"])
+    of_defaults: Schema = {"required": required, "properties": {**unchanged["properties"], "defaults": defaults}}
+    pipeline["allOf"] = [{"if": unchanged, "then": own}, {"if": of_defaults, "then": tasks_with(NO_CLUSTER)}]
+
+
+def tasks_with(condition: Schema) -> Schema:
+    """Return the schema of what has tasks: those that meet a condition have a size of Fargate's."""
+    return {"properties": {"tasks": {"additionalProperties": {"if": condition, "then": FARGATE_SIZE}}}}
 
 
 def fargate_size() -> Schema:

@@ -41,6 +41,7 @@ from .models import (
     Pipeline,
     Provider,
     Settings,
+    SourceUrl,
     Task,
     WaitFor,
 )
@@ -172,6 +173,7 @@ __all__ = [
     "Scalar",
     "Settings",
     "Shape",
+    "SourceUrl",
     "Task",
     "TaskDefinition",
     "TaskId",

@@ -297,9 +297,8 @@ class Builder:
         return self._made[key]
 
     def _commit(self, definition: Definition) -> str:
-        """Return the commit of a definition, shortened; "" where none is known."""
-        own = self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
-        return f"{own[:12]}{own[40:]}"
+        """Return the commit of a definition; "" where none is known."""
+        return self._commits.get(definition.path.split("/", 2)[-1], self._commits.get("", ""))
 
 
 def operators(plan: Plan) -> Dict[str, EcsTask]:

@@ -4,6 +4,7 @@ docs/definitions.md and configs/schema/ are generated from here. A new field nee
 operator's arguments, the RunTask request) or in dags.py (the DAG); CONTRIBUTING.md leads the way.
 """
 
+import re
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from pendulum import DateTime
@@ -319,6 +320,16 @@ class Alerts(Model):
     sns_topic_arn: PlainText = Field(..., description="SNS topic that gets the alerts.")
 
 
+class SourceUrl(Text):
+    """The address of a file in the repository's web pages: https, with {commit} and {path}, and {line} if wanted."""
+
+    # Nothing that ends a link of Markdown or an attribute of HTML, and no password before the host.
+    pattern = re.compile(
+        r"(?=.{1,500}$)(?=.*\{commit\})(?=.*\{path\})"
+        r"https://[A-Za-z0-9.-]+(?::[0-9]+)?/(?:[A-Za-z0-9._~:/?#@!$&*+,;=%-]|\{(?:commit|path|line)\})*"
+    )
+
+
 class Environment(Model):
     """One environment of the company: where its tasks run."""
 
@@ -327,6 +338,9 @@ class Environment(Model):
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
     timezone: Optional[TimeZone] = Field(
         None, description="Whose clocks schedules go by, where pipeline and provider say no other; default: UTC."
+    )
+    source_url: Optional[SourceUrl] = Field(
+        None, description="Where people read a DAG's YAML as it is deployed; the DAG's docs in the web page link there."
     )
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")

@@ -21,7 +21,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         description: Its description, escaped.
         table: What :func:`task_table` returns for its plan.
         params: The cells of its params.
-        commit: What is deployed; "" where that is not known.
+        commit: What is deployed, not shortened; "" where that is not known.
     """
     schedule = definition.schedule or "only when triggered"
     if definition.schedule and definition.settings.timezone:
@@ -29,19 +29,33 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
     if definition.settings.schedule and not definition.schedule:
         schedule = f"only when triggered ({definition.settings.schedule} is off here)"
     alerts = definition.settings.alerts
+    topic = alerts and definition.context.environment.alerts[alerts].sns_topic_arn[:MAX_CELL]
+    shortened = f"{commit[:12]}{commit[40:]}"
     heads = cells_of(("Param", "Type", "Default", "Description"), "th")
     paragraphs = [
         description,
-        f"Provider **{definition.provider}** of {markdown(definition.path)}"
+        f"Provider **{definition.provider}** of {source(definition, commit)}"
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
-        + (f" Alerts: **{markdown(alerts)}**." if alerts else "")
-        + (f" Commit **{markdown(commit)}**." if commit else ""),
+        + (f" Alerts: **{markdown(alerts)}** ({markdown(topic)})." if alerts and topic else "")
+        + (f" Commit **{markdown(shortened)}**." if commit else ""),
         *(markdown(f"It waits for {name}.") for name in awaited_names(definition)),
         table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, MWAA's default.
         *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
+
+
+def source(definition: Definition, commit: str) -> str:
+    """Return where the DAG's provider stands: a link if the environment has one and the commit has that very file."""
+    document = definition.layers.home.document
+    line = document.location(("providers", definition.provider), at_key=True).line
+    place = markdown(f"{definition.path}:{line}")
+    url = definition.context.environment.source_url
+    if url is None or not re.fullmatch("[0-9a-f]{40,64}", commit):  # a sandbox's files may be nobody's commit
+        return place
+    path = "dags/etl/" + definition.path.split("/", 2)[-1]  # a sandbox is a copy of that folder
+    return f"[{place}]({url.format(commit=commit, path=path, line=line)})"
 
 
 def task_table(plan: Plan) -> str:
