@@ -5,7 +5,6 @@ import os
 import signal
 import time
 from copy import copy
-from types import SimpleNamespace
 from typing import Any, Callable, Dict, Optional
 from unittest.mock import Mock
 
@@ -15,6 +14,7 @@ from airflow.exceptions import AirflowFailException
 from botocore.exceptions import ClientError
 
 from tests.fake_ecs import FakeEcs
+from tools.upgrade.probe import Run, dag_run, task_instance_of
 
 LONG = 60  # seconds that an ECS task runs which a test ends: if it waits in vain, it fails after these
 PACE = 0.002  # of the operator's pauses: an hour is 7 s
@@ -157,8 +157,8 @@ class TaskRuns(Runs):
         moment = pendulum.now("UTC")
         task = copy(self.dag.get_task(task_id))
         vars(task).update({"pace": PACE, "retries": 3, **attributes})
-        run = Run(run_id=f"manual__{moment.isoformat()}", run_after=moment, start_date=moment, conf=conf)
-        return Instance(task, run)
+        run_id = f"manual__{moment.isoformat()}"
+        return Instance(task, dag_run(task, Run(run_id, moment, moment, moment, moment, is_scheduled=False), conf))
 
     def change(self, instance: Any, **attributes: Any) -> None:
         vars(instance).update(attributes)
@@ -170,8 +170,8 @@ class TaskRuns(Runs):
         task = instance.task.prepare_for_execution()
         task._cached_logger = self.log
         ti = copy(instance)  # which its process has: a later try changes what the API tells, and not this
-        context = {"ti": ti, "task_instance": ti, "dag_run": instance.run, "dag": self.dag, "task": task}
-        context["run_id"] = instance.run.run_id
+        context = task_instance_of(task, instance.run).get_template_context()
+        context.update(ti=ti, task_instance=ti)
         task.render_template_fields(context)
         return Try(task, context, self.ecs)
 
@@ -179,19 +179,10 @@ class TaskRuns(Runs):
         return copy(instance)
 
 
-class Run(SimpleNamespace):
-    """A run as a task of Airflow 3 sees it."""
-
-    logical_date, run_type = None, "manual"
-
-    def model_copy(self, update: Dict[str, Any]) -> "Run":
-        return Run(**{**vars(self), **update})
-
-
 class Instance:
     """A task instance as a task of Airflow 3 sees it."""
 
-    def __init__(self, task: Any, run: Run) -> None:
+    def __init__(self, task: Any, run: Any) -> None:
         self.task, self.run, self.run_id = task, run, run.run_id
         self.dag_id, self.task_id = task.dag_id, task.task_id
         self.try_number, self.max_tries = 0, task.retries

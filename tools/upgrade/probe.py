@@ -19,6 +19,7 @@ import pendulum
 from airflow.timetables.base import TimeRestriction
 from orchestrator import load
 from orchestrator.dags import build
+from orchestrator.generations import IS_3
 from orchestrator.planning import run_task_parameters
 from orchestrator.runs import awaited_date
 
@@ -133,29 +134,36 @@ def request_of(task: Any, run: Run) -> Any:
 
 def task_instance(task: Any, run: Run) -> Any:
     """Return a task instance in its first try, which is in no database."""
-    try:
-        runner: Any = import_module("airflow.sdk.execution_time.task_runner")
-    except ImportError:
-        return task_instance_2(task, run)
+    return task_instance_of(task, dag_run(task, run, conf_of(task, run))) if IS_3 else task_instance_2(task, run)
+
+
+def dag_run(task: Any, run: Run, conf: Any) -> Any:
+    """Return a run as a task of Airflow 3 sees it."""
     api: Any = import_module("airflow.sdk.api.datamodels._generated")
     of_run = {"logical_date": run.logical_date, "data_interval_start": run.start, "data_interval_end": run.end}
-    dag_run = api.DagRun(
+    return api.DagRun(
         dag_id=task.dag_id,
         run_id=run.run_id,
         run_after=run.run_after,
         start_date=run.run_after,
         run_type="scheduled" if run.is_scheduled else "manual",
         state="running",
-        conf=conf_of(task, run),
+        conf=conf,
         consumed_asset_events=[],
         **(of_run if run.is_scheduled else {}),  # a run by hand has none of these
     )
+
+
+def task_instance_of(task: Any, dag_run: Any) -> Any:
+    """Return the task instance of a run in Airflow 3."""
+    api: Any = import_module("airflow.sdk.api.datamodels._generated")
+    runner: Any = import_module("airflow.sdk.execution_time.task_runner")
     ti = runner.RuntimeTaskInstance.model_construct(
         id=uuid.UUID(int=0),
         task=task,
         task_id=task.task_id,
         dag_id=task.dag_id,
-        run_id=run.run_id,
+        run_id=dag_run.run_id,
         try_number=1,
         max_tries=task.retries,
     )

@@ -302,12 +302,12 @@ def test_the_log_links_to_the_task_in_the_console(runs: Runs, ecs: FakeEcs, capl
 def test_a_task_can_be_tried_by_hand(run: Dict[str, Any], runs: Runs, ecs: FakeEcs) -> None:
     begun = runs.begin(runs.create())
     again = begun.twin()
-    for name, value in run.items():
-        setattr(begun.context["dag_run"], name, value)
     ti = begun.context["ti"]
     if IS_3:
         ti.try_number = 0
     else:
+        for name, value in run.items():
+            setattr(begun.context["dag_run"], name, value)
         ti.test_mode = not run
 
     begun.execute()
