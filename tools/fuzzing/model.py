@@ -10,9 +10,9 @@ from typing import Any, Dict, List, Mapping, Optional
 Data = Dict[str, Any]
 SETTINGS = (
     "owner schedule start_date end_date catchup max_active_runs max_active_tasks dagrun_timeout tags params wait_for"
-    " environments timezone"
+    " environments timezone alerts"
 ).split()
-HOURS_AHEAD = {"UTC": 0, "Asia/Tokyo": 9}  # of UTC, all the year
+HOURS_AHEAD = {"UTC": 0, "Asia/Tokyo": 9, "Asia/Kolkata": 5.5}  # of UTC, all the year
 DURATIONS = ("retry_delay", "max_retry_delay", "execution_timeout", "sla", "dagrun_timeout", "timeout", "poke_interval")
 # What Airflow 2.2.2 does where a task says nothing.
 AIRFLOW = {
@@ -76,6 +76,11 @@ def task_ids(pipeline: Data, provider: Data) -> List[str]:
     return [task_id for task_id in pipeline["tasks"] if overrides.get(task_id, {}) is not None]
 
 
+def ids(task_id: str, task: Data) -> List[str]:
+    """Return the ids that a task has in Airflow: one for each item."""
+    return [f"{task_id}-{item}" for item in task["for_each"]] if "for_each" in task else [task_id]
+
+
 def operator(environment: Data, task: Data) -> Data:
     """Return the attributes that the ECS operator of a task should have."""
     cluster = environment["clusters"][task.get("cluster", "default")]
@@ -119,6 +124,8 @@ def operator(environment: Data, task: Data) -> Data:
         "capacity_provider_strategy": strategy or None,
         "network_configuration": network,
         "tags": task.get("tags"),
+        "propagate_tags": task.get("propagate_tags"),
+        "enable_execute_command": task.get("enable_execute_command"),
         "awslogs_group": logs.get("group"),
         "awslogs_stream_prefix": f"{logs['prefix']}/{container}" if logs else None,
         "awslogs_region": logs.get("region") or environment["region"],
@@ -137,7 +144,9 @@ def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -
     result: Dict[str, Data] = {}
     for provider_name, provider in pipeline["providers"].items():
         provider = provider or {}
-        of_environment = {"timezone": environment.get("timezone", "UTC")}
+        topics = environment.get("alerts") or {}
+        told = "default" if "default" in topics else None
+        of_environment = {"timezone": environment.get("timezone", "UTC"), "alerts": told}
         layers = ({key: layer[key] for key in SETTINGS if key in layer} for layer in (pipeline, provider))
         settings = lay(of_environment, *layers)
         if name not in settings.get("environments", [name]):
@@ -146,7 +155,15 @@ def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -
         tasks = {
             task_id: task_layers(environment, pipeline, provider, task_id) for task_id in task_ids(pipeline, provider)
         }
-        upstream = {task_id: sorted(task.get("depends_on", ())) for task_id, task in tasks.items()}
+        upstream: Dict[str, List[str]] = {}
+        operators, groups, items = {}, {}, {}
+        for name_of_task, task in tasks.items():
+            before = [each for other in task.get("depends_on", ()) for each in ids(other, tasks[other])]
+            drawn = [task["group"]] if "group" in task else []
+            for index, task_id in enumerate(ids(name_of_task, task)):
+                upstream[task_id], operators[task_id] = sorted(before), operator(environment, task)
+                groups[task_id] = [*drawn, name_of_task] if "for_each" in task else drawn
+                items[task_id] = task["for_each"][index] if "for_each" in task else None
         if waiting:
             upstream = {task_id: before or ["wait_for_delivery"] for task_id, before in upstream.items()}
             upstream["wait_for_delivery"] = []
@@ -168,7 +185,10 @@ def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -
                 "provider": {**(provider.get("variables") or {}), "name": provider_name},
             },
             "upstream": upstream,
-            "tasks": {task_id: operator(environment, task) for task_id, task in tasks.items()},
+            "tasks": operators,
+            "groups": groups,
+            "items": items,
+            "topic": topics[settings["alerts"]]["sns_topic_arn"] if "alerts" in settings else None,
             "sensor": waiting
             and {
                 "bucket_key": [waiting["s3"]],

@@ -59,6 +59,8 @@ ODD_VALUES: List[Any] = [
     *("", " ", "no", "~", "{{ x }}", "{{", "{% if %}", "{{ provider }}", "{{ env.x.y }}", "{{ ti.task }}", "$(date)"),
     *("x" * 9000, "é" * 300, "a\nb", "\x85", "\u2028", "\0", "\x1b", "\ud7ff", "\U0010ffff", "__class__", "aws:x"),
     *("* * * * *", "0 0 31 2 *", "0 0 * * 7", "@never", "99d", "0s", "-5m", "24:00", "2022-01-01", "9999-12-31"),
+    *("../../etc/passwd", "localtime", "posixrules", "Factory", "Europe/London\0", "Etc/GMT+14", "America/Nuuk"),
+    *("load-un", "TASK_DEFINITION", "SERVICE", [f"i{number}" for number in range(101)], ["a", "a"], ["a" * 100] * 2),
     *("load", "default", "wait_for_delivery", date(1, 1, 1), date(9999, 12, 31), datetime(2022, 1, 1, 3)),
     *([], {}, [[]], [None], {"": None}, {1: 1}, {None: 1}, {True: 1}, {1.5: 1}, {date(2022, 1, 1): 1}, {"load": {}}),
     *(["load", "load"], [["a", 1]], ["x"] * 70, {f"k{number}": str(number) for number in range(70)}),
@@ -66,6 +68,7 @@ ODD_VALUES: List[Any] = [
 ODD = st.sampled_from(ODD_VALUES) | st.text(max_size=5) | st.integers() | st.floats()
 KEY_VALUES: List[Any] = [
     *"description schedule start_date tasks providers params wait_for defaults tags load retries cpu clusters".split(),
+    *"timezone for_each group propagate_tags enable_execute_command alerts".split(),
     *("name", "cpu ", "", "no", "a.b", "é", "\n", "x" * 300, "__key__", "__root__", "{{ x }}", "password", "<<", "="),
     *(1, None, True, 1.5, date(2022, 1, 1)),
     *("a" * length for length in LENGTHS),

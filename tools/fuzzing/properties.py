@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Dict, List, NamedTuple, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Tuple
 
 import yaml
 from orchestrator import Cron, display_path, load, parse_template, read_context, read_file, repeated_work
@@ -15,7 +15,7 @@ from orchestrator.pages import MAX_SHOWN
 
 from tools.fuzzing import model
 from tools.fuzzing.rendered import Renderer
-from tools.fuzzing.valid import World
+from tools.fuzzing.valid import TOPICS, World
 
 ENVIRONMENT: Dict[str, Any] = {
     "region": "eu-west-1",
@@ -24,6 +24,7 @@ ENVIRONMENT: Dict[str, Any] = {
         "default": {"cluster": "etl", "launch_type": "FARGATE", "subnets": ["subnet-1"]},
         "spot": {"cluster": "etl", "logs": {"group": "/ecs/etl", "prefix": "etl"}},
     },
+    "alerts": TOPICS,
     "defaults": {"retries": 1, "cluster": "spot"},
 }
 HEALTHY: Dict[str, Any] = {
@@ -159,7 +160,7 @@ def as_model(dag: Any) -> Dict[str, Any]:
     tasks = {task_id: task for task_id, task in dag.task_dict.items() if task is not sensor}
     fields = "task_definition cluster overrides aws_conn_id region_name launch_type platform_version tags".split()
     fields += "capacity_provider_strategy network_configuration awslogs_group awslogs_stream_prefix".split()
-    fields += ["awslogs_region", *model.AIRFLOW]
+    fields += ["awslogs_region", "propagate_tags", "enable_execute_command", *model.AIRFLOW]
     settings = "description schedule_interval start_date end_date catchup max_active_runs max_active_tasks"
     (owner,) = {task.owner for task in dag.tasks}
     return {
@@ -171,9 +172,27 @@ def as_model(dag: Any) -> Dict[str, Any]:
         "variables": {name: vars(value) for name, value in dag.user_defined_macros.items()},
         "upstream": {task_id: sorted(task.upstream_task_ids) for task_id, task in dag.task_dict.items()},
         "tasks": {task_id: {key: getattr(task, key) for key in fields} for task_id, task in tasks.items()},
+        "groups": {task_id: groups for task_id, groups in groups_of(dag.task_group) if task_id in tasks},
+        "items": {task_id: task.item for task_id, task in tasks.items()},
+        "topic": topic_of(next(iter(tasks.values()))),
         "sensor": sensor
         and {"bucket_key": sensor.bucket_key, "timeout": sensor.timeout, "poke_interval": sensor.poke_interval},
     }
+
+
+def groups_of(group: Any, around: Tuple[str, ...] = ()) -> Iterator[Tuple[str, List[str]]]:
+    """Yield each task of a group with the groups that it is drawn in, the outermost first."""
+    for name, child in group.children.items():
+        if hasattr(child, "children"):
+            yield from groups_of(child, (*around, name))
+        else:
+            yield name, list(around)
+
+
+def topic_of(task: Any) -> Any:
+    """Return the topic that learns of a task's failure, if any."""
+    callback = task.on_failure_callback
+    return callback and callback.args[0].args[0]
 
 
 def check_mutant(folder: Folder, text: bytes) -> None:

@@ -56,6 +56,10 @@ TEMPLATE = st.sampled_from(
     ["{{ ds }}", "{{ provider.name }}", "{{ env['name'] }}", "{% if ds %}{{ ts_nodash }}{% endif %}", "{# no #}"]
 )
 TEMPLATED = st.lists(TEXT | TEMPLATE, max_size=3).map("".join)
+# No task's name ends like an item, so that no two ids are the same.
+ITEMS = st.lists(st.sampled_from(["q-de", "q-fr", "q_", "q-7"]), min_size=1, max_size=4, unique=True)
+ALERTS = ("default", "On-Call_2")
+TOPICS: Data = {name: {"sns_topic_arn": f"arn:aws:sns:eu-west-1:000000000000:{name}"} for name in ALERTS}
 PARAMS: Data = {
     "full": {"type": "boolean", "default": False},
     "Day": {"type": "string", "default": "x", "maxLength": 12},
@@ -88,6 +92,10 @@ LAYER_FIELDS = optional(
         "command": st.lists(TEMPLATED, max_size=3),
         "environment": st.dictionaries(st.sampled_from(["A", "no", "é=", ""]), TEMPLATED | st.none(), max_size=3),
         "tags": st.dictionaries(st.sampled_from(["a", "b c", "é"]), LINE | TEMPLATE | st.none(), max_size=3),
+        "propagate_tags": st.just("TASK_DEFINITION"),
+        "enable_execute_command": st.booleans(),
+        "group": st.sampled_from(["drawn", "it"]),  # no task is called so
+        "for_each": ITEMS,
         "ephemeral_storage": st.integers(21, 200),
         "task_role_arn": ARN,
         "execution_role_arn": ARN,
@@ -147,7 +155,7 @@ ENVIRONMENT_FIELDS = {
     "schedules": st.booleans(),
     "aws_conn_id": WORD,
     "timezone": ZONE,
-    "alerts": st.just({"default": {"sns_topic_arn": "arn:aws:sns:eu-west-1:000000000000:alerts"}}),
+    "alerts": mapping({}, more={name: st.just(topic) for name, topic in TOPICS.items()}),
     "defaults": LAYER | st.none(),
 }
 
@@ -165,7 +173,7 @@ AWAITED = mapping(
 )
 PIPELINE_SETTINGS = optional(
     {
-        "alerts": st.none(),  # a name may not be there
+        "alerts": st.sampled_from(ALERTS),
         "owner": st.text("abXY09_-", min_size=1, max_size=36),
         "schedule": CRON,
         "timezone": ZONE,
@@ -269,6 +277,10 @@ def worlds(draw: Any) -> World:
     """Draw an environment with a pipeline, and the texts of both."""
     environment = draw(environments())
     pipeline = draw(pipelines())
+    named = [(each or {}).get("alerts") for each in (pipeline, *pipeline["providers"].values())]
+    topics = {name: topic for name, topic in TOPICS.items() if name in named}
+    if topics:
+        environment["alerts"] = {**environment.get("alerts", {}), **topics}
     written = [draw(texts(environment)), draw(texts(pipeline))]
     # Not everything that PyYAML writes does it read again.
     assume([same(text, data) for text, data in zip(written, (environment, pipeline))] == [True, True])
