@@ -104,6 +104,14 @@ FILES: Dict[str, Tuple[str, str]] = {
         f"{HEAD}defaults: {{task_definition: a, depends_on: [{'nope, ' * 390}]}}\n{tasks(500)}{providers(1)}",
         ENVIRONMENT,
     ),
+    "deliveries": (
+        f"{HEAD}wait_for: [{lines('{s3: s3://a/b#}, ', 10)}]\n{LOAD}{providers(2700)}",
+        ENVIRONMENT,
+    ),
+    "awaited DAGs that are not there": (
+        f"{HEAD}wait_for: [{lines('{pipeline: a/b#}, ', 10)}]\n{LOAD}{providers(2700)}",
+        ENVIRONMENT,
+    ),
     "mistakes of providers": (f"{HEAD}{LOAD}{providers(12_000, '{retrys: 1}')}", ENVIRONMENT),
 }
 

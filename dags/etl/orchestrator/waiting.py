@@ -66,7 +66,8 @@ class OtherDags:
 
     def __init__(self, lookup: Callable[[str, str], Optional[LoadResult]], names: Callable[[], Iterable[str]]) -> None:
         self.found: Dict[str, Definition] = {}  # all that are awaited, by their ids
-        self._lookup, self._names = lookup, names
+        self._lookup, self._list_names = lookup, names
+        self._names: List[str] = []
         self._results: Dict[int, Tuple[LoadResult, Dict[str, Definition]]] = {}  # with the definitions by provider
 
     def resolve(self, definitions: Iterable[Definition]) -> LoadResult:
@@ -99,7 +100,8 @@ class OtherDags:
             return Awaited(dag_id, mistake="the DAG waits for itself"), hint, "pipeline"
         result = self._lookup(pipeline, provider)
         if result is None:
-            hint = definition.layers.did_you_mean(pipeline, self._names())
+            self._names = self._names or list(self._list_names())  # once, however many mistakes there are
+            hint = definition.layers.did_you_mean(pipeline, self._names)
             return Awaited(dag_id, mistake=f"unknown pipeline '{pipeline}'"), hint, "pipeline"
         if id(result) not in self._results:
             self._results[id(result)] = result, {each.provider: each for each in result.definitions}
