@@ -65,12 +65,6 @@ HAS_DATABASE = not IS_3  # a task may ask it
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
 # Seconds. 3 learns up to 5 s late that a look is over, and counts one that runs by then as lost: a needless try.
 MIN_POKE_INTERVAL = 10 if IS_3 else 0
-# The attributes of an operator that Airflow changes in place. Two operators may share all others; a test compares a
-# copy with an operator made in its DAG, attribute by attribute.
-CHANGED_IN_PLACE = frozenset(
-    "_upstream_task_ids _downstream_task_ids upstream_task_ids downstream_task_ids executor_config inlets outlets"
-    " _inlets _outlets".split()
-)
 
 # ------------------------------------------------------------------------------------------------------ a parse
 
