@@ -13,7 +13,7 @@ import pendulum
 from croniter import croniter
 
 from .compat import ConstrainedInt, PydanticValueError, is_time_zone, time_zones
-from .problems import AmbiguousInteger, describe, did_you_mean, non_text_key
+from .problems import AmbiguousInteger, closest, describe, did_you_mean, non_text_key
 from .vocabulary import MAX_VARIABLE
 
 
@@ -189,7 +189,7 @@ class AlertsName(Text):
 
     @classmethod
     def validate(cls, value: Any) -> str:
-        if isinstance(value, dict):
+        if isinstance(value, (dict, list, bool)) or str(value).startswith("arn:"):
             hint = "write the name of one under 'alerts' of the environment, or null: nobody is told"
             raise InvalidValue(f"expected a name, got {describe(value)}", hint)
         if value == "sns_topic_arn":  # what an environment had before it could have several
@@ -287,21 +287,22 @@ class Cron(Text):
 class TimeZone(Text):
     """A time zone: UTC, or a region and city such as Europe/London."""
 
-    # Short names are left out: some of them have no summer time (EST), or are the machine's own (localtime).
     pattern = re.compile(r"UTC|(?!posix/|right/)[A-Za-z]{1,20}(/[A-Za-z0-9_+-]{1,20}){1,2}")
 
     @classmethod
     def validate(cls, value: Any) -> str:
-        name = super().validate(value)
-        if not is_time_zone(name):
-            raise InvalidValue(f"unknown time zone {name!r}", cls.hint_for(name), "schedule")
-        return name
+        if isinstance(value, str) and cls.pattern.fullmatch(value) and is_time_zone(value):
+            return value
+        raise InvalidValue(f"expected a time zone, got {describe(value)}", cls.hint_for(str(value)[:60]), "schedule")
 
     @classmethod
     @lru_cache(maxsize=256)  # a file has at most 50 different ones (MAX_ZONES)
     def hint_for(cls, name: str) -> str:
-        """Return which zone was meant by a name."""
-        return did_you_mean(name, time_zones())
+        """Return which zone was meant by a name, or by a city; none of Etc, whose GMT+1 is an hour behind."""
+        zones = [zone for zone in sorted(time_zones()) if cls.pattern.fullmatch(zone) and zone[:4] != "Etc/"]
+        cities = {zone.rpartition("/")[2]: zone for zone in reversed(zones)}
+        meant = closest(cities.get(name.rpartition("/")[2].replace(" ", "_"), name), zones)
+        return f"did you mean '{meant}'?" if meant else "write UTC, or a region and city such as Europe/London"
 
 
 class Moment(Shape, date):
@@ -352,9 +353,8 @@ class Duration(Shape, timedelta):
         elif type(value) is int and abs(value) < 2**31:
             days, hours, minutes, seconds = 0, 0, 0, value
         else:
-            raise InvalidValue(
-                f"expected a duration, got {describe(value)}", "write it as 30m, 6h, 1d12h or in seconds"
-            )
+            hint = "write it as 30m, 6h, 1d12h or in seconds"
+            raise InvalidValue(f"expected a duration, got {describe(value)}", hint)
         length = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
         if length <= timedelta(0):  # Airflow would take it for no timeout
             raise InvalidValue("a duration is longer than nothing")
