@@ -194,6 +194,20 @@ def test_wrong_lists_are_reported(tasks: str, messages: List[str], tmp_path: Pat
     assert all(problem.message.startswith(message) for problem, message in zip(problems, messages)), problems
 
 
+@pytest.mark.parametrize(("items", "problems"), [(50, 0), (56, 1)])
+def test_items_that_wait_for_all_items_are_bounded(items: int, problems: int, tmp_path: Path) -> None:
+    names = "abcdef"
+    tasks = "".join(
+        f"  {name}: {{task_definition: a, for_each: {list(range(items))}, depends_on: [{', '.join(names[:number])}]}}\n"
+        for number, name in enumerate(names[:5])
+    )
+    root = tree(tmp_path, {"cwr/big.yaml": f"{HEAD}tasks:\n{tasks}providers: {{un: {{}}}}\n"})
+    result = load(root, "development")
+    assert len(result.problems) == problems
+    for problem in result.problems:
+        assert problem.message.startswith("31360 dependencies")
+
+
 def test_a_loop_may_call_its_item_so(tmp_path: Path) -> None:
     command = "{% for item in params.x %}{{ item }},{% endfor %}"
     params = "params: {x: {type: array, default: []}}"

@@ -123,13 +123,24 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "dependencies": (
         lambda n: (
             f"{HEAD}defaults: {{task_definition: a}}\ntasks:\n"
-            + lines("  a{}: {{}}\n", 200)
-            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 200)}]}}}}\n", 200)
+            + lines("  a{}: {{}}\n", 100)
+            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 100)}]}}}}\n", 200)
             + lines("  c: {{depends_on: [a0]}}\n", n % 200_000)
-            + providers(5)
+            + providers(10)
         ),
         200_000,
-        "200005 dependencies (5 providers of 40001); a file has at most 200000",
+        "200010 dependencies (10 providers of 20001); a file has at most 200000",
+    ),
+    "dependencies of a DAG": (
+        lambda n: (
+            f"{HEAD}defaults: {{task_definition: a}}\ntasks:\n"
+            + lines("  a{}: {{}}\n", 100)
+            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 100)}]}}}}\n", 250)
+            + lines("  c: {{depends_on: [a0]}}\n", n % 25_000)
+            + UN
+        ),
+        25_000,
+        "25001 dependencies between tasks and items; a DAG has at most 25000",
     ),
     "templates": (
         lambda n: f"{HEAD}tasks:\n{''.join(map(templated, range(31)))}{templated(31, n - 31 * 4096)}{UN}",

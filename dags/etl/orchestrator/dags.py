@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import pendulum
+import setproctitle
 from airflow.configuration import conf
 from airflow.timetables.base import DagRunInfo, DataInterval
 
@@ -20,13 +21,13 @@ from .definitions import Definition, LoadResult, Plan, PlannedTask, parse_dag_id
 from .documents import display_path, home_of
 from .generations import (
     DAG,
+    HAS_SLAS,
     MIN_POKE_INTERVAL,
     BaseOperator,
     ParamsDict,
     TaskGroup,
     as_callback,
     dag_arguments,
-    looks_for_slas,
     operator_arguments,
     running_dag_id,
     show_problems,
@@ -203,7 +204,8 @@ class Builder:
     def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
         self._commits = commits or {}
         self._made: Dict[Tuple[Callable[[Any], Any], int], Any] = {}
-        self._class = SlaDag if looks_for_slas() else DAG
+        is_pass = "DagFileProcessor" in setproctitle.getproctitle()  # which looks for missed SLAs
+        self._class = SlaDag if HAS_SLAS and is_pass else DAG
 
     def build_all(self, definitions: Iterable[Definition]) -> Tuple[Dict[str, DAG], List[Problem]]:
         """Build the DAGs of definitions, by their ids, and return those that failed as problems."""

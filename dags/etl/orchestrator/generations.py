@@ -48,16 +48,7 @@ except ImportError:
         from airflow.providers.amazon.aws.operators.ecs import ECSOperator as EcsOperator
 
 # Handed on:
-__all__ = [
-    "DAG",
-    "BaseOperator",
-    "BaseSensorOperator",
-    "EcsOperator",
-    "Param",
-    "ParamsDict",
-    "TaskGroup",
-    "exceptions",
-]
+__all__ = ["DAG", "BaseOperator", "BaseSensorOperator", "EcsOperator", "Param", "ParamsDict", "TaskGroup", "exceptions"]
 
 HAS_SLAS = not IS_3  # 3 has deadlines instead
 HAS_DATES = not IS_3  # a run that is triggered does; in 3, it has only run_after
@@ -81,11 +72,6 @@ def running_dag_id() -> Optional[str]:
         return sys.argv[3]
     match = re.match(r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)'", setproctitle.getproctitle())
     return match.group(1) if match else None
-
-
-def looks_for_slas() -> bool:
-    """Return whether this process is a pass over a DAG file, which looks for missed SLAs."""
-    return HAS_SLAS and "DagFileProcessor" in setproctitle.getproctitle()
 
 
 def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callable[..., Any]]) -> Dict[str, Any]:

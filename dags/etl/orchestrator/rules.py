@@ -270,6 +270,7 @@ MAX_CHAIN = 300
 # It does so for every task: 500 tasks with 25,000 dependencies take 0.24 s whenever the scheduler reads the DAG again,
 # and the time grows with the square.
 MAX_DAG_TASKS = 500
+MAX_DAG_DEPENDENCIES = 25_000  # 5 tasks of 100 items each, which all wait for those before them, have 100,000
 
 
 def check_size(
@@ -282,7 +283,14 @@ def check_size(
         order: Their ids, each after those that it waits for.
         before: The tasks that each task waits for.
     """
-    number = sum(1 if each.task.for_each is None else len(each.task.for_each) for each in tasks.values())
+    items = {name: 1 if each.task.for_each is None else len(each.task.for_each) for name, each in tasks.items()}
+    number = sum(items.values())
+    dependencies = sum(items[name] * sum(items[other] for other in others) for name, others in before.items())
+    if dependencies > MAX_DAG_DEPENDENCIES:
+        most = tasks[max(before, key=lambda name: items[name] * sum(items[other] for other in before[name]))]
+        message = f"{dependencies} dependencies between tasks and items; a DAG has at most {MAX_DAG_DEPENDENCIES}"
+        hint = "let a task without for_each stand between: it waits for all items, and all others for it"
+        yield most.layers.problem(("depends_on",), message, hint, "dependencies")
     if number > MAX_DAG_TASKS:
         last = list(tasks.values())[: MAX_DAG_TASKS + 1][-1]
         message = f"{number} tasks; a DAG has at most {MAX_DAG_TASKS}"
