@@ -189,6 +189,15 @@ def test_a_task_reads_the_files_of_the_dags_that_it_waits_for_and_no_others(
     (dag,) = dags_of_folder(root, sizes=sizes).values()
     assert dag.task_dict["wait_for_cwr-medium"].awaited.schedule == "@daily"
 
+    text = waiting(
+        "[{pipeline: cwr/medium}, {pipeline: cwr/medium, provider: wcm}, {pipeline: cwr/big, provider: wcm}]"
+    )
+    (root / "pipelines" / "cwr" / "big.yaml").write_text(text.replace("{un: {}}", "{un: {}, wcm: {wait_for: null}}"))
+    (dag,) = dags_of_folder(root).values()
+    sensors = [task for task in dag.tasks if task.task_id != "a"]
+    assert [task.awaited.schedule for task in sensors] == ["@daily"] * 3
+
+    sizes["pipelines/cwr/big.yaml"] = (root / "pipelines" / "cwr" / "big.yaml").stat().st_size
     sizes["pipelines/cwr/medium.yaml"] += 1
     with pytest.raises(FileNotFoundError, match=r"medium\.yaml is not whole"):
         dags_of_folder(root, sizes=sizes)

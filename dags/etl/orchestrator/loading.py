@@ -69,7 +69,9 @@ def find_awaited(
     def lookup(pipeline: str, of_provider: str) -> Optional[LoadResult]:
         file = root / "pipelines" / f"{pipeline}.yaml"
         if file not in read and os.path.lexists(file):
-            read[file] = read_file(root, file, context, provider and of_provider)
+            if provider is not None:  # of each file, only the DAG that is awaited
+                return read_file(root, file, context, of_provider)
+            read[file] = read_file(root, file, context)
         return read.get(file)
 
     def names() -> List[str]:
