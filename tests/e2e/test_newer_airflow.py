@@ -1,6 +1,7 @@
 """The newer generations of Airflow, on their own schedulers: problems, runs that something happens to, an upgrade."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Dict, Iterator, List
 
@@ -11,6 +12,10 @@ from tests.e2e.alerts import Alerts
 from tests.e2e.conftest import Etl
 from tests.e2e.engine import PARALLEL, Engine
 from tests.e2e.survival import Case, Story, check, play, survival_tree
+from tests.e2e.test_rules import (
+    test_a_schedule_goes_by_the_clocks_of_its_zone,
+    test_each_item_runs_and_who_depends_on_the_task_waits_for_all,
+)
 from tests.e2e.test_survival import CASES as SURVIVAL
 from tests.e2e.test_survival import (  # the same tests, with the engines of this module
     PACE,
@@ -20,7 +25,7 @@ from tests.e2e.test_survival import (  # the same tests, with the engines of thi
     test_a_run_by_hand_waits_for_the_newest_of_another_dag,
     test_a_scheduled_run_waits_for_the_last_one_of_another_dag_that_ends_by_its_end,
 )
-from tests.trees import COMPANY
+from tests.trees import COMPANY, DATA
 from tools.checkout import environments
 from tools.setup.environments import GENERATIONS
 
@@ -29,7 +34,9 @@ __all__ = [
     "test_a_delivery_is_found_by_its_wildcards",
     "test_a_late_delivery_fails_with_the_awaited_address",
     "test_a_run_by_hand_waits_for_the_newest_of_another_dag",
+    "test_a_schedule_goes_by_the_clocks_of_its_zone",
     "test_a_scheduled_run_waits_for_the_last_one_of_another_dag_that_ends_by_its_end",
+    "test_each_item_runs_and_who_depends_on_the_task_waits_for_all",
 ]
 
 pytestmark = pytest.mark.slow
@@ -67,6 +74,10 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     root = survival_tree(folder, CASES)
     (root / "pipelines" / "cwr").mkdir()
     (root / "pipelines" / "cwr" / "small.yaml").write_text(PIPELINE)
+    for name in ("zoned", "items"):
+        file = Path("pipelines") / "rules" / f"{name}.yaml"
+        (root / file).parent.mkdir(exist_ok=True)
+        shutil.copy(str(DATA / "rules" / file), str(root / file))
     with Engine(folder / "home", root.parent, airflow=request.param, ECS_LOCAL_PACE=str(PACE), **PARALLEL) as engine:
         yield engine
 

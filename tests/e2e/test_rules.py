@@ -101,11 +101,11 @@ def test_missed_runs_are_caught_up_in_order(engine: Engine) -> None:
 
 def test_a_schedule_goes_by_the_clocks_of_its_zone(engine: Engine) -> None:
     def two_runs() -> List[Any]:
-        sql = "SELECT * FROM dag_run WHERE dag_id = %s AND state = 'success' ORDER BY execution_date"
+        sql = "SELECT * FROM dag_run WHERE dag_id = %s AND state = 'success' ORDER BY data_interval_end"
         runs = engine.query(sql, "rules-zoned_dag_un")
         return runs if len(runs) == 2 else []
 
-    ends = [run["data_interval_end"][:16] for run in engine.wait_for(two_runs)]
+    ends = [str(run["data_interval_end"])[:16] for run in engine.wait_for(two_runs)]
     assert ends == ["2022-03-21 07:00", "2022-03-28 06:00"]
 
 
