@@ -9,13 +9,13 @@ TOPIC = "arn:aws:sns:eu-west-1:123456789012:alerts"
 
 
 class Alerts:
-    """A queue that is subscribed to the topic; ``received`` holds the fields of each alert so far."""
+    """A queue that is subscribed to a topic; ``received`` holds the fields of each alert so far."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, topic: str = TOPIC) -> None:
         self.sqs = engine.client("sqs")
-        self.queue = self.sqs.create_queue(QueueName="alerts")["QueueUrl"]
+        self.queue = self.sqs.create_queue(QueueName=topic.rpartition(":")[2])["QueueUrl"]
         arn = self.sqs.get_queue_attributes(QueueUrl=self.queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        engine.client("sns").subscribe(TopicArn=TOPIC, Protocol="sqs", Endpoint=arn)
+        engine.client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn)
         self.received: List[Dict[str, str]] = []
 
     def of(self, **fields: str) -> List[Dict[str, str]]:

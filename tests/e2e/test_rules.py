@@ -73,6 +73,17 @@ def test_a_run_that_takes_too_long_fails_and_sends_an_alert(engine: Engine, aler
     assert alert["Reason"] == "it took longer than 0:00:02"
 
 
+def test_the_alert_for_one_team_reaches_its_topic_and_no_other(engine: Engine, alerts: Alerts) -> None:
+    urgent = Alerts(engine, "arn:aws:sns:eu-west-1:123456789012:urgent")
+    engine.agent.set(ends={"urgent": 1})
+    run = engine.trigger("rules-urgent_dag_un")
+
+    assert run.end() == "failed"
+    (alert,) = engine.wait_for(lambda: urgent.of(Run=run.run_id))
+    assert alert["DAG"] == "rules-urgent_dag_un"
+    assert alerts.of(Run=run.run_id) == []
+
+
 def test_a_missed_sla_sends_one_alert(engine: Engine, alerts: Alerts) -> None:
     def published() -> List[str]:
         return sorted(alert["Run of"][:4] for alert in alerts.of(DAG="rules-sla_dag_un"))
