@@ -23,7 +23,6 @@ if not IS_3:
     from airflow.models.renderedtifields import RenderedTaskInstanceFields
     from airflow.sensors.base import BaseSensorOperator
     from airflow.utils.task_group import TaskGroup
-    from sqlalchemy.exc import SQLAlchemyError
 else:
     from airflow.sdk import (  # type: ignore[no-redef]
         DAG,
@@ -188,15 +187,11 @@ def is_over(ti: Any, log: Any) -> bool:
 
 
 def is_latest_try(ti: Any, number: int, log: Any) -> bool:
-    """Return whether no later try has begun; what cannot be asked counts as no."""
-    if IS_3:
-        try:
-            return (ti.xcom_pull(task_ids=ti.task_id, key=MARK) or number) == number
-        except Exception:  # whatever the way to Airflow's API raises
-            log.exception("Airflow does not tell whether this try still counts")
-            return True
+    """Return whether no later try has begun, as far as Airflow tells."""
     try:
+        if IS_3:
+            return (ti.xcom_pull(task_ids=ti.task_id, key=MARK) or number) == number
         ti.refresh_from_db()
-    except SQLAlchemyError:
-        log.exception("Airflow's database does not tell whether this try still counts")
-    return number_of_try(ti) == number
+    except Exception:  # whatever the way to Airflow's API or database raises
+        log.exception("Airflow does not tell whether this try still counts")
+    return IS_3 or number_of_try(ti) == number
