@@ -31,7 +31,6 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
     alerts = definition.settings.alerts
     topic = alerts and definition.context.environment.alerts[alerts].sns_topic_arn[:MAX_CELL]
     shortened = f"{commit[:12]}{commit[40:]}"
-    heads = cells_of(("Param", "Type", "Default", "Description"), "th")
     paragraphs = [
         description,
         f"Provider **{definition.provider}** of {source(definition, commit)}"
@@ -41,7 +40,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
         *(markdown(f"It waits for {name}.") for name in awaited_names(definition)),
         table,
         # The trigger page says otherwise where core.dag_run_conf_overrides_params is False, MWAA's default.
-        *(["What is typed at the trigger reaches the tasks:", table_of(heads, params)] if params else []),
+        *(["What is typed at the trigger reaches the tasks:", param_table(params)] if params else []),
     ]
     return "\n\n".join(paragraphs)
 
@@ -70,6 +69,11 @@ def task_table(plan: Plan) -> str:
         rows.append(cells_of(cells))
     heads = cells_of(("Task", "After", "Task definition", "Cluster", "CPU / MiB", "Command"), "th")
     return table_of(heads, rows)
+
+
+def param_table(rows: List[str]) -> str:
+    """Return a table of what a person may type."""
+    return table_of(cells_of(("Param", "Type", "Default", "Description"), "th"), rows)
 
 
 def param_cells(param: Param) -> str:

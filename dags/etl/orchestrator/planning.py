@@ -304,7 +304,9 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             variables={"env": env, "provider": with_name(override.variables, provider)},
             plan=plan,
         )
-        unknown = chain(check_references(definition, plan.references), check_references(definition, references))
+        unknown = chain.from_iterable(
+            check_references(definition, each) for each in (plan.references, references) if each
+        )
         own_problems = [*settings_problems, *plan.problems, *islice(unknown, MAX_PROBLEMS + 1)]
         if settings.wait_for is not None:
             own_problems += check_sensors(definition)

@@ -84,7 +84,7 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     length, number = len(repr(shared)), len(providers)
     overrides = [override for override in providers.values() if isinstance(override, dict)]
     tasks, edges = extent_of(shared, {})
-    lists = [override for override in overrides if names_items(override)]
+    lists = [override for override in overrides if override and names_items(override)]
     if size_of(shared.get("tasks")) * len(lists) > MAX_OWN_TASKS:
         lists = []  # the tasks that differ are too many anyway
     own = [extent_of(shared, override) for override in lists]
