@@ -172,6 +172,19 @@ def test_existing_problems_of_the_file_are_reported_first(copy: Path) -> None:
     assert file.read_text() == broken
 
 
+def test_a_provider_may_wait_for_another_file_and_for_another_provider_of_its_own(copy: Path) -> None:
+    file = copy / "dags" / "etl" / "pipelines" / "cwr" / "after.yaml"
+    waits = "wait_for: [{pipeline: cwr/big}, {pipeline: cwr/after, provider: un}]"
+    file.write_text(f"{MINIMAL}{waits}\nproviders:\n  un: {{wait_for: null}}\n")
+
+    status, output = etl(copy, "new", "provider", "cwr/after", "wcm")
+    assert status == 0, output
+
+    status, output = etl(copy, "new", "provider", "cwr/after", "nobody")
+    assert status == 1
+    assert "'cwr/big' has no DAG here for provider 'nobody'" in output
+
+
 def test_a_link_is_not_replaced_by_a_file(copy: Path) -> None:
     target = copy / "dags" / "etl" / "pipelines" / "testing" / "smoke.yaml"
     link = target.with_name("link.yaml")

@@ -8,7 +8,18 @@ from pathlib import Path
 from typing import Any, Dict, List, Mapping, NamedTuple
 
 import yaml
-from orchestrator import Loader, Problem, Rejected, did_you_mean, format_dag_id, in_order, load, read_document
+from orchestrator import (
+    Loader,
+    Problem,
+    Rejected,
+    did_you_mean,
+    find_awaited,
+    format_dag_id,
+    in_order,
+    read_context,
+    read_document,
+    read_file,
+)
 from yaml.resolver import Resolver
 
 from tools import ETL, ROOT
@@ -111,7 +122,18 @@ def problems_of(names: Names, content: bytes) -> List[Problem]:
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
         (etl / "configs").symlink_to(ETL / "configs")
-        return in_order(problem for name in environments(etl) for problem in load(etl, name).problems)
+        problems: List[Problem] = []
+        for name in environments(etl):
+            try:
+                context = read_context(etl, name)
+            except Rejected as rejected:
+                problems += rejected.args
+                continue
+            result = read_file(etl, file, context)
+            # What its DAGs wait for is in the checkout, but for those of the file itself.
+            known = {names.file: result}
+            problems += [*result.problems, *find_awaited(ETL, context, dict(known), known).problems]
+        return in_order(problems)
 
 
 def as_text(problems: List[Problem]) -> str:
