@@ -50,8 +50,9 @@ def wait_until(condition: Callable[[], Any], seconds: float = 20) -> None:
 
 def sent_by(task: Any) -> Dict[str, Any]:
     """Return the RunTask request that an operator sends, which ECS refuses; without the hash in startedBy."""
-    task, ti = copy(task), Mock(prev_attempted_tries=1, try_number=1, max_tries=0, test_mode=True)
+    task, ti = copy(task), Mock(prev_attempted_tries=1, try_number=0, max_tries=0, test_mode=True)
     task.aws_conn_id = "aws_default"
+    ti.xcom_pull.return_value = None  # as a task of Airflow 3 sees it: no later try
     with FakeEcs() as ecs, pytest.MonkeyPatch.context() as patch:
         patch.setenv("AIRFLOW_CONN_AWS_DEFAULT", ecs.connection)
         ecs.faults.add("RunTask", "AccessDeniedException: no")

@@ -35,8 +35,8 @@ COPY_SECONDS = 300  # after which nothing more is expected to arrive: MWAA copie
 def use_release(use: Callable[..., Any]) -> Any:
     """Return what ``use`` returns for the first release that works: its package, folder, and what PROTOCOLS says.
 
-    If none works, the parse exits while a copy may go on, since SystemExit changes nothing in Airflow's database. Later
-    it raises ImportError, which the web page shows, and which deactivates all DAGs.
+    If none works, the parse exits while a copy may go on: before Airflow 3, SystemExit by itself changes nothing in the
+    database. Later it raises ImportError, which the web page shows, and which deactivates all DAGs until one works.
     """
     reasons: List[str] = []
     reports: List[str] = []

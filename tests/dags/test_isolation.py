@@ -12,6 +12,7 @@ from typing import Any, Callable, Dict, Iterator
 import pendulum
 import pytest
 from orchestrator import load
+from orchestrator.generations import IS_2_2
 
 from tests.releases import pass_time
 from tests.trees import DATA, SMALL, dag_bag, import_error, python, stem, tree
@@ -115,6 +116,8 @@ def test_an_unreadable_file_disables_only_that_file() -> None:
 
 @pytest.mark.parametrize("case", sorted((DATA / "bad").glob("*.yaml")), ids=stem)
 def test_a_mistake_disables_at_most_its_file(case: Path, root: Path) -> None:
+    if not IS_2_2 and case.stem == "cron_29_february":
+        pytest.skip("the croniter of newer versions can compute it")
     (root / "pipelines" / "bad").mkdir()
     (root / "pipelines" / "bad" / case.name).write_text(case.read_text())
 
@@ -221,9 +224,9 @@ def test_a_sandbox_and_its_neighbour_build_separate_dags(root: Path, monkeypatch
 
     assert not bag.import_errors
     assert set(bag.dags) == HEALTHY | {"test_merge.cwr-big_dag_un", "test_merge.cwr-big_dag_wcm"}
-    assert bag.dags["cwr-big_dag_un"].schedule_interval == "@daily"
+    assert type(bag.dags["cwr-big_dag_un"].timetable).__name__ == "CronDataIntervalTimetable"
     sandboxed = bag.dags["test_merge.cwr-big_dag_un"]
-    assert sandboxed.schedule_interval is None
+    assert type(sandboxed.timetable).__name__ == "NullTimetable"
     assert "test_merge" in (sandboxed.tags or [])
 
 
@@ -272,6 +275,7 @@ def test_missing_environments_are_one_clear_error(root: Path) -> None:
     assert "dags/etl/configs:1:1: there is no environment" in import_error(bag)
 
 
+@pytest.mark.skipif(not IS_2_2, reason="the bug is in what only 2.2.2 asks")
 def test_a_bug_outside_of_any_file_changes_nothing_and_is_reported_later(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -303,6 +307,7 @@ def test_the_banner_shows_no_line_of_a_file_with_a_credential(
     assert "h8nter2" not in import_error(bag) + caplog.text + printed.stdout + printed.stderr
 
 
+@pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
 def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
     text = SMALL.replace("loader}", "loader, sla: 1h}").replace("2022-01-01", "1970-01-01")
@@ -319,6 +324,7 @@ def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monke
         assert 0 < steps < 110, (name, steps)
 
 
+@pytest.mark.skipif(not IS_2_2, reason="a template of 2.2.2 asks this way")
 @pytest.mark.parametrize("sla", ["", ", sla: 1h"])
 def test_an_old_run_of_a_task_finds_the_next_one_after_it(sla: str, tmp_path: Path) -> None:
     text = SMALL.replace("loader}", f"loader{sla}}}")

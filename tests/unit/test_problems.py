@@ -4,16 +4,23 @@ from pathlib import Path
 
 import pytest
 from orchestrator import Location, Problem, load
+from orchestrator.generations import IS_2_2
 
 from tests import goldens
 from tests.goldens import Golden
 from tests.trees import DATA, SMALL, tree
 
 BAD = goldens.cases("bad/*.yaml")
+OTHER_LIBRARIES = {
+    "cron_29_february": "the croniter of newer versions can compute it",
+    "odd_choice": "the pydantic of newer versions takes a list for a choice, and says so in other words",
+}
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_the_report_of_a_mistake_equals_its_golden(case: Path, golden: Golden, tmp_path: Path) -> None:
+    if not IS_2_2 and case.stem in OTHER_LIBRARIES:
+        pytest.skip(OTHER_LIBRARIES[case.stem])
     root = tree(tmp_path, {f"bad/{case.name}": case.read_text(encoding="utf-8")})
 
     result = load(root, "development")

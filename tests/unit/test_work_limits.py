@@ -41,9 +41,9 @@ def templated(number: int, length: int = 4096) -> str:
 # The text by how much of it there is; how much is built; a part of what is reported of one more.
 LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "characters of a schedule": (
-        lambda n: f"{HEAD}schedule: '{('0,' * 45 + '0 * * * *').ljust(n)}'\n{LOAD}{UN}",
-        100,
-        "a schedule of 101 characters; it has at most 100",
+        lambda n: f"{HEAD}schedule: '{('0,' * 30 + '0 * * * *').ljust(n)}'\n{LOAD}{UN}",
+        70,
+        "a schedule of 71 characters; it has at most 70",
     ),
     "values of a field": (
         lambda n: f"{HEAD}schedule: 0-29,30-{n - 1 if n <= 60 else '59,5-5'} * * * *\n{LOAD}{UN}",

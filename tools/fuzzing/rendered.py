@@ -11,6 +11,7 @@ from copy import deepcopy
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from unittest.mock import patch
 
@@ -24,6 +25,7 @@ from jinja2.exceptions import FilterArgumentError, UndefinedError
 from lazy_object_proxy import Proxy  # type: ignore[import]
 from orchestrator import load, read_template
 from orchestrator.dags import Builder
+from orchestrator.generations import IS_3
 from orchestrator.vocabulary import MAX_PARAM_CHARACTERS, MAX_VARIABLE, NAMES
 
 from tools.fuzzing.templates import PARAMS, templates
@@ -62,6 +64,13 @@ class Fence:
 
     def __str__(self) -> str:
         raise Reached(f"the text of {vars(self)['_name']}")
+
+
+class Run(SimpleNamespace):
+    """Stands for a run of Airflow 3: dates.py makes a copy of it, with its dates, and that is what templates get."""
+
+    def model_copy(self, update: Dict[str, Any]) -> Fence:
+        return Fence("dag_run", {**vars(self), **update})
 
 
 class Variables:
@@ -208,6 +217,7 @@ def context_of(values: Dict[str, Any]) -> Dict[str, Any]:
         **names,
         **closed,
         **{root: Fence(root, found) for root, found in members.items()},
+        **({"dag_run": Run(**members["dag_run"])} if IS_3 else {}),
         "macros": Fence(
             "macros", {**allowed, "datetime": moments, "dateutil": Fence("dateutil", {"relativedelta": relative})}
         ),

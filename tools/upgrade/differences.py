@@ -72,7 +72,18 @@ DIFFERENCES = [
         "A problem in a definition",
         "banner of `etl/factory.py`",
         "2.11: banner of `etl/factory.py/definitions`; 3: of `etl/problems.py`",
-        "From 2.3 on, Airflow starts no runs of the DAGs of a file with an import error, so the problems are another's",
+        "From 2.3 on, Airflow starts no runs of the DAGs of a file with an import error, so the problems are another's."
+        " 2.11 takes the banner away whenever it lists the files (`scheduler.dag_dir_list_interval`), until the next"
+        " parse",
+        "2.11",
+    ),
+    Difference(
+        "A container whose DAGs folder has no release that works, while files arrive",
+        "for 5 minutes nothing changes",
+        "2.11: after some 2 minutes all DAGs leave the list, and start no runs; 3: at once, with a banner. All are back"
+        " with the next good parse",
+        "From 2.11 on, Airflow takes out what was not parsed for `stale_dag_threshold`; 3 also takes the exit of a file"
+        " for an import error",
         "2.11",
     ),
     Difference(
