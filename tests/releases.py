@@ -69,8 +69,9 @@ def pass_time(monkeypatch: pytest.MonkeyPatch, seconds: float = 301) -> None:
 
 
 def empty_home(folder: Path) -> Path:
-    """Make ``folder/dags/etl`` with nothing in it but factory.py; return it."""
+    """Make ``folder/dags/etl`` with nothing in it but factory.py and problems.py; return it."""
     home = folder / "dags" / "etl"
     home.mkdir(parents=True)
-    write(home / "factory.py", (ETL / "factory.py").read_bytes())
+    for name in ("factory.py", "problems.py"):
+        write(home / name, (ETL / name).read_bytes())
     return home

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import Any, Dict, List, Optional
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 ETL = REPOSITORY / "dags" / "etl"
 DATA = REPOSITORY / "tests" / "data"
@@ -51,6 +53,12 @@ def folder_tree(folder: Path, source: Path) -> Path:
     files = (source / "pipelines").glob("*/*.yaml")
     pipelines = {f"{file.parent.name}/{file.name}": file.read_text(encoding="utf-8") for file in files}
     return tree(folder, pipelines, configs=source / "configs")
+
+
+def limit_import(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Set core.dagbag_import_timeout, which Airflow 2.2.2 reads when it is imported."""
+    monkeypatch.setenv("AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT", str(seconds))
+    monkeypatch.setattr("airflow.models.dagbag.DagBag.DAGBAG_IMPORT_TIMEOUT", seconds, raising=False)
 
 
 def dag_bag(root: Path) -> Any:

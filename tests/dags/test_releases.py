@@ -27,7 +27,7 @@ from tests.releases import (
     with_manifest,
     write,
 )
-from tests.trees import ETL, REPOSITORY, SMALL, dag_bag, import_error, python
+from tests.trees import ETL, REPOSITORY, SMALL, dag_bag, import_error, limit_import, python
 
 FACTORY = compile((ETL / "factory.py").read_bytes(), "factory.py", "exec")
 # A package of a few lines: its "DAGs" are texts that name the release of each file that they are made of.
@@ -216,9 +216,7 @@ FAILS = {
 def test_a_package_that_does_not_work_is_reported_and_the_release_before_runs(
     case: str, home: Path, real: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.models.dagbag import DagBag
-
-    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 16)
+    limit_import(monkeypatch, 16)
     code, reason = FAILS[case]
     put_two(home, with_manifest(real), with_manifest({**real, "orchestrator/operators.py": code.encode()}))
 
@@ -343,7 +341,6 @@ def test_a_third_release_is_there_for_two_that_fail(home: Path, real: Mapping[st
 def test_the_timeout_of_airflow_is_not_swallowed(
     home: Path, real: Mapping[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from airflow.models.dagbag import DagBag
 
     sleeps = b"import time\n\ndef load(*_):\n    time.sleep(60)\n"
     put_two(
@@ -351,7 +348,7 @@ def test_the_timeout_of_airflow_is_not_swallowed(
         with_manifest(real),
         with_manifest({**real, "orchestrator/dags.py": real["orchestrator/dags.py"] + sleeps}),
     )
-    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 9)
+    limit_import(monkeypatch, 9)
 
     bag = dag_bag(home)
 

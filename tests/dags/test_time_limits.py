@@ -12,9 +12,8 @@ from typing import Any, Callable, List
 
 import pytest
 from airflow.exceptions import AirflowTaskTimeout
-from airflow.models.dagbag import DagBag
 
-from tests.trees import SMALL, dag_bag, import_error, tree
+from tests.trees import SMALL, dag_bag, import_error, limit_import, tree
 
 TIMEOUT = 4  # seconds, of the import
 TOO_LONG = "takes too much of the scheduler's time [internal]"
@@ -49,7 +48,7 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         return root
 
     monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
-    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", TIMEOUT)
+    limit_import(monkeypatch, TIMEOUT)
     return make
 
 
@@ -97,7 +96,7 @@ def test_the_other_files_are_there_in_every_order(
 def test_hundreds_of_slow_files_before_a_healthy_one(
     place: str, slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 30)  # Airflow's default
+    limit_import(monkeypatch, 30)  # Airflow's default
     root = slow(tmp_path, [*(f"a{number}_slow" for number in range(100)), "z"], place)
 
     bag = parse(root)
@@ -109,7 +108,7 @@ def test_hundreds_of_slow_files_before_a_healthy_one(
 def test_a_file_that_takes_long_is_tried_again_after_the_others(
     slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(DagBag, "DAGBAG_IMPORT_TIMEOUT", 20)
+    limit_import(monkeypatch, 20)
     root = slow(tmp_path, ["a_slow", "b"], seconds=1.1)  # its first attempt may take 1 s, the second up to 1.7
 
     bag = parse(root)

@@ -10,6 +10,7 @@ import select
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Callable, Dict, List, Optional, TypeVar
@@ -61,7 +62,7 @@ class Engine:
     """
 
     def __init__(self, home: Path, dags: Path, airflow: str = "", **options: str) -> None:
-        self.home, self.dags = home, dags
+        self.home, self.dags, self.generation = home, dags, airflow
         self.python = str(ensure(GENERATIONS[airflow])) if airflow else sys.executable
         command = [self.python, "-m", "tests.e2e.engine", str(home), str(dags), json.dumps(options)]
         environ = {**os.environ, "ECS_LOCAL_SECONDS": "0.2"}
@@ -211,6 +212,7 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
         os.environ.update(environ)  # before Airflow is imported, which reads it
         sys.path[:0] = environ["PYTHONPATH"].split(os.pathsep)
         reply({**environ, "DATABASE": environ[AIRFLOW.database_option], "EMULATED_AWS": cloud.address})
+        requests: Dict[str, Callable[..., Any]] = {**REQUESTS, "serve": partial(serve, processes, environ)}
         while True:
             processes.check()
             if select.select([sys.stdin], [], [], POLL)[0]:
@@ -218,12 +220,20 @@ def main(home: Path, dags: Path, options: Dict[str, str]) -> None:
                 if not line:
                     return
                 name, arguments = json.loads(line)
-                reply(REQUESTS[name](*arguments))
+                reply(requests[name](*arguments))
 
 
 def reply(value: Any) -> None:
     """Answer with a line of JSON."""
     print(json.dumps(value), file=sys.__stdout__, flush=True)
+
+
+def serve(processes: Processes, environ: Dict[str, str]) -> str:
+    """Start the web page, unless tasks need its server anyway; return its address."""
+    engine.start_webserver(processes, environ)
+    port = int(environ[engine.PORT])
+    engine.wait_until_healthy(processes, port)
+    return f"http://127.0.0.1:{port}"
 
 
 def trigger(dag_id: str, conf: Dict[str, Any]) -> str:

@@ -7,10 +7,12 @@ from typing import Dict, Iterator, List
 
 import pytest
 from orchestrator import load
+from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e.alerts import Alerts
+from tests.e2e.chromium import SCREENSHOTS, chromium
 from tests.e2e.conftest import Etl
-from tests.e2e.engine import PARALLEL, Engine
+from tests.e2e.engine import PARALLEL, TIMEOUT, Engine
 from tests.e2e.survival import Case, Story, check, play, survival_tree
 from tests.e2e.test_rules import (
     test_a_schedule_goes_by_the_clocks_of_its_zone,
@@ -27,6 +29,7 @@ from tests.e2e.test_survival import (  # the same tests, with the engines of thi
 )
 from tests.trees import COMPANY, DATA
 from tools.checkout import environments
+from tools.local.generations import PASSWORD, USER
 from tools.setup.environments import GENERATIONS
 
 __all__ = [
@@ -104,6 +107,49 @@ def test_a_problem_is_shown_and_the_others_get_scheduled_runs_meanwhile(engine: 
     assert stands["filename"] == error["filename"]
     day = str(run["data_interval_start"])[:10]
     assert commands(engine)[0] == ["load", day, day, "de"]
+
+
+def test_the_page_shows_the_problem_beside_the_runs_of_a_healthy_dag(engine: Engine) -> None:
+    known = "SELECT * FROM dag_run WHERE dag_id = %s AND run_type = 'scheduled' AND state = 'success'"
+    run = engine.wait_for(lambda: engine.query(known, DAG))[0]
+    address = engine.ask("serve")
+    with chromium() as browser:
+        page = browser.new_page(base_url=address, viewport={"width": 1200, "height": 800})
+        page.set_default_timeout(TIMEOUT * 1000)
+        shown = open_problem(page, engine)
+        expect(shown).to_contain_text("dags/etl/pipelines/cwr/small.yaml:8:9: unknown key 'retrys' [schema]")
+        page.screenshot(path=SCREENSHOTS / f"problem-{engine.generation}.png")
+
+        if engine.generation == "3":
+            page.goto(f"/dags/{DAG}/runs/{run['run_id']}")
+            expect(page.locator("body")).to_contain_text("Success")
+        else:  # beside the banner
+            row = page.locator("tr", has_text=DAG)
+            expect(row).to_contain_text(str(run["execution_date"])[:10])
+
+
+def open_problem(page: Page, engine: Engine) -> Locator:
+    """Open the text of the problem in the web page; return its place."""
+    if engine.generation == "3":
+        page.goto("/")
+        page.locator("button", has_text="Import Error").click()
+        page.locator("text=etl/problems.py").click()
+        return page.locator("[role=dialog]")
+    page.goto("/login/")
+    page.fill("#username", USER)
+    page.fill("#password", PASSWORD)
+    page.click("input[type=submit]")
+    page.wait_for_url("**/home")
+    error = page.locator(".dag-import-error", has_text="etl/factory.py/definitions")
+
+    def is_there() -> bool:
+        page.goto("/home")
+        return error.count() > 0
+
+    engine.wait_for(is_there)  # Airflow removes it whenever it lists the files, until the next parse
+    page.click("a[href='#errorCollapse']")
+    error.click()
+    return error
 
 
 def test_what_is_typed_at_the_trigger_reaches_the_container(engine: Engine) -> None:

@@ -8,7 +8,6 @@ The screenshots are in ``.local/screenshots/``. Some of them are in ``docs/image
 Those of past days are parts of pages of 2.2.2, cut out by hand: past-runs.png, and the dialog of a task in Tree.
 """
 
-import asyncio
 import base64
 import json
 import signal
@@ -21,31 +20,17 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, TypeVar
 
 import pytest
 from orchestrator import Definition, load
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page
 
+from tests.e2e.chromium import SCREENSHOTS, chromium
 from tests.e2e.conftest import Etl
 from tests.trees import COMPANY, folder_tree
 from tools.local import engine
 from tools.local.generations import PASSWORD, USER
 from tools.local.servers import free_port
-from tools.setup.debian import ensure_program
-from tools.setup.environments import LOCAL
 
-# On Python 3.7, importing Playwright installs a watcher of child processes with a pipe that nobody reads, and the
-# processes of all other tests would fill it. Playwright sets a watcher of its own while it runs.
-asyncio.get_child_watcher().close()
-
-SCREENSHOTS = LOCAL / "screenshots"
 ENVIRONMENT = "development"
 PATIENCE = 180  # seconds for one condition: a parse comes every 5 s, a task takes 4 s on an idle core
-CHROMIUM_FLAGS = [
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # whatever a page asks for
-]
 # A DAG of one quick task, to be triggered in every way.
 TYPED_DAG = "testing-typed_dag_smoke"
 TYPED = """\
@@ -166,12 +151,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Start a headless Chromium, without its sandbox, which root cannot use."""
-    chromium = ensure_program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=CHROMIUM_FLAGS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="package")
