@@ -206,7 +206,7 @@ def context_of(values: Dict[str, Any]) -> Dict[str, Any]:
 
     members["ti"]["xcom_pull"] = members["task_instance"]["xcom_pull"] = xcom_pull
     members["dag_run"]["conf"] = deepcopy(values)
-    members["ti"]["prev_attempted_tries"] = 1  # the operator itself asks for it
+    members["ti"].update(prev_attempted_tries=1, try_number=1)  # the operator itself asks for it: the try is the first
     typed = deepcopy(values)
     closed = {name: Fence(name, {}) for name in ("conn", "conf", "inlets", "outlets")}
     moments = Fence("macros.datetime", {"strptime": datetime.strptime, "fromisoformat": datetime.fromisoformat})
