@@ -60,8 +60,8 @@ TEMPLATES = lines("'{{{{ ds }}}}{}', ", 5000)
 # Each is at most 512 KiB, as larger files are not read.
 TEXTS: Dict[str, Callable[[], str]] = {
     "100,000 keys": lambda: lines("{:x}:\n", 80_000) + UN,
-    "24,000 unknown keys": lambda: SMALL + lines("k{}: 1\n", 24_000),
-    "10,000 wrong providers": lambda: SMALL + lines("  p{}: {{retrys: 1}}\n", 10_000),
+    "14,000 unknown keys": lambda: SMALL + lines("k{}: 1\n", 14_000),
+    "7,000 wrong providers": lambda: SMALL + lines("  p{}: {{retrys: 1}}\n", 7000),
     "10,000 wrong names": lambda: SMALL + lines("  P{}: {{}}\n", 10_000),
     "3,000 unknown tasks": lambda: (
         HEAD + "tasks:\n" + lines("  t{}: {{task_definition: a, depends_on: [x{}]}}\n", 3000) + UN
@@ -86,9 +86,9 @@ TEXTS: Dict[str, Callable[[], str]] = {
     "a number of 500,000 digits": lambda: f"{HEAD}x: {'9' * 500_000}\n",
     "nested 10,000 deep": lambda: f"{HEAD}x: {'[' * 10_000}{']' * 10_000}\n",
     "an alias bomb": lambda: "a0: &a0 [x, x]\n" + lines("a{1}: &a{1} [*a{0}, *a{0}, *a{0}]\n", 9),
-    "40,000 environments": lambda: f"{HEAD}environments: [{lines('e{}, ', 40_000)}]\n{LOAD}{UN}",
+    "29,000 environments": lambda: f"{HEAD}environments: [{lines('e{}, ', 29_000)}]\n{LOAD}{UN}",
     "1,000 params": lambda: f"{HEAD}params: {{{lines('p{}: {{default: 1, type: string}}, ', 1000)}}}\n{LOAD}{UN}",
-    "24,000 duplicates": lambda: HEAD + LOAD + "providers:\n" + "  un: {}\n" * 24_000,
+    "14,000 duplicates": lambda: HEAD + LOAD + "providers:\n" + "  un: {}\n" * 14_000,
     "control characters": lambda: "".join(map(chr, range(32))) * 10_000,
     "NUL": lambda: "\0" * 500_000,
     "a schedule of 500,000 digits": lambda: f"{HEAD}schedule: '{'9' * 500_000} * * * *'\n{LOAD}{UN}",
@@ -96,9 +96,9 @@ TEXTS: Dict[str, Callable[[], str]] = {
     "ranges for 10,000": lambda: (
         f"{HEAD}schedule: '{'0-59,' * 10}0 * * * *'\n{LOAD}providers:\n" + lines("  p{}:\n", 10_000)
     ),
-    "10,000 schedules": lambda: (
+    "7,000 schedules": lambda: (
         f"{HEAD}{LOAD}providers:\n"
-        + "".join(f"  p{n}: {{schedule: '{n % 60} {n // 60 % 24} {n // 1440 + 1} * *'}}\n" for n in range(10_000))
+        + "".join(f"  p{n}: {{schedule: '{n % 60} {n // 60 % 24} {n // 1440 + 1} * *'}}\n" for n in range(7000))
     ),
     "100 names that are like 2,500": lambda: (
         f"{HEAD}tasks:\n"
@@ -108,9 +108,9 @@ TEXTS: Dict[str, Callable[[], str]] = {
     "60 params for 10,000": lambda: (
         f"{HEAD}params: {{{lines('p{}: {{default: 1}}, ', 60)}}}\n{LOAD}providers:\n" + lines("  p{}:\n", 10_000)
     ),
-    "1,300 arguments for 15,000 tasks": lambda: (
+    "1,300 arguments for 14,000 tasks": lambda: (
         f"{HEAD}defaults: {{task_definition: a, command: [{lines('t{}, ', 1300)}]}}\ntasks:\n"
-        + lines("  t{}: {{}}\n", 15_000)
+        + lines("  t{}: {{}}\n", 14_000)
         + UN
     ),
     "3,000 dependencies for 3,000 tasks": lambda: (
@@ -135,7 +135,7 @@ TEXTS: Dict[str, Callable[[], str]] = {
         + UN
     ),
     "10,000 problems after 250,000 lines": lambda: SMALL + "\n" * 250_000 + lines("  P{}: {{}}\n", 10_000),
-    "passwords": lambda: f"{HEAD}{LOAD[:-3]}, environment: {{{lines('password{}: xyz{}, ', 15_000)}}}}}}}\n{UN}",
+    "passwords": lambda: f"{HEAD}{LOAD[:-3]}, environment: {{{lines('password{}: xyz{}, ', 14_000)}}}}}}}\n{UN}",
 }
 
 

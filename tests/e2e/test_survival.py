@@ -419,7 +419,9 @@ def test_a_scheduled_run_waits_for_the_last_one_of_another_dag_that_ends_by_its_
     sql = "SELECT run_id, state FROM dag_run WHERE dag_id = 'waits-daily_dag_un' ORDER BY data_interval_start"
     done = engine.wait_for(lambda: [run for run in engine.query(sql) if run["state"] == "success"][1:])
     assert len(done) == 1
-    log = Run(engine, "waits-daily_dag_un", done[0]["run_id"]).log("wait_for_waits-thrice")
+    run = Run(engine, "waits-daily_dag_un", done[0]["run_id"])
+    # Airflow 2.2.2 may fail a try that asks again before the scheduler has seen the end of its last process.
+    log = run.log("wait_for_waits-thrice", run.task("wait_for_waits-thrice")["try_number"])
     asked = "SELECT run_id FROM dag_run WHERE dag_id = 'waits-thrice_dag_un' AND data_interval_end = '2022-01-03'"
     assert f"run {engine.query(asked)[0]['run_id']}: it is success" in log
 

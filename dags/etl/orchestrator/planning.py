@@ -24,7 +24,7 @@ from .definitions import (
 )
 from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Model, Pipeline, Provider, Settings, Task
-from .problems import KeyPath, Problem, Rejected, name_providers
+from .problems import MAX_PROBLEMS, KeyPath, Problem, Rejected, name_providers
 from .rules import (
     add_references,
     check_dag_id,
@@ -241,8 +241,7 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
 # ------------------------------------------------------------------------------------------------- definitions
 
 
-MAX_ITEMS = 300_000  # in lists and mappings of tasks, after all layers: one takes 10 us
-MAX_PROBLEMS = 20_000  # of a file; 10,000 providers that have the same mistake take 0.3 s
+MAX_ITEMS = 100_000  # in lists and mappings of tasks, after all layers: one takes 4 us
 MAX_REFERENCES = 1_000_000  # names of env, provider and params in templates, of all DAGs: 0.2 us each to look up
 # Characters of what all operators are made of. Airflow stores them for each DAG: 30,000 tasks of 2,200 characters,
 # as much again as these tasks are without.

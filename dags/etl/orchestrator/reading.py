@@ -7,7 +7,7 @@ from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
 from .definitions import parse_dag_id
 from .documents import Document, has_value, value_at
 from .models import Environment, Pipeline, Settings, Task
-from .problems import AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
+from .problems import MAX_PROBLEMS, AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
 from .values import PipelineAddress
 
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
@@ -154,11 +154,12 @@ def extent_of(shared: Mapping[Any, Any], override: Mapping[Any, Any]) -> Tuple[i
         of_each = [layer for layer in layers if isinstance(layer, dict)]
         sizes[name] = size_of(next((each["for_each"] for each in of_each[::-1] if "for_each" in each), None)) or 1
         before[name] = next((each["depends_on"] for each in of_each[::-1] if "depends_on" in each), None)
-    edges = 0
-    for name, others in before.items():
-        others = others if isinstance(others, list) else ()
-        edges += sizes[name] * sum(sizes.get(other, 1) if isinstance(other, str) else 1 for other in others)
-    return sum(sizes.values()), edges
+    lists = {id(others): others for others in before.values() if isinstance(others, list)}  # tasks inherit one of them
+    lengths = {
+        key: sum(sizes.get(other, 1) if isinstance(other, str) else 1 for other in others)
+        for key, others in lists.items()
+    }
+    return sum(sizes.values()), sum(sizes[name] * lengths.get(id(others), 0) for name, others in before.items())
 
 
 EXPECTED = {
@@ -175,6 +176,10 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
     """Return pydantic's errors in words and places, by the path of the value that is wrong."""
     problems: Dict[KeyPath, Problem] = {}
     entries = error.errors()
+    if len(entries) > MAX_PROBLEMS:
+        message = f"{len(entries)} problems, of which these are the first {MAX_PROBLEMS}"
+        problems[()] = document.problem((), message, "fix these")
+        entries = entries[:MAX_PROBLEMS]
     above = {tuple(entry["loc"][:length]) for entry in entries for length in range(len(entry["loc"]))}
     for entry in entries:
         path: KeyPath = tuple(entry["loc"])

@@ -4,7 +4,7 @@ from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, 
 
 from .definitions import Awaited, Definition, Layers, LoadResult, format_dag_id, sensor_ids
 from .models import Settings, WaitFor
-from .problems import KeyPath, Problem, name_providers
+from .problems import MAX_PROBLEMS, KeyPath, Problem, name_providers
 from .rules import find_cycle, sort_tasks, text_problems
 from .values import TaskId
 
@@ -82,7 +82,7 @@ class OtherDags:
             for (path, wait), sensor_id in zip(definition.settings.waits, sensor_ids(definition.settings)):
                 if wait.pipeline is not None:
                     awaited[sensor_id], hint, key = self.find(definition, wait)
-                    if awaited[sensor_id].mistake:
+                    if awaited[sensor_id].mistake and len(problems) < MAX_PROBLEMS:
                         place: KeyPath = (*path, key)
                         message, names = awaited[sensor_id].mistake, (sensor_id,)
                         problem = definition.layers.problem(place, message, hint, "dependencies", names=names)
