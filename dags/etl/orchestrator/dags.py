@@ -275,11 +275,12 @@ class Builder:
                 own.poke_interval = max(pause, MIN_POKE_INTERVAL)
                 own.timeout = (wait.timeout or timedelta(hours=12)).total_seconds()
                 own.set_downstream(roots)
+        on_failure = as_callback(partial(alert_failure, publish)) if publish else None
         for task in tasks.values():
             if params:
                 task.typed_params = params
-            if publish:
-                task.on_failure_callback = as_callback(partial(alert_failure, publish))
+            if on_failure:
+                task.on_failure_callback = on_failure
         return dag
 
     def _publish(self, definition: Definition) -> Optional[Callable[[str, Mapping[str, Any]], None]]:
@@ -358,6 +359,8 @@ def tags_of(definition: Definition) -> List[str]:
 def group_of(dag: Any, planned: PlannedTask, groups: Dict[str, TaskGroup]) -> Any:
     """Return the group that a task is drawn in: the items of one are a group of its name, which may be in another."""
     group = dag.task_group
+    if planned.item is None and planned.task.group is None:
+        return group
     for name in (planned.task.group, planned.name if planned.item is not None else None):
         if name is not None and name not in groups:
             groups[name] = TaskGroup(name, prefix_group_id=False, parent_group=group, dag=dag)
@@ -365,8 +368,8 @@ def group_of(dag: Any, planned: PlannedTask, groups: Dict[str, TaskGroup]) -> An
     return group
 
 
-# The attributes of an operator that Airflow changes in place. Two operators may share all others; a test compares a
-# copy with an operator made in its DAG, attribute by attribute.
+# The sets, lists and mappings of an operator that Airflow changes in place. Two operators may share all other
+# attributes; a test compares a copy with an operator made in its DAG, one by one.
 CHANGED_IN_PLACE = frozenset(
     "_upstream_task_ids _downstream_task_ids upstream_task_ids downstream_task_ids executor_config inlets outlets"
     " _inlets _outlets".split()
@@ -380,7 +383,7 @@ def join(dag: Any, operator: BaseOperator, owner: str, group: Any, task_id: Opti
     """
     own: Any = object.__new__(type(operator))
     for name, value in vars(operator).items():  # one by one: instances then share their keys, which saves 4 KB each
-        object.__setattr__(own, name, copy(value) if name in CHANGED_IN_PLACE else value)
+        object.__setattr__(own, name, value.copy() if name in CHANGED_IN_PLACE else value)
     object.__setattr__(own, "owner", owner)
     object.__setattr__(own, "params", ParamsDict())
     if task_id is not None:
