@@ -245,6 +245,20 @@ def waiting_hint(text: str) -> str:
     return f'write {{pipeline: {example}}} for another DAG, or {{s3: "s3://bucket/key"}} for a delivery'
 
 
+# What people know these keys as, from Airflow, from other factories and from other tools.
+CALLED_OTHERWISE = {
+    "alerts": ("email", "emails", "notify", "on_failure", "on_failure_callback"),
+    "cluster": ("queue",),
+    "depends_on": ("after", "needs", "upstream"),
+    "environment": ("env", "env_vars"),
+    "execution_timeout": ("time_limit", "timeout"),
+    "for_each": ("expand", "items", "loop", "matrix", "parallel", "shards", "with_items"),
+    "pipeline": ("dag", "dag_id", "external_dag_id"),
+    "schedule": ("cron", "every"),
+    "timezone": ("tz", "zone"),
+}
+
+
 def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tuple[str, str, Tuple[str, ...]]:
     """Return message, hint and names for a key that the language does not have at ``path``."""
     key, known = path[-1], keys_at(model, path[:-1])
@@ -253,8 +267,9 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
         return message, "it is a task's: put it under the task or, for all of them, under 'defaults:'", (key,)
     if key in Settings.__fields__ and known is Task.__fields__:
         return message, "it is the DAG's: put it at the top of a pipeline's file, or under a provider", (key,)
-    hint = document.did_you_mean(key, known)
-    meant = hint and closest(key, known)
+    meant = next((name for name, others in CALLED_OTHERWISE.items() if key in others and name in known), None)
+    hint = f"did you mean '{meant}'?" if meant else document.did_you_mean(key, known)
+    meant = meant or (hint and closest(key, known))
     return message, hint, (key, meant) if meant else (key,)
 
 
