@@ -18,7 +18,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval
 
 from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
 from .definitions import Definition, LoadResult, Plan, PlannedTask, parse_dag_id, sensor_ids
-from .documents import display_path, home_of
+from .documents import Document, display_path, home_of
 from .generations import (
     DAG,
     HAS_SLAS,
@@ -245,6 +245,7 @@ class Builder:
             user_defined_macros={name: self._once(names, values) for name, values in definition.variables.items()},
             doc_md=doc_md(
                 definition,
+                self._once(Document.provider_lines, definition.layers.home.document)[definition.provider],
                 self._once(markdown, definition.description),
                 self._once(task_table, definition.plan),
                 [cells_of([name]) + self._once(param_cells, param) for name, param in params.items()],

@@ -13,11 +13,12 @@ from .problems import Problem, listed
 # -------------------------------------------------------------------------------------------------- docs pages
 
 
-def doc_md(definition: Definition, description: str, table: str, params: List[str], commit: str) -> str:
+def doc_md(definition: Definition, line: int, description: str, table: str, params: List[str], commit: str) -> str:
     """Return the page of a DAG: where it comes from and what its tasks run.
 
     Args:
         definition: The DAG's.
+        line: Where its provider stands.
         description: Its description, escaped.
         table: What :func:`task_table` returns for its plan.
         params: The cells of its params.
@@ -33,7 +34,7 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
     shortened = f"{commit[:12]}{commit[40:]}"
     paragraphs = [
         description,
-        f"Provider **{definition.provider}** of {source(definition, commit)}"
+        f"Provider **{definition.provider}** of {source(definition, line, commit)}"
         f" in environment **{definition.context.name}**. Schedule: {markdown(schedule)}."
         + (f" Alerts: **{markdown(alerts)}** ({markdown(topic)})." if alerts and topic else "")
         + (f" Commit **{markdown(shortened)}**." if commit else ""),
@@ -45,10 +46,8 @@ def doc_md(definition: Definition, description: str, table: str, params: List[st
     return "\n\n".join(paragraphs)
 
 
-def source(definition: Definition, commit: str) -> str:
+def source(definition: Definition, line: int, commit: str) -> str:
     """Return where the DAG's provider stands: a link if the environment has one and the commit has that very file."""
-    document = definition.layers.home.document
-    line = document.location(("providers", definition.provider), at_key=True).line
     place = markdown(f"{definition.path}:{line}")
     url = definition.context.environment.source_url
     if url is None or not re.fullmatch("[0-9a-f]{40,64}", commit):  # a sandbox's files may be nobody's commit
