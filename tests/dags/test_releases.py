@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Dict, Iterator, Mapping, Optional, Tuple
 
 import pytest
+from orchestrator.generations import IS_2_2, IS_3
 
 from tests.releases import (
     ABSENT,
@@ -303,6 +304,7 @@ def test_a_release_that_stays_incomplete_is_reported_after_five_minutes(
     assert (set(bag.dags), bag.import_errors) == ({*DAGS, "vi-works_dag_prs"}, {})
 
 
+@pytest.mark.skipif(IS_3, reason="there, a process that exits disables the DAGs, too: all is an import error at once")
 @pytest.mark.parametrize(
     "content",
     [b"", b"{", b"[]", b'{"activations": 1}', b'{"activations": [{}]}', b"\xff", b"[" * 99_999],
@@ -359,6 +361,7 @@ def test_the_timeout_of_airflow_is_not_swallowed(
 # ---------------------------------------------------------------------------------------------- what a process needs
 
 
+@pytest.mark.skipif(not IS_2_2, reason="it starts processes with the command lines of 2.2.2")
 def test_a_worker_needs_the_package_the_environments_and_its_own_file(home: Path, real: Mapping[str, bytes]) -> None:
     objects = with_manifest({**real, "pipelines/vi/works.yaml": SMALL.encode() + b"schedule: '@daily'\n"})
     put_two(home, with_manifest(real), objects)
@@ -468,6 +471,7 @@ def test_airflowignore_hides_what_is_ours_in_each_folder_and_nothing_else(home: 
     for path in others:
         write(dags / path, code)
 
-    found = {str(Path(path).relative_to(dags)) for path in list_py_file_paths(str(dags), include_examples=False)}
+    found = {str(Path(path).relative_to(dags)) for path in list_py_file_paths(str(dags))}
 
-    assert found == {"etl/factory.py", "test_merge/factory.py", *others}
+    of_problems = {f"{folder}/problems.py" for folder in ("etl", "test_merge")}  # which Airflow 3 alone reads
+    assert found - of_problems == {"etl/factory.py", "test_merge/factory.py", *others}
