@@ -1,6 +1,5 @@
 """What bounds the work that a file asks for: what lies at a limit is built, and one beyond is reported."""
 
-import signal
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List, Tuple
 
@@ -8,7 +7,7 @@ import pytest
 from orchestrator import dags, load, pages
 from orchestrator.dags import build
 
-from tests.trees import tree
+from tests.trees import late_alarm, tree
 
 HEAD = "start_date: 2022-01-01\n"
 LOAD = "tasks: {load: {task_definition: a}}\n"
@@ -27,10 +26,8 @@ ITEMS = ", ".join(map(str, range(100)))
 
 @pytest.fixture(autouse=True)
 def _time_enough() -> Iterator[None]:
-    """Set the alarm, from which the timer of a slow file takes its time, so late that only counts decide."""
-    signal.setitimer(signal.ITIMER_REAL, 300)
-    yield
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    with late_alarm():  # so that only counts decide
+        yield
 
 
 def lines(pattern: str, number: int) -> str:

@@ -360,8 +360,6 @@ def tags_of(definition: Definition) -> List[str]:
 def group_of(dag: Any, planned: PlannedTask, groups: Dict[str, TaskGroup]) -> Any:
     """Return the group that a task is drawn in: the items of one are a group of its name, which may be in another."""
     group = dag.task_group
-    if planned.item is None and planned.task.group is None:
-        return group
     for name in (planned.task.group, planned.name if planned.item is not None else None):
         if name is not None and name not in groups:
             groups[name] = TaskGroup(name, prefix_group_id=False, parent_group=group, dag=dag)

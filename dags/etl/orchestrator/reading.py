@@ -245,17 +245,17 @@ def waiting_hint(text: str) -> str:
     return f'write {{pipeline: {example}}} for another DAG, or {{s3: "s3://bucket/key"}} for a delivery'
 
 
-# What people know these keys as, from Airflow, from other factories and from other tools.
+# What keys are called in Airflow, in other factories and in other tools, and here.
 CALLED_OTHERWISE = {
-    "alerts": ("email", "emails", "notify", "on_failure", "on_failure_callback"),
-    "cluster": ("queue",),
-    "depends_on": ("after", "needs", "upstream"),
-    "environment": ("env", "env_vars"),
-    "execution_timeout": ("time_limit", "timeout"),
-    "for_each": ("expand", "items", "loop", "matrix", "parallel", "shards", "with_items"),
-    "pipeline": ("dag", "dag_id", "external_dag_id"),
-    "schedule": ("cron", "every"),
-    "timezone": ("tz", "zone"),
+    **dict.fromkeys(("email", "emails", "notify", "on_failure", "on_failure_callback"), "alerts"),
+    "queue": "cluster",
+    **dict.fromkeys(("after", "needs", "upstream"), "depends_on"),
+    **dict.fromkeys(("env", "env_vars"), "environment"),
+    **dict.fromkeys(("time_limit", "timeout"), "execution_timeout"),
+    **dict.fromkeys(("expand", "items", "loop", "matrix", "parallel", "shards", "with_items"), "for_each"),
+    **dict.fromkeys(("dag", "dag_id", "external_dag_id"), "pipeline"),
+    **dict.fromkeys(("cron", "every"), "schedule"),
+    **dict.fromkeys(("tz", "zone"), "timezone"),
 }
 
 
@@ -267,9 +267,11 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
         return message, "it is a task's: put it under the task or, for all of them, under 'defaults:'", (key,)
     if key in Settings.__fields__ and known is Task.__fields__:
         return message, "it is the DAG's: put it at the top of a pipeline's file, or under a provider", (key,)
-    meant = next((name for name, others in CALLED_OTHERWISE.items() if key in others and name in known), None)
-    hint = f"did you mean '{meant}'?" if meant else document.did_you_mean(key, known)
-    meant = meant or (hint and closest(key, known))
+    meant = CALLED_OTHERWISE.get(key)
+    if meant and meant in known:
+        return message, f"did you mean '{meant}'?", (key, meant)
+    hint = document.did_you_mean(key, known)
+    meant = hint and closest(key, known)
     return message, hint, (key, meant) if meant else (key,)
 
 
