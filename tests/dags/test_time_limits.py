@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import time
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Callable, List
+from typing import Any, Callable, Iterable, List
 
 import pytest
 from airflow.exceptions import AirflowTaskTimeout
@@ -16,6 +17,7 @@ from airflow.exceptions import AirflowTaskTimeout
 from tests.trees import SMALL, dag_bag, import_error, limit_import, tree
 
 TIMEOUT = 4  # seconds, of the import
+FOR_EVER = repeat(60)  # seconds that each attempt would take
 TOO_LONG = "takes too much of the scheduler's time [internal]"
 
 
@@ -30,7 +32,9 @@ def spin(seconds: float) -> None:
 def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
     """Return a function that makes a tree whose files with a certain name take so many seconds in one place."""
 
-    def make(folder: Path, names: List[str], place: str = "loading.read_pipeline", seconds: float = 60) -> Path:
+    def make(
+        folder: Path, names: List[str], place: str = "loading.read_pipeline", seconds: Iterable[float] = FOR_EVER
+    ) -> Path:
         root = tree(folder, {f"cwr/{name}.yaml": SMALL for name in names})
         dag_bag(root)  # which imports the package, for Airflow's process keeps it
         module, function = place.split(".")
@@ -38,10 +42,11 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         *holder, function = function.split(":")
         owner = getattr(owner, holder[0]) if holder else owner
         real = getattr(owner, function)
+        attempts = iter(seconds)
 
         def slowed(*arguments: Any, **more: Any) -> Any:
             if any("slow" in str(getattr(argument, "path", "")) for argument in arguments):
-                spin(seconds)
+                spin(next(attempts))
             return real(*arguments, **more)
 
         monkeypatch.setattr(owner, function, slowed)
@@ -105,11 +110,8 @@ def test_hundreds_of_slow_files_before_a_healthy_one(
     assert import_error(bag).count(TOO_LONG) == 100
 
 
-def test_a_file_that_takes_long_is_tried_again_after_the_others(
-    slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit_import(monkeypatch, 20)
-    root = slow(tmp_path, ["a_slow", "b"], seconds=2.2)  # its first attempt may take 2 s, the second 6
+def test_a_file_that_takes_long_is_tried_again_after_the_others(slow: Callable[..., Path], tmp_path: Path) -> None:
+    root = slow(tmp_path, ["a_slow", "b"], seconds=[60, 0])  # so that no clock decides about its second attempt
 
     bag = parse(root)
 
@@ -146,7 +148,7 @@ def test_airflows_own_alarm_ends_the_pass(slow: Callable[..., Path], tmp_path: P
 def test_without_a_main_thread_or_beside_a_profiler_nothing_is_limited(
     slow: Callable[..., Path], tmp_path: Path
 ) -> None:
-    root = slow(tmp_path, ["a_slow", "b"], seconds=TIMEOUT / 8)
+    root = slow(tmp_path, ["a_slow", "b"], seconds=repeat(TIMEOUT / 8))
     bags: List[Any] = []
     thread = threading.Thread(target=lambda: bags.append(dag_bag(root)))
     thread.start()
