@@ -73,12 +73,11 @@ def with_progress(items: Sequence[T], activity: str) -> Iterator[T]:
     started, progress, bar = time.monotonic(), None, None
     try:
         for number, item in enumerate(items):
-            if progress is None and time.monotonic() - started > PATIENCE:
+            if progress is None and sys.stderr.isatty() and time.monotonic() - started > PATIENCE:
                 from rich.console import Console
                 from rich.progress import Progress
 
-                errors = Console(stderr=True)
-                progress = Progress(console=errors, transient=True, disable=not errors.is_terminal)
+                progress = Progress(console=Console(stderr=True), transient=True)
                 progress.start()
                 bar = progress.add_task(activity, total=len(items))
             if progress is not None and bar is not None:

@@ -196,7 +196,7 @@ CASES: Dict[str, Case] = {
     # ------------------------------------------------------------------------------------ what Airflow or a person does
     "timeout": Case(
         agent={"seconds": HOUR},
-        defaults="execution_timeout: 5s",
+        defaults="execution_timeout: 15s",
         ends="failed",
         ecs_tasks=[KILLED],
         log="AirflowTaskTimeout",

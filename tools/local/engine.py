@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any, Dict, Iterable, List, Optional, Sequence
+from typing import Any, Callable, Dict, Iterable, List, Optional, Sequence
 from urllib.parse import quote
 
 from tools import ROOT
@@ -255,8 +255,18 @@ def fill_database(processes: Processes, environ: Dict[str, str]) -> None:
 
 
 def start_scheduler(processes: Processes, environ: Dict[str, str]) -> None:
-    """Start all of Airflow that runs tasks."""
-    start_all(processes, environ, AIRFLOW.background(int(environ[PORT])))
+    """Start all of Airflow that runs tasks.
+
+    Raises:
+        Died: A process has ended meanwhile.
+        Failed: It takes too long.
+    """
+    port = int(environ[PORT])
+    server = AIRFLOW.server(port)
+    if server:  # a task that starts before it answers has failed
+        start_all(processes, environ, server)
+        wait_until(processes, lambda: health(port) is not None)
+    start_all(processes, environ, AIRFLOW.background())
 
 
 def start_webserver(processes: Processes, environ: Dict[str, str]) -> None:
@@ -277,8 +287,13 @@ def wait_until_healthy(processes: Processes, port: int) -> None:
         Died: A process has ended meanwhile.
         Failed: It takes too long.
     """
+    wait_until(processes, lambda: is_healthy(port))
+
+
+def wait_until(processes: Processes, is_there: Callable[[], bool]) -> None:
+    """Wait until something of Airflow is there; raise as :func:`wait_until_healthy` does."""
     deadline = time.monotonic() + STARTUP
-    while not is_healthy(port):
+    while not is_there():
         processes.check()
         if time.monotonic() > deadline:
             raise Failed(f"Airflow does not answer after {STARTUP:.0f} s; see {processes.logs}")
@@ -287,10 +302,16 @@ def wait_until_healthy(processes: Processes, port: int) -> None:
 
 def is_healthy(port: int) -> bool:
     """Return whether Airflow's health says so."""
+    answer = health(port)
+    return answer is not None and answer["scheduler"]["status"] == "healthy"
+
+
+def health(port: int) -> Optional[Dict[str, Any]]:
+    """Return what Airflow says of its health; None while it does not answer."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with direct.open(f"http://127.0.0.1:{port}{AIRFLOW.health}", timeout=10) as response:
-            health = json.load(response)
+            answer: Dict[str, Any] = json.load(response)
+            return answer
     except (urllib.error.URLError, OSError):
-        return False
-    return bool(health["scheduler"]["status"] == "healthy")
+        return None

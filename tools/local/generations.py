@@ -60,7 +60,11 @@ class Airflow:
         """Return options that name a database in PostgreSQL."""
         return {self.database_option: url}
 
-    def background(self, port: int) -> List[Command]:
+    def server(self, port: int) -> List[Command]:
+        """Return the processes that must answer before a task starts; by default tasks know the database."""
+        return []
+
+    def background(self) -> List[Command]:
         """Return the processes that run tasks, by which a person sees nothing yet.
 
         The scheduler also runs the tasks if there are no workers. It would serve their logs on port 8793 of every
@@ -171,13 +175,12 @@ class Airflow3(Airflow211):
         """Return options that name a database in PostgreSQL; what needs another driver is not used here."""
         return {**super().postgres(url), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN_ASYNC": ""}
 
-    def background(self, port: int) -> List[Command]:
-        server = ["airflow", "api-server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-        return [
-            Command("web server", server),
-            Command("DAG processor", ["airflow", "dag-processor"]),
-            *super().background(port),
-        ]
+    def server(self, port: int) -> List[Command]:
+        arguments = ["airflow", "api-server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
+        return [Command("web server", arguments)]
+
+    def background(self) -> List[Command]:
+        return [Command("DAG processor", ["airflow", "dag-processor"]), *super().background()]
 
     def web(self, port: int) -> List[Command]:
         return []
