@@ -13,10 +13,11 @@ import time
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Callable, Dict, List, Optional, TypeVar
+from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
 
 import psutil
 from sqlalchemy import create_engine
+from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
 from tests.e2e.agent import Agent
@@ -32,8 +33,6 @@ TIMEOUT = 240.0  # seconds for one condition; other tests may use the processors
 QUICK = {
     "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
-    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "10",  # more than a slow worker needs
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "10",  # the same in Airflow 3
     "AWS_MAX_ATTEMPTS": "1",  # botocore itself retries nothing
 }
 # For tasks that run at the same time, each in a process that the scheduler forks. This needs PostgreSQL.
@@ -44,10 +43,9 @@ PARALLEL = {
     "AIRFLOW__CORE__PARALLELISM": "56",
     "AIRFLOW__CORE__EXECUTE_TASKS_NEW_PYTHON_INTERPRETER": "False",
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "2",
-    "AIRFLOW__SCHEDULER__SCHEDULER_ZOMBIE_TASK_THRESHOLD": "20",  # a hundred processes share two cores
-    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_TIMEOUT": "20",
 }
 
+OF_RUN = "WHERE dag_id = %s AND run_id = %s"
 Result = TypeVar("Result")
 
 
@@ -110,11 +108,8 @@ class Engine:
 
     def query(self, sql: str, *values: Any) -> List[Any]:
         """Return the rows that a query of Airflow's database returns; ``%s`` stands for each of the values."""
-        if self.database.name == "sqlite":
-            sql = sql.replace("%s", "?")
         with self.database.connect() as connection:
-            execute = getattr(connection, "exec_driver_sql", connection.execute)  # the same in newer versions
-            return [getattr(row, "_mapping", row) for row in execute(sql, values)]
+            return [getattr(row, "_mapping", row) for row in execute(connection, sql, *values)]
 
     def wait_for(self, look: Callable[[], Result]) -> Result:
         """Call a function until it returns something true; return that."""
@@ -126,13 +121,23 @@ class Engine:
             time.sleep(POLL)
         raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; the logs are in {self.home}")
 
-    def processes(self, dag_id: str) -> List[psutil.Process]:
-        """Return the processes that run a task of a DAG, the supervisor first; of several ones each with its own."""
-        below = psutil.Process(self.popen.pid).children(recursive=True)
-        rows = self.query("SELECT * FROM task_instance WHERE dag_id = %s", dag_id)
-        ids = [str(row["id"]).replace("-", "") for row in rows if "id" in row.keys()]  # noqa: SIM118 (it is a row)
-        supervisors = [process for process in below if supervises(command_of(process), dag_id, ids)]
-        return [each for supervisor in supervisors for each in (supervisor, *supervisor.children(recursive=True))]
+    def kill(self, runs: Sequence["Run"]) -> None:
+        """Kill the workers of runs at the same moment, as if their machine had failed; Airflow finds that out at once.
+
+        It otherwise waits for 5 minutes without a heartbeat. A shorter time would lose tasks of a busy machine, too.
+        """
+        processes = [process for run in runs for process in run.processes()]
+        for process in processes:
+            process.suspend()
+        for process in processes:
+            process.kill()
+        long_ago = "'2022-01-01T00:00:00Z'"
+        sql = f"UPDATE job SET latest_heartbeat = {long_ago} WHERE id IN (SELECT job_id FROM task_instance {OF_RUN})"
+        if self.generation == "3":
+            sql = f"UPDATE task_instance SET last_heartbeat_at = {long_ago} {OF_RUN}"
+        with self.database.begin() as connection:
+            for run in runs:
+                execute(connection, sql, run.dag_id, run.run_id)
 
 
 class Run:
@@ -143,13 +148,21 @@ class Run:
 
     def row(self) -> Any:
         """Return the run in Airflow's database."""
-        (row,) = self.engine.query("SELECT * FROM dag_run WHERE dag_id = %s AND run_id = %s", self.dag_id, self.run_id)
+        (row,) = self.engine.query(f"SELECT * FROM dag_run {OF_RUN}", self.dag_id, self.run_id)
         return row
 
     def task(self, task_id: str = "load") -> Any:
         """Return a task of the run in Airflow's database; None before it exists."""
-        sql = "SELECT * FROM task_instance WHERE dag_id = %s AND run_id = %s AND task_id = %s"
+        sql = f"SELECT * FROM task_instance {OF_RUN} AND task_id = %s"
         return next(iter(self.engine.query(sql, self.dag_id, self.run_id, task_id)), None)
+
+    def processes(self) -> List[psutil.Process]:
+        """Return the processes that run a task of the run, the supervisor first; of several ones each with its own."""
+        rows = self.engine.query(f"SELECT * FROM task_instance {OF_RUN}", self.dag_id, self.run_id)
+        ids = [str(row["id"]).replace("-", "") for row in rows if "id" in row.keys()]  # noqa: SIM118 (it is a row)
+        below = psutil.Process(self.engine.popen.pid).children(recursive=True)
+        supervisors = [process for process in below if supervises(command_of(process), self.dag_id, self.run_id, ids)]
+        return [each for supervisor in supervisors for each in (supervisor, *supervisor.children(recursive=True))]
 
     def wait_for_task(self, task_id: str, *states: str) -> Any:
         """Wait until a task is in one of the states; return its row."""
@@ -175,6 +188,13 @@ class Run:
         return text
 
 
+def execute(connection: Connection, sql: str, *values: Any) -> Any:
+    """Execute SQL with ``%s`` for each of the values; return the result."""
+    if connection.dialect.name == "sqlite":
+        sql = sql.replace("%s", "?")
+    return getattr(connection, "exec_driver_sql", connection.execute)(sql, values)  # the same in newer versions
+
+
 def command_of(process: psutil.Process) -> List[str]:
     """Return the command line of a process; empty if it has ended."""
     try:
@@ -183,15 +203,15 @@ def command_of(process: psutil.Process) -> List[str]:
         return []
 
 
-def supervises(command: List[str], dag_id: str, ids: List[str]) -> bool:
-    """Return whether a command line is that of a process that starts a task of a DAG, and looks after it.
+def supervises(command: List[str], dag_id: str, run_id: str, ids: List[str]) -> bool:
+    """Return whether a command line is that of a process that starts a task of a run, and looks after it.
 
     In Airflow 3, it names the id of the task instance only.
     """
     title = " ".join(command)
     forked = f"airflow task supervisor: ['airflow', 'tasks', 'run', '{dag_id}', "
-    task = title.strip().partition("LocalExecutor: ")[2]
-    return command[2:5] == ["tasks", "run", dag_id] or title.startswith(forked) or task.replace("-", "") in ids
+    is_one = run_id in title and (command[2:5] == ["tasks", "run", dag_id] or title.startswith(forked))
+    return is_one or title.strip().partition("LocalExecutor: ")[2].replace("-", "") in ids
 
 
 # ------------------------------------------------------------------------------------------- in the engine's process

@@ -66,7 +66,7 @@ class Story:
         return (
             str(self.run.row()["state"]) in ("success", "failed")
             and all(task["status"] == "STOPPED" for task in self.ecs_tasks)
-            and not self.engine.processes(self.run.dag_id)
+            and not self.run.processes()
         )
 
 
@@ -148,16 +148,7 @@ def failed(story: Story) -> bool:
 
 def kill(story: Story) -> None:
     """Kill the worker and all processes below it, as if its machine had failed."""
-    kill_all(story.engine.processes(story.run.dag_id))
-
-
-def kill_all(processes: Iterable[Any]) -> None:
-    """Kill processes at the same moment."""
-    processes = list(processes)
-    for process in processes:
-        process.suspend()
-    for process in processes:
-        process.kill()
+    story.engine.kill([story.run])
 
 
 def terminate(story: Story) -> None:
@@ -165,7 +156,7 @@ def terminate(story: Story) -> None:
 
     Not its supervisor: where that is asking the database, its own handler fails (Airflow 2.2.2), and nobody is told.
     """
-    story.engine.processes(story.run.dag_id)[-1].terminate()
+    story.run.processes()[-1].terminate()
 
 
 def mark(state: str) -> Action:
