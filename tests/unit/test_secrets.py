@@ -12,6 +12,8 @@ from tests.trees import tree
 SECRETS = {
     "AWS key": "AKIAIOSFODNN7EXAMPLE",
     "token": "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "fine-grained token": f"github_pat_{'11ABCDEFG0' * 4}",
+    "basic authorization": "Authorization: Basic ZXRsOmh1bnRlcjI=",
     "web token": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.c2lnbmF0dXJlCg",
     "URL": "postgres://etl:hunter2@db.example/cwr",
     "private key": "-----BEGIN PRIVATE KEY-----MIIEowIBAAKCAQEA-----END PRIVATE KEY-----",
@@ -140,6 +142,8 @@ WRITTEN = {
     "literal in a template": "defaults: {{environment: {{PASSWORD: \"{{{{- ('{w}') }}}}\"{beside}}}}}\n",
     "last literal": "defaults: {{environment: {{PASSWORD: \"{{{{ params.x or '{w}' }}}}\"{beside}}}}}\n",
     "default of a template": "defaults: {{environment: {{PASSWORD: \"{{{{ params.x | d('{w}') }}}}\"{beside}}}}}\n",
+    "default of a variable": "defaults: {{environment: {{PASSWORD: \"{{{{ var.json.get('x','{w}') }}}}\"{beside}}}}}\n",
+    "joined list": "defaults: {{environment: {{PASSWORD: \"{{{{ ['{w}'] | join }}}}\"{beside}}}}}\n",
     "secret key": "defaults: {{environment: {{S3_SECRET_KEY: {w}{inside}{beside}}}}}\n",
     "passphrase": "defaults: {{environment: {{PASSPHRASE: {w}{inside}{beside}}}}}\n",
     "short name": "defaults: {{environment: {{SFTP_PASS: {w}{inside}{beside}}}}}\n",
@@ -292,3 +296,20 @@ def test_searching_for_credentials_takes_linear_time(part: str, tmp_path: Path) 
         seconds.append(time.process_time() - start)
 
     assert seconds[1] < 24 * seconds[0] + 0.1  # 8 times as long; 64 times if a pattern goes back over the file
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'"postgres:\/\/etl:hunter2@db\/cwr"',
+        '"load --api\n    key=hunter2"',
+        f'"load --api\n{" " * 200}key=hunter2"',
+        r'"load --api\ key=hunter2"',
+    ],
+    ids=["escaped slashes", "a name on two lines", "far apart", "an escaped space"],
+)
+def test_how_a_credential_is_written_does_not_hide_it(text: str, tmp_path: Path) -> None:
+    report = report_of(tmp_path, f"descripton: x\ndefaults: {{environment: {{X: {text}}}}}\n")
+
+    assert "[secret]" in report
+    assert "hunter2" not in report

@@ -12,13 +12,17 @@ from .problems import KeyPath
 CREDENTIAL = re.compile(
     r"\b(?P<AWS_access_key>(?:AKIA|ASIA)[0-9A-Z]{16})\b"
     r"|(?P<private_key>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)"
-    r"|\b(?P<token>gh[pousr]_\w{36,}|xox[abprs]-[\w-]{10,}|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
+    r"|\b(?P<token>gh[pousr]_\w{36,}|github_pat_\w{22,}|xox[abprs]-[\w-]{10,}"
+    r"|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
+    r"|\bAuthorization:[ ]Basic[ ](?P<basic_authorization>[A-Za-z0-9+/]{8,}={0,2})"
     r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@|<[\w -]{1,40}>@)[^\s/@'\"{}]+)@"
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token|api[_ -]?key|(?:access|private|secret)[_ -]?key|credentials?"
     r"|(?:db|ftp|smtp|user|admin)[_-]?pass)"
 )
+# What a file has that has one: a text may be escaped ("\u0070assword"), and a line may end within a name.
+GATE = re.compile(WORD.replace("[_ -]?", r"[_\s-]*") + r"|\\[uUx/\s]", re.I)
 NAME = re.compile(rf"(?P<word>{WORD})[0-9_]{{0,4}}\s{{0,9}}$", re.I)
 OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w-]{{0,50}}?(?P<word>{WORD})$", re.I)
 QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
@@ -44,7 +48,9 @@ TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
 # But one that begins with a literal, or ends with one for want of another value.
 TEMPLATE = re.compile(
-    r"\{\{(?![-(\s]*[\"'])(?![^{}]{0,200}(?:\b(?:or|else)\b|\bd(?:efault)?\()\s{0,9}[\"']\w)[^{}]*\}\}|\{%[^{}]*%\}"
+    r"\{\{(?![-([\s]*[\"'])"
+    r"(?![^{}]{0,200}(?:\b(?:or|else)\b|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)\s{0,9}[\"']\w)"
+    r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
 REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|<[\w -]{{1,40}}>")
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
@@ -65,7 +71,7 @@ class Credential(NamedTuple):
 
 def may_have_credentials(text: str) -> bool:
     """Return whether it is worth looking for credentials: most files name nothing that could be one."""
-    return bool(CREDENTIAL.search(text) or re.search(rf"{WORD}|\\[uUx\r\n]", text, re.I))  # "\u0070assword" is one
+    return bool(CREDENTIAL.search(text) or GATE.search(text))
 
 
 def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[Credential]:
