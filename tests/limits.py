@@ -26,6 +26,7 @@ def environment() -> Data:
     return {
         "region": "eu-west-1",
         "aws_conn_id": "c" * 250,
+        "pools": [POOL],
         "clusters": {
             "default": {
                 "cluster": "etl",

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from itertools import repeat
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, Callable, Iterable, List
 
@@ -45,7 +45,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         attempts = iter(seconds)
 
         def slowed(*arguments: Any, **more: Any) -> Any:
-            if any("slow" in str(getattr(argument, "path", "")) for argument in arguments):
+            given = chain.from_iterable(each if isinstance(each, list) else [each] for each in arguments)
+            if any("slow" in str(getattr(each, "path", "")) for each in given):
                 spin(next(attempts))
             return real(*arguments, **more)
 
@@ -70,7 +71,7 @@ def parse(root: Path) -> Any:
     return bag
 
 
-@pytest.mark.parametrize("place", ["loading.read_pipeline", "dags.Builder:build"])
+@pytest.mark.parametrize("place", ["loading.read_pipeline", "waiting.OtherDags:resolve", "dags.Builder:build"])
 @pytest.mark.parametrize(
     "names",
     [

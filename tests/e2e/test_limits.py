@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Dict, Iterator
 
 import pytest
-from orchestrator import MAX_DAG_TASKS
+from orchestrator import MAX_DAG_TASKS, MAX_FOR_EACH
 
 from tests.limits import ENVIRONMENT, FAMILY, PIPELINE, POOL, PROVIDER, limits_tree
 from tests.trees import REPOSITORY, SMALL
@@ -91,10 +91,20 @@ def environ(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dict[str, str]
         yield variables
 
 
+# Two tasks may run of 200 of the highest priority; the others are more than the 128 slots of Airflow's own pool.
+CROWD = f"""\
+schedule: "@daily"
+start_date: 2022-01-01
+max_active_tasks: 1
+tasks: {{load: {{task_definition: loader, priority_weight: 10000, for_each: {list(range(MAX_FOR_EACH))}}}}}
+providers: {{un: {{}}, wcm: {{}}}}
+"""
+
+
 def schedule(root: Path, environ: Dict[str, str], dags: int) -> Any:
     """Run the scheduler for a folder until it has queued tasks of that many DAGs; return what is in the database."""
     variables = {**environ, "AIRFLOW__CORE__DAGS_FOLDER": str(root.parent)}
-    command = [sys.executable, "-c", SCHEDULE, str(root / "factory.py"), POOL, str(dags), "60"]
+    command = [sys.executable, "-c", SCHEDULE, str(root / "factory.py"), POOL, str(dags), "240"]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{done.stdout[-3000:]}{done.stderr[-6000:]}"
     return json.loads(done.stdout.splitlines()[-1])
@@ -106,13 +116,16 @@ def test_what_lies_at_every_limit_is_stored_and_scheduled_beside_others(
     root = limits_tree(tmp_path)
     (root / "pipelines" / "healthy").mkdir()
     (root / "pipelines" / "healthy" / "small.yaml").write_text(f'schedule: "@daily"\n{SMALL}')
+    (root / "pipelines" / "healthy" / "crowd.yaml").write_text(CROWD)
 
-    result = schedule(root, environ, dags=4)
+    result = schedule(root, environ, dags=6)
 
-    assert result["stored"] == 4
+    assert result["stored"] == 6
     assert {FAMILY, PIPELINE, PROVIDER, ENVIRONMENT, "00".ljust(100, "t")} <= set(result["tags"])
     states = result["states"]
     assert sum(states[f"{FAMILY}-{PIPELINE}_dag_{PROVIDER}"].values()) == MAX_DAG_TASKS
     assert sum(states[f"{FAMILY}-{PIPELINE}_dag_w"].values()) == MAX_DAG_TASKS + 1
     assert states["healthy-small_dag_un"] == states["healthy-small_dag_wcm"] == {"queued": 1}
+    for crowd in ("healthy-crowd_dag_un", "healthy-crowd_dag_wcm"):
+        assert states[crowd] == {"queued": 1, "scheduled": MAX_FOR_EACH - 1}
     assert result["retried"] == 3, "the scheduler has not come back to the task of 900 tries"

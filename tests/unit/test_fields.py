@@ -56,13 +56,14 @@ BASE: Dict[str, Any] = {
         "clusters": {"default": {"cluster": "etl", "subnets": ["subnet-1"]}, "other": {"cluster": "etl-other"}},
         "defaults": {"task_definition": "loader"},
         "alerts": {"default": {"sns_topic_arn": "alerts"}, "other": {"sns_topic_arn": "others"}},
+        "pools": ["used"],
     },
     "pipeline": {
         "start_date": date(2022, 1, 1),
         "schedule": "@daily",
         "params": {"other": {"default": "2022-01-01"}},
         "wait_for": {"s3": "s3://bucket/key"},
-        "tasks": {"load": {}, "other": {}},
+        "tasks": {"load": {}, "other": {"pool": "used"}},
         "providers": {"un": {}},
     },
 }

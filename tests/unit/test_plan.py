@@ -17,6 +17,7 @@ from tools.commands import plan
 CONFIG = """\
 region: eu-west-1
 variables: {bucket: data, other: x}
+pools: [big]
 clusters:
   default: {cluster: etl, launch_type: FARGATE, subnets: [subnet-1], logs: {group: /ecs/etl, prefix: etl}}
   spot: {cluster: spot}

@@ -73,7 +73,10 @@ def mwaa(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mwaa]:
 
 
 def report(folder: Path, pipeline: str = PIPELINE) -> List[str]:
-    definitions = load(tree(folder, {"cwr/big.yaml": pipeline}), "staging").definitions
+    root = tree(folder, {"cwr/big.yaml": pipeline})
+    with (root / "configs" / "staging.yaml").open("a") as config:
+        config.write("pools: [heavvy, heavy]\n")
+    definitions = load(root, "staging").definitions
     assert definitions
     return [str(problem) for problem in check_pools(uses_of(definitions), "eu-west-1", "etl-staging")]
 

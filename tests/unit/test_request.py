@@ -28,6 +28,8 @@ WHAT_ECS_CAN_DO = """propagate_tags: TASK_DEFINITION
 
 def operator(tmp_path: Path, more: str = "cpu: null", definition: str = "loader") -> Dict[str, Any]:
     root = tree(tmp_path, {"cwr/big.yaml": TASK.format(definition=definition, more=more)})
+    with (root / "configs" / "development.yaml").open("a") as config:
+        config.write("pools: [heavy]\n")
     result = load(root, "development")
     assert not result.problems
     arguments: Dict[str, Any] = result.definitions[0].plan.tasks["load"].operator
@@ -125,7 +127,7 @@ def test_fields_of_airflow_are_passed_to_the_operator(tmp_path: Path) -> None:
     retry_exponential_backoff: true
     max_retry_delay: 10m
     sla: 1h
-    pool: ecs
+    pool: heavy
     priority_weight: 5
     trigger_rule: all_done
     depends_on_past: true"""
@@ -137,7 +139,7 @@ def test_fields_of_airflow_are_passed_to_the_operator(tmp_path: Path) -> None:
         "retry_exponential_backoff": True,
         "max_retry_delay": timedelta(minutes=10),
         "sla": timedelta(hours=1),
-        "pool": "ecs",
+        "pool": "heavy",
         "priority_weight": 5,
         "trigger_rule": "all_done",
         "depends_on_past": True,

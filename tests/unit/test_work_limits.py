@@ -66,6 +66,36 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         1000,
         "1001 different schedules; a file has at most 1000",
     ),
+    "runs a day": (
+        lambda n: f"{HEAD}schedule: '* * * * *'\n{LOAD}{providers(n // 1440 + n % 1440)}",
+        172_800,
+        "the DAGs could need 174240 runs a day; those of a file have at most 172800",
+    ),
+    "runs that end soon": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\ncatchup: true\ndagrun_timeout: 1m\nmax_active_runs: 10\n{LOAD}{providers(n)}"
+        ),
+        12,
+        "the DAGs could need 187200 runs a day; those of a file have at most 172800",
+    ),
+    "runs that catch up": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\ncatchup: true\n{LOAD}{providers(10, '{max_active_runs: 100}')}"
+            + lines("  q{}: {{max_active_runs: 2}}\n", n % 1000)
+            + lines("  r{}:\n", 1000)
+        ),
+        1000,
+        "the DAGs could catch up with 1002 runs at once; those of a file with 1000",
+    ),
+    "awaited DAGs": (
+        lambda n: (
+            f"{HEAD}{LOAD}wait_for: [{lines('{{pipeline: cwr/big, provider: q{}}}, ', 10)}]\n{providers(n // 10)}"
+            + lines("  q{}: {{wait_for: null}}\n", 10)
+            + lines("  r{}: {{wait_for: {{pipeline: cwr/big, provider: q0}}}}\n", n % 10)
+        ),
+        10_000,
+        "the DAGs wait for other DAGs 10001 times; those of a file at most 10000 times",
+    ),
     "time zones": (
         lambda n: HEAD + LOAD + "providers:\n" + "".join(f"  p{i}: {{timezone: {ZONES[i]}}}\n" for i in range(n)),
         50,
@@ -152,6 +182,15 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         lambda n: f"{HEAD}tasks:\n{''.join(map(templated, range(15)))}{templated(15, n - 15 * 4096)}{UN}",
         2**16,
         "not YAML: more than 65536 characters of templates",
+    ),
+    "growth of a task's templates": (
+        lambda n: (
+            f"{HEAD}params: {{t: {{default: a}}}}\ntasks:\n  load:\n    task_definition: a\n    command:\n"
+            + lines("    - '{{{{ params.t | replace(\"a\", params.t) }}}}'\n", n)
+            + UN
+        ),
+        1,
+        "the templates of the task could write 268,537,030 characters; at most 268,435,456 are allowed",
     ),
     "tags": (
         lambda n: f"{HEAD}tags: [{lines('t{}, ', n)} t0]\n{LOAD}{UN}",

@@ -81,6 +81,16 @@ def ids(task_id: str, task: Data) -> List[str]:
     return [f"{task_id}-{item}" for item in task["for_each"]] if "for_each" in task else [task_id]
 
 
+def longest(tasks: Data) -> int:
+    """Return how many tasks of the longest row wait for one another."""
+
+    def length(task_id: str) -> int:
+        waits = tasks[task_id].get("trigger_rule", "all_success") not in ("one_success", "one_failed", "always")
+        return 1 + max(map(length, tasks[task_id].get("depends_on", ()) if waits else ()), default=0)
+
+    return max(map(length, tasks))
+
+
 def operator(environment: Data, task: Data) -> Data:
     """Return the attributes that the ECS operator of a task should have."""
     cluster = environment["clusters"][task.get("cluster", "default")]
@@ -164,6 +174,11 @@ def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -
                 upstream[task_id], operators[task_id] = sorted(before), operator(environment, task)
                 groups[task_id] = [*drawn, name_of_task] if "for_each" in task else drawn
                 items[task_id] = task["for_each"][index] if "for_each" in task else None
+        ready = len(operators) - longest(tasks) + 1 + bool(waiting)
+        at_once = settings.get("max_active_runs", 1) * ready
+        if at_once > settings.get("max_active_tasks", 16):
+            for each in operators.values():
+                each["priority_weight"] = -10_001
         if waiting:
             upstream = {task_id: before or ["wait_for_delivery"] for task_id, before in upstream.items()}
             upstream["wait_for_delivery"] = []

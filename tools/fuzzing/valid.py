@@ -58,6 +58,7 @@ TEMPLATE = st.sampled_from(
 TEMPLATED = st.lists(TEXT | TEMPLATE, max_size=3).map("".join)
 # No task's name ends like an item, so that no two ids are the same.
 ITEMS = st.lists(st.sampled_from(["q-de", "q-fr", "q_", "q-7"]), min_size=1, max_size=4, unique=True)
+POOLS = ["narrow", "a wide one"]
 ALERTS = ("default", "On-Call_2")
 TOPICS: Data = {name: {"sns_topic_arn": f"arn:aws:sns:eu-west-1:000000000000:{name}"} for name in ALERTS}
 PARAMS: Data = {
@@ -105,7 +106,7 @@ LAYER_FIELDS = optional(
         "max_retry_delay": DURATION,
         "execution_timeout": DURATION,
         "sla": DURATION,
-        "pool": WORD,
+        "pool": st.sampled_from(["default_pool", *POOLS]),
         "priority_weight": st.integers(1, 10_000),
         "trigger_rule": st.sampled_from(["all_success", "all_failed", "one_success", "none_skipped", "always"]),
         "depends_on_past": st.booleans(),
@@ -164,7 +165,7 @@ ENVIRONMENT_FIELDS = {
 def environments(draw: Any) -> Data:
     """Draw ``configs/<environment>.yaml``."""
     clusters = {name: draw(CLUSTER) for name in CLUSTERS}
-    return {"region": draw(WORD), "clusters": clusters, **some(draw, ENVIRONMENT_FIELDS)}
+    return {"region": draw(WORD), "clusters": clusters, "pools": POOLS, **some(draw, ENVIRONMENT_FIELDS)}
 
 
 AWAITED = mapping(

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
-from orchestrator import FARGATE_MEMORY, environment_names, read_context
+from orchestrator import DEFAULT_POOL, FARGATE_MEMORY, environment_names, read_context
 
 Schema = Dict[str, Any]
 
@@ -14,12 +14,14 @@ class Names(NamedTuple):
     Attributes:
         environments: All.
         clusters: Those of any environment.
+        pools: Those of any environment.
         fargate: The clusters that are Fargate's wherever there is one of the name.
         is_fargate_by_default: Whether every environment runs on Fargate what names no cluster.
     """
 
     environments: List[str]
     clusters: List[str]
+    pools: List[str]
     fargate: List[str]
     is_fargate_by_default: bool
 
@@ -33,7 +35,8 @@ def names_of(etl: Path) -> Names:
     fargate = [name for name in clusters if name not in others]
     defaults = [str((each.defaults and each.defaults.cluster) or "default") for each in environments]
     is_fargate = all(name in fargate and name in each.clusters for name, each in zip(defaults, environments))
-    return Names([context.name for context in contexts], clusters, fargate, is_fargate and bool(defaults))
+    pools = sorted({DEFAULT_POOL, *(str(name) for environment in environments for name in environment.pools)})
+    return Names([context.name for context in contexts], clusters, pools, fargate, is_fargate and bool(defaults))
 
 
 NO_CLUSTER: Schema = {"not": {"type": "object", "required": ["cluster"]}}
@@ -47,6 +50,7 @@ def add_names(pipeline: Schema, names: Names) -> None:
     """Add to the schema of pipelines what only this repository's ``configs/`` say."""
     task, provider = pipeline["definitions"]["Task"], pipeline["definitions"]["Provider"]
     task["properties"]["cluster"]["enum"] = [*names.clusters, None]
+    task["properties"]["pool"]["enum"] = [*names.pools, None]
     for settings in (pipeline, provider):
         settings["properties"]["environments"]["items"]["enum"] = names.environments
     pipeline["definitions"]["FargateSize"] = fargate_size()

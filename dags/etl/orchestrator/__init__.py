@@ -45,7 +45,7 @@ from .models import (
     Task,
     WaitFor,
 )
-from .planning import AIRFLOW_ARGUMENTS, run_task_request, started_by
+from .planning import AIRFLOW_ARGUMENTS, DEFAULT_POOL, run_task_request, started_by
 from .problems import (
     AmbiguousInteger,
     KeyPath,
@@ -57,7 +57,15 @@ from .problems import (
     internal_error,
     listed,
 )
-from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_CHAIN, MAX_DAG_TAGS, MAX_DAG_TASKS, MAX_ECS_TAGS
+from .rules import (
+    FARGATE_MEMORY,
+    MAX_CAPACITY_PROVIDERS,
+    MAX_CHAIN,
+    MAX_DAG_TAGS,
+    MAX_DAG_TASKS,
+    MAX_ECS_TAGS,
+    MAX_FOR_EACH,
+)
 from .templates import MAX_OVERRIDES, parse_template, read_template, repeated_work
 from .values import (
     MAX_TEXT,
@@ -103,6 +111,7 @@ from .values import (
 
 __all__ = [
     "AIRFLOW_ARGUMENTS",
+    "DEFAULT_POOL",
     "FARGATE_MEMORY",
     "HIDDEN",
     "JSON_OPTIONS",
@@ -113,6 +122,7 @@ __all__ = [
     "MAX_DAG_TASKS",
     "MAX_ECS_TAGS",
     "MAX_FILE_BYTES",
+    "MAX_FOR_EACH",
     "MAX_OVERRIDES",
     "MAX_TEXT",
     "PROTOCOL",

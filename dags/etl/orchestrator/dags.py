@@ -22,6 +22,7 @@ from .documents import Document, display_path, home_of
 from .generations import (
     DAG,
     HAS_SLAS,
+    LOOKS_AT_FEW_TASKS,
     MIN_POKE_INTERVAL,
     BaseOperator,
     ParamsDict,
@@ -38,6 +39,7 @@ from .models import SETTING_DEFAULTS, Environment, Param, Settings
 from .operators import EcsTask
 from .pages import cells_of, doc_md, markdown, param_cells, report, task_table
 from .problems import Location, Problem, internal_error, takes_too_long
+from .scheduler import LAST
 from .time_limits import in_time
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
@@ -277,7 +279,11 @@ class Builder:
                 own.timeout = (wait.timeout or timedelta(hours=12)).total_seconds()
                 own.set_downstream(roots)
         on_failure = as_callback(partial(alert_failure, publish)) if publish else None
+        ready = definition.plan.ready + len(settings.waits)
+        is_last = LOOKS_AT_FEW_TASKS and ready * dag.max_active_runs > dag.max_active_tasks
         for task in tasks.values():
+            if is_last:
+                task.priority_weight, task.weight_rule = LAST, "absolute"
             if params:
                 task.typed_params = params
             if on_failure:

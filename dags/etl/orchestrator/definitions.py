@@ -134,6 +134,7 @@ class Plan(NamedTuple):
     problems: List[Problem]
     references: References
     length: int  # characters of the operators' arguments
+    ready: int  # tasks of a run that are ready at once, at most
 
 
 class Definition(NamedTuple):

@@ -53,6 +53,7 @@ HAS_SLAS = not IS_3  # 3 has deadlines instead
 HAS_DATES = not IS_3  # a run that is triggered does; in 3, it has only run_after
 HAS_DATABASE = not IS_3  # a task may ask it
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
+LOOKS_AT_FEW_TASKS = IS_2_2  # the scheduler: those that must wait for others of their DAG can keep it from the rest
 # Seconds. 3 learns up to 5 s late that a look is over, and counts one that runs by then as lost: a needless try.
 MIN_POKE_INTERVAL = 10 if IS_3 else 0
 

@@ -15,6 +15,7 @@ from .values import EnvironmentName, FamilyName, FolderName, PipelineName, Text
 from .waiting import OtherDags, check_circles
 
 READING = 0.4  # of the time of a pass: building the DAGs takes four times as long, and gets what is left
+AWAITING = 0.1  # of what reading leaves: to look up 100,000 DAGs takes a second
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
 
 
@@ -77,19 +78,24 @@ def find_awaited(
     def names() -> List[str]:
         return [f"{file.parent.name}/{file.stem}" for file in pipeline_files(root)[0]]
 
-    definitions = [definition for result in results.values() for definition in result.definitions]
-    others = OtherDags(lookup, names)
-    result = others.resolve(definitions)
+    others, definitions, problems = OtherDags(lookup, names), [], []
+    for file, found in zip(
+        results, in_time(list(results), lambda each: others.resolve(results[each].definitions), AWAITING)
+    ):
+        result = found or LoadResult([], [takes_too_long(display_path(root, file))])
+        definitions += result.definitions
+        problems += result.problems
     if provider is not None or not others.found:
-        return result
-    all_definitions = {each.dag_id: each for each in result.definitions}
+        return LoadResult(definitions, problems)
+    all_definitions = {each.dag_id: each for result in results.values() for each in result.definitions}
+    all_definitions.update((each.dag_id, each) for each in definitions)
     asked = list(all_definitions)
     while True:
         more = [each for dag_id, each in others.found.items() if dag_id not in all_definitions]
         if not more:
             break
         all_definitions.update((each.dag_id, each) for each in others.resolve(more).definitions)
-    return result._replace(problems=result.problems + check_circles(all_definitions, asked))
+    return LoadResult(definitions, problems + check_circles(all_definitions, asked))
 
 
 def read_context(root: Path, environment: Optional[str]) -> Context:

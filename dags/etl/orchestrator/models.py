@@ -215,7 +215,10 @@ class Settings(Model):
         None, description="Run the intervals missed since start_date; default: false."
     )
     max_active_runs: Optional[ActiveRuns] = Field(None, description="Runs at the same time; default: 1.")
-    max_active_tasks: Optional[Positive] = Field(None, description="Tasks at the same time over all runs.")
+    max_active_tasks: Optional[Positive] = Field(
+        None,
+        description="Tasks at once in all runs; if more could be ready, other DAGs' come first.",
+    )
     dagrun_timeout: Optional[Duration] = Field(None, description="A scheduled run that takes longer has failed.")
     tags: Optional[List[DagTag]] = Field(
         None, description="At most 50 tags, beside family, pipeline, provider, environment."
@@ -344,5 +347,6 @@ class Environment(Model):
     )
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
+    pools: List[Pool] = Field([], description="Airflow's pools that a task's `pool` may name, beside `default_pool`.")
     alerts: Dict[AlertsName, Alerts] = Field({}, description="Who is told of failures, by the name that DAGs use.")
     defaults: Optional[Task] = Field(None, description="Every task of every pipeline starts from these.")

@@ -24,7 +24,7 @@ from .definitions import (
 )
 from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Model, Pipeline, Provider, Settings, Task
-from .problems import MAX_PROBLEMS, KeyPath, Problem, Rejected, name_providers
+from .problems import MAX_PROBLEMS, KeyPath, Problem, Rejected, did_you_mean, name_providers
 from .rules import (
     add_references,
     check_dag_id,
@@ -39,11 +39,13 @@ from .rules import (
     templated_texts_of_cluster,
     text_problems,
 )
+from .scheduler import check_runs, ready_at_once
 from .values import PlainText, ProviderName
 from .waiting import check_sensors, check_waits
 
 # ---------------------------------------------------------------------------------------------- what ECS is asked
 
+DEFAULT_POOL = "default_pool"  # Airflow's own, which every Airflow has
 AIRFLOW_ARGUMENTS = (
     "retries retry_delay retry_exponential_backoff max_retry_delay execution_timeout sla pool priority_weight"
     " trigger_rule depends_on_past"
@@ -175,7 +177,7 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         tasks[task_id], task_problems = plan_task(task_id, merged, Layers(home, stack), context)
         problems += task_problems
         if len(problems) > MAX_PROBLEMS:  # tasks inherit the same mistakes from defaults
-            return Plan({}, problems, {}, 0)
+            return Plan({}, problems, {}, 0, 0)
     if not tasks:
         path = (*above, "tasks") if provider else ("tasks",)
         problems.append(document.problem(path, "there is no task", "a DAG has at least one", at_key=True))
@@ -191,7 +193,7 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
             add_references(references, text, of_cluster, path)
     by_id, id_problems = one_for_each(tasks)
     length = sum(len(repr(planned.operator)) * max(1, len(planned.task.for_each or "")) for planned in tasks.values())
-    return Plan(by_id, problems + id_problems, references, length)
+    return Plan(by_id, problems + id_problems, references, length, ready_at_once(tasks))
 
 
 def one_for_each(tasks: Mapping[str, PlannedTask]) -> Tuple[Dict[str, PlannedTask], List[Problem]]:
@@ -231,6 +233,12 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
         problems.append(layers.problem(("cluster",), message, hint, names=(task.cluster or task_id, "cluster")))
     elif cluster.is_fargate:
         problems += check_fargate(task, layers)
+    if task.pool is not None and task.pool not in (DEFAULT_POOL, *environment.pools):
+        # In 2.2.2, tasks that wait for a pool that is not there keep those of all other DAGs from being looked at.
+        known = did_you_mean(task.pool, [DEFAULT_POOL, *environment.pools])
+        hint = f"if Airflow has it, add it to 'pools' of configs/{context.name}.yaml; {known}"
+        message = f"unknown pool '{task.pool[:60]}'"
+        problems.append(layers.problem(("pool",), message, hint, names=(task.pool, "pool", "pools")))
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
     problems += check_overrides(task, layers, operator["overrides"])
     problems += check_items(task_id, task, layers)
@@ -317,6 +325,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             message, hint = f"more than {MAX_PROBLEMS} problems: the providers after this one are left out", "fix these"
             problems.append(document.problem(("providers", provider), message, hint, at_key=True))
             break
+    check_runs(document, [definition.settings for definition in definitions])
     return LoadResult(definitions, list(name_providers(problems)))
 
 

@@ -14,9 +14,10 @@ from jsonschema.exceptions import SchemaError
 
 from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, References
 from .documents import Document
+from .graphs import find_cycles, sort_tasks
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem
-from .templates import MAX_FAULTS, MAX_OVERRIDES, read_template, repeated_work
+from .templates import MAX_FAULTS, MAX_OVERRIDES, MAX_WORK, read_template, repeated_work
 from .values import TaskId, Text
 from .vocabulary import MAX_PARAM_CHARACTERS
 
@@ -173,7 +174,7 @@ def check_fargate(task: Task, layers: Layers) -> Iterator[Problem]:
 
 
 def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) -> Iterator[Problem]:
-    """Check the limits of RunTask on tags and overrides."""
+    """Check the limits of RunTask on tags and overrides, and what the templates of a task could write together."""
     if len(task.tags or ()) > MAX_ECS_TAGS:
         yield layers.problem(("tags",), f"ECS takes at most {MAX_ECS_TAGS} tags", "", "ecs", names=("tags",))
     length = len(json.dumps(overrides))
@@ -181,6 +182,10 @@ def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) ->
         message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
         path = ("environment",) if task.environment else ("command",)
         yield layers.problem(path, message, "put the data on S3", "ecs", names=("command", "environment"))
+    work = sum(read_template(text).work for _, text, _ in templated_texts(task))
+    if work > MAX_WORK:
+        message = f"the templates of the task could write {work:,} characters; at most {MAX_WORK:,} are allowed"
+        yield layers.problem((), message, "let the container do it", "template", names=("command", "environment"))
 
 
 # -------------------------------------------------------------------------------------------- one task, many items
@@ -254,7 +259,8 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> Iterator[Problem]:
             yield planned.layers.problem(("depends_on", index), message, hint, "dependencies", names=(other,))
     order, waiting = sort_tasks(before)
     if waiting:
-        cycle = find_cycle(before, waiting)
+        cycle = find_cycles(before, waiting)[0]
+        cycle = [*cycle, cycle[0]]
         first = tasks[cycle[0]]
         excerpt = cycle if len(cycle) < 20 else [*cycle[:9], "...", *cycle[-9:]]
         path = ("depends_on", list(first.task.depends_on or ()).index(Text(cycle[1])))
@@ -303,36 +309,6 @@ def check_size(
             hint = "let some run side by side, or split the pipeline"
             yield tasks[task_id].layers.problem(("depends_on",), message, hint, "dependencies")
             return
-
-
-def sort_tasks(before: Mapping[str, List[str]]) -> Tuple[List[str], Dict[str, int]]:
-    """Return tasks, each after those that it waits for, and the others with the number of these that are left.
-
-    Args:
-        before: The tasks that each task waits for.
-    """
-    after: Dict[str, List[str]] = {task_id: [] for task_id in before}
-    for name, others in before.items():
-        for earlier in others:
-            after[earlier].append(name)
-    missing = {task_id: len(others) for task_id, others in before.items()}
-    ready = [task_id for task_id, number in missing.items() if not number]
-    for done in ready:
-        for later in after[done]:
-            missing[later] -= 1
-            if not missing[later]:
-                ready.append(later)
-    return ready, {task_id: number for task_id, number in missing.items() if number}
-
-
-def find_cycle(before: Mapping[str, List[str]], waiting: Mapping[str, int]) -> List[str]:
-    """Return tasks that wait for one another, the first one again at the end."""
-    chain: Dict[str, int] = {}
-    at = next(iter(waiting))
-    while at not in chain:
-        chain[at] = len(chain)
-        at = next(other for other in before[at] if other in waiting)
-    return [*list(chain)[chain[at] :], at]
 
 
 # ---------------------------------------------------------------------------------------------------- settings

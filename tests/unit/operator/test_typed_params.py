@@ -64,6 +64,18 @@ def test_templates_see_what_airflow_computes_late_as_the_values_themselves(runs:
     ]
 
 
+def test_more_than_ecs_takes_fails_before_airflow_stores_it(runs: Runs) -> None:
+    room = 8192 - len('{"containerOverrides":[{"name":"loader","command":[""]}]}')
+
+    def begin(length: int) -> Any:
+        overrides = {"containerOverrides": [{"name": "loader", "command": ["{{ 'é' * " + str(length) + " }}"]}]}
+        return runs.begin(runs.create(overrides=overrides)).task
+
+    assert command(begin(room)) == ["é" * room]
+    with pytest.raises(AirflowFailException, match="are 8193 characters of JSON; ECS takes at most 8192"):
+        begin(room + 1)
+
+
 def test_an_invalid_configuration_fails_the_delivery_sensor_too(runs: Runs) -> None:
     instance = runs.create({"ful": True}, "wait_for_delivery")
 
