@@ -24,7 +24,7 @@ def sort_tasks(before: Mapping[str, List[str]]) -> Tuple[List[str], Dict[str, in
 
 
 def find_cycles(before: Mapping[str, List[str]], waiting: Mapping[str, int]) -> List[List[str]]:
-    """Return circles of tasks that wait for one another, with no task in two of them; at least one.
+    """Return circles of tasks that wait for one another, with no task in two of them; at least one if tasks are left.
 
     Args:
         before: The tasks that each task waits for.

@@ -216,8 +216,7 @@ class Settings(Model):
     )
     max_active_runs: Optional[ActiveRuns] = Field(None, description="Runs at the same time; default: 1.")
     max_active_tasks: Optional[Positive] = Field(
-        None,
-        description="Tasks at once in all runs; if more could be ready, other DAGs' come first.",
+        None, description="Tasks at once in all runs; if more could be ready, other DAGs' come first."
     )
     dagrun_timeout: Optional[Duration] = Field(None, description="A scheduled run that takes longer has failed.")
     tags: Optional[List[DagTag]] = Field(
