@@ -264,7 +264,9 @@ class Builder:
         for task_id, planned in definition.plan.tasks.items():
             if planned.before:
                 tasks[task_id].set_upstream([tasks[other] for other in planned.before])
+        ready = definition.plan.ready
         if settings.wait_for is not None:
+            ready += len(settings.waits)
             roots = [task for task in tasks.values() if not task.upstream_task_ids]
             for task_id, (_, wait) in zip(sensor_ids(settings), settings.waits):
                 made = self._once(delivery_sensor if wait.pipeline is None else run_sensor, environment)
@@ -279,7 +281,6 @@ class Builder:
                 own.timeout = (wait.timeout or timedelta(hours=12)).total_seconds()
                 own.set_downstream(roots)
         on_failure = as_callback(partial(alert_failure, publish)) if publish else None
-        ready = definition.plan.ready + len(settings.waits)
         is_last = LOOKS_AT_FEW_TASKS and ready * dag.max_active_runs > dag.max_active_tasks
         for task in tasks.values():
             if is_last:

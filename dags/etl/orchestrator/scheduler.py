@@ -1,7 +1,8 @@
 """What the DAGs of a pipeline take of the scheduler, which all DAGs share."""
 
+from collections import Counter
 from functools import lru_cache
-from typing import Dict, Iterable, List, Mapping
+from typing import Dict, List, Mapping, Sequence
 
 from croniter import croniter
 
@@ -19,7 +20,7 @@ MAX_CATCHING_UP = 1000  # runs at once for days past, where a DAG has several: c
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 20 us, at every parse
 
 
-def check_runs(document: Document, settings: Iterable[Settings]) -> None:
+def check_runs(document: Document, settings: Sequence[Settings]) -> None:
     """Check that the scheduler can create the runs of all DAGs of a pipeline, and parse what they wait for.
 
     Args:
@@ -29,12 +30,14 @@ def check_runs(document: Document, settings: Iterable[Settings]) -> None:
     Raises:
         Rejected: It cannot.
     """
+    shared = {id(each): each for each in settings}
     a_day, catching_up, awaited = 0.0, 0, 0
-    for each in settings:
-        awaited += sum(wait.pipeline is not None for _, wait in each.waits)
+    for key, number in Counter(map(id, settings)).items():
+        each = shared[key]
+        awaited += number * sum(wait.pipeline is not None for _, wait in each.waits)
         if each.schedule is not None:
-            a_day += runs_a_day(each)
-            catching_up += active_runs(each) if each.catchup and active_runs(each) > 1 else 0
+            a_day += number * runs_a_day(each)
+            catching_up += number * active_runs(each) if each.catchup and active_runs(each) > 1 else 0
     if awaited > MAX_AWAITED:
         message = f"the DAGs wait for other DAGs {awaited} times; those of a file at most {MAX_AWAITED} times"
         raise Rejected(document.problem(("providers",), message, "wait for fewer, or make more files", at_key=True))
