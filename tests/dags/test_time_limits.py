@@ -112,7 +112,7 @@ def test_hundreds_of_slow_files_before_a_healthy_one(
 
 
 def test_a_file_that_takes_long_is_tried_again_after_the_others(slow: Callable[..., Path], tmp_path: Path) -> None:
-    root = slow(tmp_path, ["a_slow", "b"], seconds=[60, 0])  # so that no clock decides about its second attempt
+    root = slow(tmp_path, ["a_slow", "b"], seconds=chain([60], repeat(0)))  # then no clock decides
 
     bag = parse(root)
 
