@@ -322,9 +322,11 @@ def test_fifty_runs_whose_worker_is_killed_have_one_ecs_task_each(stories: Dict[
             runs.append(engine.trigger(dag_id))
         return bool(done == number)
 
-    engine.wait_for(running)
-    engine.kill(runs[: number // 2])
-    engine.agent.set(seconds={"crowd": 0})
+    try:
+        engine.wait_for(running)
+        engine.kill(runs[: number // 2])
+    finally:  # the tests after this one need the slots
+        engine.agent.set(seconds={"crowd": 0})
 
     assert [run.end() for run in runs] == ["success"] * number
     tasks = [task for task in engine.agent.tasks("crowd") if task["startedBy"] != "crowd"]

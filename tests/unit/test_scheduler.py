@@ -10,6 +10,8 @@ from orchestrator.generations import IS_2_2
 
 from tests.trees import tree
 
+pytestmark = pytest.mark.skipif(not IS_2_2, reason="newer schedulers look at further tasks")
+
 HEAD = "start_date: 2022-01-01\n"
 UN = "providers: {un: {}}\n"
 ITEMS = ", ".join(map(str, range(17)))  # Airflow's default of max_active_tasks is 16
@@ -24,7 +26,6 @@ def weights(folder: Path, text: str) -> Dict[str, int]:
     return {task.task_id: task.priority_weight_total for task in tasks}
 
 
-@pytest.mark.skipif(not IS_2_2, reason="newer schedulers look at further tasks")
 @pytest.mark.parametrize(
     "text",
     [

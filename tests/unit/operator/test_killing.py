@@ -114,10 +114,10 @@ def test_sigterm_while_a_later_try_looks_for_the_ecs_task_stops_that(
 def test_a_timeout_during_a_request_is_not_taken_for_a_fault_of_aws(operation: str, runs: Runs, ecs: FakeEcs) -> None:
     from airflow.utils.timeout import timeout
 
-    ecs.faults.add(operation, "slow: 0.6", times=1)
+    ecs.faults.add(operation, "slow: 3", times=1)
     begun = runs.begin(runs.create())
 
-    with pytest.raises(AirflowTaskTimeout), timeout(0.4):  # type: ignore[no-untyped-call]
+    with pytest.raises(AirflowTaskTimeout), timeout(2):  # type: ignore[no-untyped-call]
         begun.execute()
     begun.task.on_kill()  # as Airflow does then
 
@@ -155,9 +155,9 @@ def test_a_kill_raises_nothing_and_ends_in_time_although_stopping_fails(
 
 @pytest.mark.parametrize("fault", ["ThrottlingException: Rate exceeded", 503, "drop"])
 def test_a_kill_stops_the_ecs_task_when_aws_is_back(fault: Any, runs: Runs, ecs: FakeEcs) -> None:
-    ecs.faults.add("StopTask", fault, times=2)
+    ecs.faults.add("StopTask", fault, times=1)
 
-    execute_until(runs.begin(runs.create(), pace=0.1), "DescribeTasks")
+    execute_until(runs.begin(runs.create(), pace=0.5), "DescribeTasks")  # a second of pause, and 10 s for all
 
     assert running(ecs) == []
 

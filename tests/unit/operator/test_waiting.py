@@ -96,7 +96,7 @@ def test_an_ecs_task_that_ecs_has_forgotten_fails_in_words(runs: Runs, ecs: Fake
 
 def test_an_ecs_task_that_ecs_does_not_know_now_and_then_is_waited_for(runs: Runs, ecs: FakeEcs) -> None:
     ecs.set(seconds={"*": LONG})
-    pace = 0.02
+    pace = 0.04  # a minute is longer than two looks of a busy machine
 
     def wait_for_looks() -> None:
         asked = ecs.operations().count("DescribeTasks")
