@@ -21,7 +21,7 @@ class Agent:
     def set(self, **what: Any) -> None:
         """Change settings, such as seconds, ends or faults; raises AgentRefuses."""
         try:
-            DIRECT.open(urllib.request.Request(self.url, json.dumps(what).encode()), timeout=10).close()
+            DIRECT.open(urllib.request.Request(self.url, json.dumps(what).encode()), timeout=60).close()
         except urllib.error.HTTPError as error:
             raise AgentRefuses(error.read().decode()) from error
 
@@ -47,5 +47,5 @@ class Agent:
         return [request for request in self._get(f"{self.url}/requests") if request["operation"] == operation]
 
     def _get(self, url: str) -> Any:
-        with DIRECT.open(url, timeout=10) as response:
+        with DIRECT.open(url, timeout=60) as response:
             return json.load(response)

@@ -25,7 +25,7 @@ class Case(NamedTuple):
         ends: How Airflow's task ends.
         tries: How many it takes.
         ecs_tasks: The stop codes of all ECS tasks that were started.
-        log: What stands in the log of the last try.
+        log: What stands in the log of the last try of these.
         alert: What stands in the one alert; empty if there must be none.
     """
 
@@ -105,14 +105,22 @@ def check(story: Story, alerts: Alerts) -> None:
     case, run = story.case, story.run
     assert not story.steps, f"{len(story.steps)} of {len(case.steps)} steps were not reached"
     task = run.task()
-    log = run.log(attempt=task["try_number"])
-    assert (task["state"], task["try_number"]) == (case.ends, case.tries), log
+    tries = task["try_number"]
+    log = "".join(run.log(attempt=attempt) for attempt in range(case.tries, tries + 1))
+    assert task["state"] == case.ends, log
+    # A busy scheduler finds a lost task again before it has taken note of the first time, and tries it once more.
+    assert tries == case.tries or (is_lost(case) and tries > case.tries), log
     assert [each["stop_code"] for each in story.ecs_tasks] == list(case.ecs_tasks), log
     assert case.log in log
     received = [alert["Message"] for alert in alerts.of(Run=run.run_id, DAG=run.dag_id)]
     assert len(received) == bool(case.alert), received
     assert case.alert in "".join(received)
     assert "Failed to load task run error" not in log
+
+
+def is_lost(case: Case) -> bool:
+    """Return whether the worker is killed."""
+    return any(action is kill for _, action in case.steps)
 
 
 # ---------------------------------------------------------------------------------------------- what is waited for

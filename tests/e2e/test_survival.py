@@ -23,6 +23,7 @@ from tests.e2e.survival import (
     failed,
     fault,
     forget,
+    is_lost,
     kill,
     logged,
     mark,
@@ -61,8 +62,7 @@ POINTS: Dict[str, Any] = {
         logged("Attempt 3 in"),
     ),
 }
-# One would do; but a busy scheduler finds a lost task again before it has taken note of the first time.
-RETRIES = "retries: 3"
+RETRIES = "retries: 3"  # one would do, but see check()
 TAKEN_UP, ENDS = logged("Taking up", 2), agent(seconds=0, ending=0)
 AT_POINTS = {}
 for point, (start, is_there) in POINTS.items():
@@ -260,7 +260,7 @@ def stories(engine: Engine, alerts: Alerts) -> Dict[str, Story]:
         engine.client("ecs").register_task_definition(family=family, containerDefinitions=containers)
     # Those whose worker is lost first, and alone: a scheduler that is busy finds a lost task again before it has taken
     # note of the first time, and sets it back once more (Airflow 2.2.2: DagFileProcessorManager._find_zombies).
-    lost = {name: case for name, case in CASES.items() if any(action is kill for _, action in case.steps)}
+    lost = {name: case for name, case in CASES.items() if is_lost(case)}
     others = {name: case for name, case in CASES.items() if name not in lost}
     return {**play(engine, lost), **play(engine, others)}
 
