@@ -119,7 +119,10 @@ class Engine:
             if result:
                 return result
             time.sleep(POLL)
-        raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; the logs are in {self.home}")
+        logs = [path.read_text(errors="replace") for path in sorted(self.home.glob("processes/*.log"))]
+        errors = [line for log in logs for line in log.splitlines() if "ERROR" in line or "Error: " in line]
+        told = "\n".join(["", *errors[-10:]])  # a scheduler that fails waits for the tasks that run
+        raise AssertionError(f"the engine has ended, or nothing comes in {TIMEOUT:.0f} s; see {self.home}{told}")
 
     def kill(self, runs: Sequence["Run"]) -> None:
         """Kill the workers of runs at the same moment, as if their machine had failed; Airflow finds that out at once.
