@@ -230,6 +230,7 @@ tasks:
       - sftp://etl:<password>@sftp.example, with --password <the password>
       - connect(password=os.environ["DB_PASSWORD"], token=read_token(), secret=config.get('x'))
       - if [ $TOKEN = x ]; then [ ${TOKEN} = y ]; fi
+      - load --private-key /run/keys/un.pem --credentials=s3://bucket/un.json
       - --token
       - --password
       - "{{ var.value.x }}"
@@ -240,6 +241,9 @@ tasks:
       TOKEN_URL: https://token.example/token
       SECRET_NAME: etl/db
       PASSWORD_FILE: /run/secrets/db
+      PRIVATE_KEY: /run/keys/un.pem
+      CREDENTIALS: s3://bucket/un/credentials.json
+      REFRESH_TOKEN: ssm:/etl/un/token
       token_count: "5"
       TOKENS_PER_MINUTE: "5"
       A_TOKEN: "{{ var.value.a }}:{{ var.value.b }}"

@@ -1,6 +1,7 @@
 """What a DAG waits for: deliveries and other DAGs, and who says what is wrong with it."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any, Dict, List
 
@@ -163,6 +164,23 @@ def test_a_circle_is_told_in_each_of_its_files(selected: bool, tmp_path: Path) -
     }
     assert found == ({"b/b.yaml": circles["b/b.yaml"]} if selected else circles)
     assert len(load(root, "development").definitions) == 8
+
+
+def test_a_long_circle_takes_linear_time(tmp_path: Path) -> None:
+    seconds = []
+    for number in (250, 2000):
+        wait_for = "wait_for: {{pipeline: a/a, provider: p{}}}"
+        providers = "".join(f"  p{i}: {{{wait_for.format((i + 1) % number)}}}\n" for i in range(number))
+        text = f"{HEAD}tasks: {{a: {{task_definition: a}}}}\nproviders:\n{providers}"
+        root = tree(tmp_path / str(number), {"a/a.yaml": text})
+
+        start = time.process_time()
+        problems = load(root, "development").problems
+        seconds.append(time.process_time() - start)
+
+        assert len(problems) == number
+        assert problems[-1].message.startswith(f"a circle of DAGs: a-a_dag_p{number - 1} -> a-a_dag_p0 -> a-a_dag_p1")
+    assert seconds[1] < 24 * seconds[0] + 0.1  # 8 times as long
 
 
 def test_ids_of_sensors_are_taken(tmp_path: Path) -> None:

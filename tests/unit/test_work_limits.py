@@ -87,6 +87,13 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         1000,
         "the DAGs could catch up with 1002 runs at once; those of a file with 1000",
     ),
+    "tags of all DAGs": (
+        lambda n: (
+            f"{HEAD}{LOAD}tags: [{lines('t{}, ', 50)}]\n{providers(n // 50)}" + lines("  q{}: {{tags: [t]}}\n", n % 50)
+        ),
+        20_000,
+        "20001 tags of 401 providers; a file has at most 20000",
+    ),
     "awaited DAGs": (
         lambda n: (
             f"{HEAD}{LOAD}wait_for: [{lines('{{pipeline: cwr/big, provider: q{}}}, ', 10)}]\n{providers(n // 10)}"

@@ -1,6 +1,7 @@
 """Alerts: what is published to SNS when a task fails, a run times out or an SLA is missed."""
 
 import logging
+import time
 from typing import Any, Mapping
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
@@ -13,6 +14,8 @@ from .models import Environment
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html
 MAX_SUBJECT = 99  # characters
+PUBLISHING = 10.0  # seconds that all alerts of a process take: Airflow ends a pass, which is that of all DAGs, after 50
+MAX_MISSES = 50  # of SLAs, in an alert
 MAX_FIELD = 10_000  # characters; a reason holds lines of a container, and a message takes 256 KiB
 
 
@@ -20,26 +23,32 @@ class Publisher:
     """Publishes alerts to an environment's topics, for as long as the DAGs of a parse live."""
 
     def __init__(self, environment: Environment) -> None:
-        self.environment = environment
-        self.is_reachable = True
+        self.environment, self.seconds_left = environment, PUBLISHING
+        self.client: Any = None
 
     def publish(self, topic: str, provider: str, subject: str, fields: Mapping[str, Any]) -> None:
         """Publish an alert; log a failure to do so, which changes nothing of the run."""
         lines = (f"{name}: {str(value)[:MAX_FIELD]}" for name, value in {"Provider": provider, **fields}.items())
         message = "\n".join(lines)
         log = logging.getLogger(__name__)  # Airflow's own for tasks is silent in a parse, where lost workers are found
-        if not self.is_reachable:
-            log.error("The alert was not published, as %s could not be reached before:\n%s", topic, message)
+        if self.seconds_left <= 0:
+            log.error("The alert was not published, as %s did not answer in time before:\n%s", topic, message)
             return
-        # By default botocore tries for 5 minutes; Airflow ends a parse, which is that of all DAGs, after 50 s.
+        started = time.monotonic()
+        try:
+            self.client = self.client or self.connect()
+            self.client.publish(TopicArn=topic, Subject=subject[:MAX_SUBJECT], Message=message)
+        except Exception as error:
+            if isinstance(error, (BotoConnectionError, HTTPClientError)):
+                self.seconds_left = 0
+            log.exception("The alert could not be published to %s:\n%s", topic, message)
+        self.seconds_left -= time.monotonic() - started
+
+    def connect(self) -> Any:
+        """Return a client of SNS. By default botocore tries for 5 minutes."""
         config = Config(connect_timeout=2, read_timeout=5, retries={"max_attempts": 1})
         connection, region = self.environment.aws_conn_id, self.environment.region
-        try:
-            hook = AwsBaseHook(connection, client_type="sns", region_name=region, config=config)
-            hook.get_conn().publish(TopicArn=topic, Subject=subject[:MAX_SUBJECT], Message=message)
-        except Exception as error:
-            self.is_reachable = not isinstance(error, (BotoConnectionError, HTTPClientError))
-            log.exception("The alert could not be published to %s:\n%s", topic, message)
+        return AwsBaseHook(connection, client_type="sns", region_name=region, config=config).get_conn()
 
 
 # Airflow stores the source of a task's callback with each DAG, so that any change here changes every stored DAG.
@@ -68,9 +77,13 @@ def alert_timeout(publish: Any, context: Any) -> None:
 
 
 def alert_sla_miss(publish: Any, dag: Any, task_list: Any, blocking: Any, slas: Any, blocking_tis: Any) -> None:
-    """Report the tasks that have not succeeded in their time."""
-    for sla in slas:
-        if dag.has_task(sla.task_id):  # Airflow asks again and again for one that has been taken away
-            reason = f"it had not succeeded {dag.get_task(sla.task_id).sla} after the run's planned start"
-            fields = {"DAG": sla.dag_id, "Task": sla.task_id, "Run of": sla.execution_date, "Reason": reason}
-            publish(f"{sla.dag_id} {sla.task_id} missed its SLA", fields)
+    """Report the tasks that have not succeeded in their time, all of a DAG in one alert."""
+    late = [sla for sla in slas if dag.has_task(sla.task_id)]  # Airflow asks again and again for one that is gone
+    misses = [
+        f"{sla.task_id} of the run of {sla.execution_date}: {dag.get_task(sla.task_id).sla} after its planned start"
+        for sla in late[:MAX_MISSES]
+    ]
+    if misses:
+        more = [f"and {len(late) - MAX_MISSES} more"] if len(late) > MAX_MISSES else []
+        fields = {"DAG": dag.dag_id, "Not succeeded in time": "\n".join(["", *misses, *more])}
+        publish(f"{dag.dag_id} missed its SLA", fields)

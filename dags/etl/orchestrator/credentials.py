@@ -53,6 +53,7 @@ TEMPLATE = re.compile(
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
 REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|<[\w -]{{1,40}}>")
+PLACE = re.compile(r"(?:/[a-z0-9_.-]+){2,}|s3://[\w/.-]+|ssm:[\w/.-]+")  # where it is to be had
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
 
@@ -138,7 +139,7 @@ def find_in_broken(text: str) -> Iterator[Tuple[int, int, str]]:
 
 def is_literal(value: str) -> bool:
     """Return whether a value says something itself, and not where it is to be had."""
-    if TEMPLATE.search(value) and "/" in value:  # a path in Secrets Manager: etl/{{ env.name }}/db
+    if PLACE.fullmatch(value) or (TEMPLATE.search(value) and "/" in value):  # as etl/{{ env.name }}/db, a secret's name
         return False
     rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~$\\\"'-")
     return bool(rest) and not HARMLESS.fullmatch(rest)

@@ -15,6 +15,7 @@ from .values import PipelineAddress
 MAX_TASKS = 30_000  # of all DAGs, with the sensors of wait_for
 MAX_OWN_TASKS = 4000  # of providers with tasks or defaults of their own: planning and making one takes 0.45 ms
 MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
+MAX_TAGS = 20_000  # of all DAGs, beside the four that each has: Airflow stores all in one go, 2 ms each
 MAX_EDGES = 200_000  # of all DAGs: Airflow takes 10 us to draw one
 MAX_SCHEDULES = 1000  # different ones: croniter takes 1 to 3 ms to check one
 MAX_ZONES = 50  # different time zones: to load one takes 3 ms, and to find what was meant by one 6 ms
@@ -91,6 +92,8 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     own_tasks, own_edges = (sum(extent) for extent in zip(*own)) if own else (0, 0)
     changes = sum("tasks" in override or "defaults" in override for override in overrides)
     params = size_of(shared.get("params")) * number + sum(size_of(override.get("params")) for override in overrides)
+    own_tags = [size_of(override["tags"]) for override in overrides if "tags" in override]
+    tags = sum(own_tags) + (number - len(own_tags)) * size_of(shared.get("tags"))
     schedules, zones = (
         {text for text in (each.get(key) for each in overrides) if isinstance(text, str)}
         for key in ("schedule", "timezone")
@@ -107,6 +110,7 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
             f"tasks that differ ({changes} providers that change some of {tasks})",
         ),
         (params, MAX_PARAMS, f"params of {number} providers"),
+        (tags, MAX_TAGS, f"tags of {number} providers"),
         (
             edges * (number - len(own)) + own_edges + edges_of_sensors,
             MAX_EDGES,

@@ -204,10 +204,11 @@ def check_items(name: str, task: Task, layers: Layers) -> Iterator[Problem]:
     seen: Set[str] = set()
     for index, item in enumerate(items[:MAX_FOR_EACH]):
         if item in seen:
-            yield layers.problem(("for_each", index), f"item '{item}' is there twice", "leave one out", "dependencies")
+            message, place = f"item '{item}' is there twice", ("for_each", index)
+            yield layers.problem(place, message, "leave one out", "dependencies", names=(item,))
         elif not TaskId.pattern.fullmatch(f"{name}-{item}"):
             message = f"'{name}-{item}' is not {TaskId.what()}"
-            yield layers.problem(("for_each", index), message, "shorten one of both", "dependencies")
+            yield layers.problem(("for_each", index), message, "shorten one of both", "dependencies", names=(item,))
         seen.add(item)
 
 

@@ -1,6 +1,6 @@
 """What DAGs wait for: whether it can be awaited, and which DAG of which definition is meant."""
 
-from itertools import chain
+from itertools import chain, islice
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
 from .definitions import Awaited, Definition, Layers, LoadResult, format_dag_id, sensor_ids
@@ -148,23 +148,23 @@ def check_circles(definitions: Mapping[str, Definition], dag_ids: Iterable[str])
         cycles += [cycle for cycle in found if not asked.isdisjoint(cycle)]
         kept = left.keys() - chain.from_iterable(found)
         before = {dag_id: [each for each in before[dag_id] if each in kept] for dag_id in kept}
-    problems = [
-        circle([definitions[each] for each in cycle[number:] + cycle[:number]])
-        for cycle in cycles[:MAX_CYCLES]
-        for number, dag_id in enumerate(cycle)
-        if dag_id in asked
-    ]
-    return list(name_providers(problems))
+    problems = chain.from_iterable(circle([definitions[each] for each in cycle]) for cycle in cycles[:MAX_CYCLES])
+    of_asked = (problem for dag_id, problem in problems if dag_id in asked)
+    return list(name_providers(islice(of_asked, MAX_PROBLEMS)))
 
 
-def circle(cycle: Sequence[Definition]) -> Problem:
-    """Return the problem of the first DAG of a circle."""
-    definition = cycle[0]
+def circle(cycle: Sequence[Definition]) -> Iterator[Tuple[str, Problem]]:
+    """Yield the problem of each DAG of a circle, with its id."""
     is_one_provider = len({each.provider for each in cycle}) == 1
-    names = [f"{each.family}/{each.pipeline}" if is_one_provider else each.dag_id for each in (*cycle, cycle[0])]
-    excerpt = names if len(names) < 20 else [*names[:9], "...", *names[-9:]]
-    sensor_id = next(name for name, each in definition.awaited.items() if each.dag_id == cycle[1].dag_id)
-    path = dict(zip(sensor_ids(definition.settings), (path for path, _ in definition.settings.waits)))[sensor_id]
-    message, hint = f"a circle of DAGs: {' -> '.join(excerpt)}", "each waits for the one after its arrow"
-    problem = definition.layers.problem((*path, "pipeline"), message, hint, "dependencies", names=(sensor_id,))
-    return problem._replace(provider=definition.provider)
+    names = [f"{each.family}/{each.pipeline}" if is_one_provider else each.dag_id for each in cycle]
+    number = len(cycle)
+    for start, definition in enumerate(cycle):
+        later = cycle[(start + 1) % number]
+        steps = range(number + 1) if number < 19 else (*range(9), *range(number - 8, number + 1))
+        shown = [names[(start + step) % number] for step in steps]
+        excerpt = shown if number < 19 else [*shown[:9], "...", *shown[9:]]
+        sensor_id = next(name for name, each in definition.awaited.items() if each.dag_id == later.dag_id)
+        path = dict(zip(sensor_ids(definition.settings), (path for path, _ in definition.settings.waits)))[sensor_id]
+        message, hint = f"a circle of DAGs: {' -> '.join(excerpt)}", "each waits for the one after its arrow"
+        problem = definition.layers.problem((*path, "pipeline"), message, hint, "dependencies", names=(sensor_id,))
+        yield definition.dag_id, problem._replace(provider=definition.provider)

@@ -1,5 +1,6 @@
 """Alerts of failures, timeouts and missed SLAs, and failures to publish them."""
 
+import time
 from datetime import timedelta
 from functools import partial
 from typing import Any, Dict
@@ -123,6 +124,21 @@ def test_an_unreachable_topic_is_tried_once_in_a_parse(
     assert "Reason: second" in caplog.text
 
 
+def test_a_slow_topic_takes_only_so_long_in_a_parse(
+    environment: Any, sns: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.alerts.PUBLISHING", 0.01)
+    sns.publish.side_effect = lambda **_: time.sleep(0.02)
+    publish = publisher(environment)
+
+    alert_failure(publish, failed("first"))
+    alert_failure(publish, failed("second"))
+
+    assert sns.publish.call_count == 1
+    assert "did not answer in time before" in caplog.text
+    assert "Reason: second" in caplog.text
+
+
 def test_publishing_ends_before_the_parse_times_out(environment: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hook = Mock()
     monkeypatch.setattr("orchestrator.alerts.AwsBaseHook", hook)
@@ -147,10 +163,18 @@ def test_a_timeout_is_published_and_a_failed_task_is_not_published_again(environ
 
 
 @pytest.mark.skipif(not HAS_SLAS, reason="Airflow 3 has no SLAs")
-def test_an_sla_miss_is_published_unless_the_task_no_longer_exists(environment: Any, sns: Any, dag: Any) -> None:
-    slas = [Mock(dag_id="cwr-big_dag_un", task_id=task_id) for task_id in ("load", "gone")]
+def test_the_sla_misses_of_a_dag_are_one_alert_without_tasks_that_no_longer_exist(
+    environment: Any, sns: Any, dag: Any
+) -> None:
+    slas = [Mock(task_id=task_id, execution_date=f"day {n}") for n in range(60) for task_id in ("load", "gone")]
 
     alert_sla_miss(publisher(environment), dag, "", "", slas, [])
 
     (call,) = sns.publish.call_args_list
-    assert call[1]["Subject"] == "cwr-big_dag_un load missed its SLA"
+    assert call[1]["Subject"] == f"{dag.dag_id} missed its SLA"
+    lines = call[1]["Message"].splitlines()
+    assert lines[3:5] == [
+        f"load of the run of day {n}: {dag.get_task('load').sla} after its planned start" for n in (0, 1)
+    ]
+    assert lines[-1] == "and 10 more"
+    assert "gone" not in call[1]["Message"]
