@@ -1,6 +1,7 @@
 """A folder of files -> definitions and problems."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Dict, List, Mapping, Optional, Tuple, Type
 
@@ -67,13 +68,17 @@ def find_awaited(
     """
     read: Dict[Path, LoadResult] = {} if known is None else known
 
-    def lookup(pipeline: str, of_provider: str) -> Optional[LoadResult]:
+    @lru_cache(maxsize=None)  # a path takes as long as all else that is looked up
+    def read_for(pipeline: str, of_provider: Optional[str]) -> Optional[LoadResult]:
         file = root / "pipelines" / f"{pipeline}.yaml"
         if file not in read and os.path.lexists(file):
-            if provider is not None:  # of each file, only the DAG that is awaited
+            if of_provider is not None:  # of each file, only the DAG that is awaited
                 return read_file(root, file, context, of_provider)
             read[file] = read_file(root, file, context)
         return read.get(file)
+
+    def lookup(pipeline: str, of_provider: str) -> Optional[LoadResult]:
+        return read_for(pipeline, of_provider if provider is not None else None)
 
     def names() -> List[str]:
         return [f"{file.parent.name}/{file.stem}" for file in pipeline_files(root)[0]]
