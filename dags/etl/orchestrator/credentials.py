@@ -14,17 +14,17 @@ CREDENTIAL = re.compile(
     r"|(?P<private_key>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)"
     r"|\b(?P<token>gh[pousr]_\w{36,}|github_pat_\w{22,}|xox[abprs]-[\w-]{10,}"
     r"|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
-    r"|\bAuthorization:[ ]Basic[ ](?P<basic_authorization>[A-Za-z0-9+/]{8,}={0,2})"
+    r"|\bAuthorization:[ ]B(?:asic|earer)[ ](?P<authorization>[\w.~+/-]{8,})"
     r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@|<[\w -]{1,40}>@)[^\s/@'\"{}]+)@"
 )
 WORD = (
-    r"(?:passwords?|passwd|passphrase|pwd|secret|token|api[_ -]?key|(?:access|private|secret)[_ -]?key|credentials?"
-    r"|(?:db|ftp|smtp|user|admin)[_-]?pass)"
+    r"(?:passwords?|passwd|passphrase|pwd|secret|token|(?:api|access|private|secret|encryption|fernet)[_ -]?key"
+    r"|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?pass)"
 )
 # What a file has that has one: a text may be escaped ("\u0070assword"), and a line may end within a name.
 GATE = re.compile(WORD.replace("[_ -]?", r"[_\s-]*") + r"|\\[uUx/\s]", re.I)
 NAME = re.compile(rf"(?P<word>{WORD})[0-9_]{{0,4}}\s{{0,9}}$", re.I)
-OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w-]{{0,50}}?(?P<word>{WORD})$", re.I)
+OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w.-]{{0,50}}?(?P<word>{WORD})$", re.I)
 QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
 # Not "+": Python keeps 150 bytes for each repeat of a group, and 76 MB of them take ten times as long as 38.
 VALUE = (
@@ -33,10 +33,10 @@ VALUE = (
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|:[-=]|[\"']{SPACES}:{SPACES}|"
+    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|[\"']{SPACES}:{SPACES}|"
     rf"(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
-    rf"|(?<![\w-])--(?!no-)[\w-]{{0,50}}?(?P<option>{WORD})"
+    rf"|(?<![\w-])--(?!no-)[\w.-]{{0,50}}?(?P<option>{WORD})"
     rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!--|-\w?(?!\S))"
     rf"{VALUE.replace('value', 'argument')}",
     re.I,
