@@ -212,7 +212,7 @@ class Expressions:
         if entry is None:
             known = ", ".join(sorted(MEMBERS[above.kind]))
             hint = f"{a(above.kind)} has: {known}" if known else f"{a(above.kind)} has no members"
-            hint = f"write ['{key}'] for an item" if above.kind == JSON else hint
+            hint = f"write ['{key}'] for an item" if above.kind == JSON else INSTEAD.get(key, hint)
             return self.fault(f"a template cannot reach '{key}'", hint, key)
         if entry.takes is not None:
             return Function(key, entry, above.size)
