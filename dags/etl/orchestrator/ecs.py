@@ -52,14 +52,14 @@ def is_from_aws(error: BaseException) -> bool:
 
 @contextmanager
 def signals_held() -> Iterator[None]:
-    """Hold back SIGTERM and the alarm of a timeout.
+    """Hold back SIGTERM, Ctrl-C and the alarm of a timeout.
 
     What their handlers raise, botocore takes for a broken connection, and the provider's hook for bad credentials;
     and a second SIGTERM would end what the first one began. A mask would not do: it is that of one thread, and another
     one, as of a log handler, would take the signal and have Python call the handler here.
     """
     held: List[int] = []
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGALRM)}
     for number in before:
         signal.signal(number, lambda signum, frame: held.append(signum))
     try:
