@@ -39,7 +39,7 @@ from .models import SETTING_DEFAULTS, Environment, Param, Settings
 from .operators import EcsTask
 from .pages import cells_of, doc_md, markdown, param_cells, report, task_table
 from .problems import Location, Problem, internal_error, takes_too_long
-from .scheduler import LAST
+from .scheduler import LAST, active_runs
 from .time_limits import in_time
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
@@ -239,7 +239,7 @@ class Builder:
             start_date=start,
             end_date=end,
             catchup=settings.catchup or SETTING_DEFAULTS["catchup"],
-            max_active_runs=settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"],
+            max_active_runs=active_runs(settings),
             dagrun_timeout=settings.dagrun_timeout,
             tags=tags_of(definition),
             # Without their schema: Airflow would refuse a wrong type at the trigger and take an unknown key.

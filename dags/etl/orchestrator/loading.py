@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Dict, List, Mapping, Optional, Tuple, Type
+from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from .definitions import Context, LoadResult, parse_dag_id
 from .documents import display_path, home_of, read_document
@@ -42,12 +42,20 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     else:
         files, problems = pipeline_files(root)
         provider = None
-    results: Dict[Path, LoadResult] = {}
-    for file, result in zip(files, in_time(files, lambda file: read_file(root, file, context, provider), READING)):
-        results[file] = result or LoadResult([], [takes_too_long(display_path(root, file))])
+    results = each_in_time(root, files, lambda file: read_file(root, file, context, provider), READING)
     problems += [problem for result in results.values() for problem in result.problems]
     definitions, of_waiting = find_awaited(root, context, results, {} if provider else results, provider)
     return LoadResult(definitions, in_order([*problems, *of_waiting]))
+
+
+def each_in_time(
+    root: Path, files: Sequence[Path], work: Callable[[Path], LoadResult], part: float
+) -> Dict[Path, LoadResult]:
+    """Return what ``work`` makes of each file, as :func:`in_time` has it; of one that takes too long, the problem."""
+    return {
+        file: result or LoadResult([], [takes_too_long(display_path(root, file))])
+        for file, result in zip(files, in_time(files, work, part))
+    }
 
 
 def find_awaited(
@@ -83,13 +91,10 @@ def find_awaited(
     def names() -> List[str]:
         return [f"{file.parent.name}/{file.stem}" for file in pipeline_files(root)[0]]
 
-    others, definitions, problems = OtherDags(lookup, names), [], []
-    for file, found in zip(
-        results, in_time(list(results), lambda each: others.resolve(results[each].definitions), AWAITING)
-    ):
-        result = found or LoadResult([], [takes_too_long(display_path(root, file))])
-        definitions += result.definitions
-        problems += result.problems
+    others = OtherDags(lookup, names)
+    resolved = each_in_time(root, list(results), lambda file: others.resolve(results[file].definitions), AWAITING)
+    definitions = [definition for result in resolved.values() for definition in result.definitions]
+    problems = [problem for result in resolved.values() for problem in result.problems]
     if provider is not None or not others.found:
         return LoadResult(definitions, problems)
     all_definitions = {each.dag_id: each for result in results.values() for each in result.definitions}
