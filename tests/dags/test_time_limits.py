@@ -111,6 +111,22 @@ def test_hundreds_of_slow_files_before_a_healthy_one(
     assert import_error(bag).count(TOO_LONG) == 100
 
 
+@pytest.mark.parametrize(
+    ("place", "calls"), [("loading.read_pipeline", 1), ("waiting.OtherDags:resolve", 1), ("dags.Builder:build", 2)]
+)
+def test_the_smallest_file_comes_first(place: str, calls: int, slow: Callable[..., Path], tmp_path: Path) -> None:
+    names = ["a_slow", "b_slow", "z_slow"]
+    root = slow(tmp_path, names, place, seconds=chain(repeat(0, calls), FOR_EVER))
+    for name in names[:2]:
+        with (root / "pipelines" / "cwr" / f"{name}.yaml").open("a", encoding="utf-8") as file:
+            file.write("  more: {wait_for: {pipeline: cwr/z_slow, provider: un}}\n")
+
+    bag = parse(root)
+
+    assert sorted(bag.dags) == dags_of(["z_slow"])
+    assert import_error(bag).count(TOO_LONG) == 2
+
+
 def test_a_file_that_takes_long_is_tried_again_after_the_others(slow: Callable[..., Path], tmp_path: Path) -> None:
     root = slow(tmp_path, ["a_slow", "b"], seconds=chain([60], repeat(0)))  # then no clock decides
 

@@ -42,20 +42,28 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     else:
         files, problems = pipeline_files(root)
         provider = None
-    results = each_in_time(root, files, lambda file: read_file(root, file, context, provider), READING)
+    results = each_in_time(root, files, lambda file: read_file(root, file, context, provider), READING, bytes_of)
     problems += [problem for result in results.values() for problem in result.problems]
     definitions, of_waiting = find_awaited(root, context, results, {} if provider else results, provider)
     return LoadResult(definitions, in_order([*problems, *of_waiting]))
 
 
 def each_in_time(
-    root: Path, files: Sequence[Path], work: Callable[[Path], LoadResult], part: float
+    root: Path, files: Sequence[Path], work: Callable[[Path], LoadResult], part: float, size: Callable[[Path], int]
 ) -> Dict[Path, LoadResult]:
     """Return what ``work`` makes of each file, as :func:`in_time` has it; of one that takes too long, the problem."""
     return {
         file: result or LoadResult([], [takes_too_long(display_path(root, file))])
-        for file, result in zip(files, in_time(files, work, part))
+        for file, result in zip(files, in_time(files, work, part, size))
     }
+
+
+def bytes_of(file: Path) -> int:
+    """Return the size of a file; 0 where there is none, such as at the end of a link."""
+    try:
+        return os.path.getsize(str(file))
+    except OSError:  # to read it tells why
+        return 0
 
 
 def find_awaited(
@@ -91,8 +99,14 @@ def find_awaited(
     def names() -> List[str]:
         return [f"{file.parent.name}/{file.stem}" for file in pipeline_files(root)[0]]
 
+    def resolve(file: Path) -> LoadResult:
+        return others.resolve(results[file].definitions)
+
+    def waits(file: Path) -> int:
+        return sum(len(each.settings.waits) for each in results[file].definitions if each.settings.wait_for is not None)
+
     others = OtherDags(lookup, names)
-    resolved = each_in_time(root, list(results), lambda file: others.resolve(results[file].definitions), AWAITING)
+    resolved = each_in_time(root, list(results), resolve, AWAITING, waits)
     definitions = [definition for result in resolved.values() for definition in result.definitions]
     problems = [problem for result in resolved.values() for problem in result.problems]
     if provider is not None or not others.found:

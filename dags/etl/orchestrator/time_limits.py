@@ -19,10 +19,12 @@ class OutOfTime(BaseException):
     """A file takes too long. It is no Exception: a library on the way may handle these."""
 
 
-def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) -> List[Optional[Result]]:
+def in_time(
+    items: Sequence[Item], work: Callable[[Item], Result], part: float, size: Callable[[Item], int]
+) -> List[Optional[Result]]:
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
-    An item that exceeds a fraction of the time left is tried again after all others, which so get theirs in any order:
+    The smallest items come first, so that many large ones cost no other its result. An item that exceeds a fraction of the time left is tried again after all others, which so get theirs in any order:
     a share for each of them is kept back, and all shares together are an eighth of the time at most, as other
     processes may have the processor. For the same reason, no item takes more than half of what is not kept back at
     first. The late ones share what is left then. The timer is that of the process's processor time, as Airflow uses the
@@ -33,6 +35,7 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
         items: What the work is for, such as files.
         work: It may be called twice for an item.
         part: The part of the time until Airflow's alarm that all items together may take.
+        size: About how much work an item is, compared to others.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_PROF)[0]:
         return [work(item) for item in items]
@@ -64,8 +67,8 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
 
     before = signal.signal(signal.SIGPROF, ring)
     try:
-        for index in range(len(items)):
-            free = end - clock() - share * (len(items) - index)
+        for number, index in enumerate(sorted(range(len(items)), key=lambda index: size(items[index]))):
+            free = end - clock() - share * (len(items) - number)
             attempt(index, max(free / FRACTION, share / OTHERS), max(free / 2, share))
         again, late = late, []
         for number, index in enumerate(again):
