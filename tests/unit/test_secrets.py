@@ -152,6 +152,8 @@ WRITTEN = {
     "passphrase": "defaults: {{environment: {{PASSPHRASE: {w}{inside}{beside}}}}}\n",
     "short name": "defaults: {{environment: {{SFTP_PASS: {w}{inside}{beside}}}}}\n",
     "numbered": "defaults: {{environment: {{PASSWORD_2: {w}{inside}{beside}}}}}\n",
+    "of an environment": "defaults: {{environment: {{DB_PASSWORD_PROD: {w}{inside}{beside}}}}}\n",
+    "creds": "defaults: {{command: ['export DB_CREDS_STAGING_2={w}{inside}'], environment: {{A: b{beside}}}}}\n",
     "of a provider's variables": "variables: {{password: {w}{inside}{beside}}}\n",
 }
 INSIDE = ["", " {{ nope }}", "\\", "\x07"]
@@ -258,6 +260,9 @@ tasks:
       E_TOKEN: "true"
       G_TOKEN: "{{ params.token or '' }}"
       BOARDING_PASS: "5"
+      PWD: /data
+      DB_SECRET: etl/prod/db
+      SECRET_TESTED: "5"
 providers:
   token: {variables: {kind: "token"}}  # the token: see the wiki; DB_PASSWORD is one of its secrets
 """

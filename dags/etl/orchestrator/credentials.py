@@ -19,12 +19,13 @@ CREDENTIAL = re.compile(
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token|(?:api|access|private|secret|encryption|fernet)[_ -]?key"
-    r"|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?pass)"
+    r"|creds|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?pass)"
 )
+ENDING = r"(?:_(?:prod|production|dev|development|stag(?:e|ing)|test|uat|qa))?[0-9_]{0,4}"  # one for each environment
 # What a file has that has one: a text may be escaped ("\u0070assword"), and a line may end within a name.
 GATE = re.compile(WORD.replace("[_ -]?", r"[_\s-]*") + r"|\\[uUx/\s]", re.I)
-NAME = re.compile(rf"(?P<word>{WORD})[0-9_]{{0,4}}\s{{0,9}}$", re.I)
-OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w.-]{{0,50}}?(?P<word>{WORD})$", re.I)
+NAME = re.compile(rf"(?P<word>{WORD}){ENDING}\s{{0,9}}$", re.I)
+OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w.-]{{0,50}}?(?P<word>{WORD}){ENDING}$", re.I)
 QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
 # Not "+": Python keeps 150 bytes for each repeat of a group, and 76 MB of them take ten times as long as 38.
 VALUE = (
@@ -33,10 +34,10 @@ VALUE = (
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    rf"(?P<word>{WORD})(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|[\"']{SPACES}:{SPACES}|"
+    rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|[\"']{SPACES}:{SPACES}|"
     rf"(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
-    rf"|(?<![\w-])--(?!no-)[\w.-]{{0,50}}?(?P<option>{WORD})"
+    rf"|(?<![\w-])--(?!no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
     rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!--|-\w?(?!\S))"
     rf"{VALUE.replace('value', 'argument')}",
     re.I,
@@ -53,7 +54,7 @@ TEMPLATE = re.compile(
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
 REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|<[\w -]{{1,40}}>")
-PLACE = re.compile(r"(?:/[a-z0-9_.-]+){2,}|s3://[\w/.-]+|ssm:[\w/.-]+")  # where it is to be had
+PLACE = re.compile(r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/)+[a-z0-9_.-]+|s3://[\w/.-]+|ssm:[\w/.-]+")  # where it is
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
 

@@ -24,12 +24,12 @@ def in_time(
 ) -> List[Optional[Result]]:
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
-    The smallest items come first, so that many large ones cost no other its result. An item that exceeds a fraction of the time left is tried again after all others, which so get theirs in any order:
-    a share for each of them is kept back, and all shares together are an eighth of the time at most, as other
-    processes may have the processor. For the same reason, no item takes more than half of what is not kept back at
-    first. The late ones share what is left then. The timer is that of the process's processor time, as Airflow uses the
-    other one, and its signal is seen between two bytecodes. Without a main thread, or with a profiler that uses the
-    timer, nothing is limited.
+    The smallest items come first, so that many large ones cost no other its result. An item that exceeds a fraction of
+    the time left is tried again after all others, which so get theirs in any order: a share for each of them is kept
+    back, and all shares together are an eighth of the time at most, as other processes may have the processor. For the
+    same reason, no item takes more than half of what is not kept back at first. The late ones share what is left then.
+    The timer is that of the process's processor time, as Airflow uses the other one, and its signal is seen between two
+    bytecodes. Without a main thread, or with a profiler that uses the timer, nothing is limited.
 
     Args:
         items: What the work is for, such as files.
