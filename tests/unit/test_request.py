@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 import pytest
 from orchestrator import AIRFLOW_ARGUMENTS, FARGATE_MEMORY, Document, Layer, Layers, Task, load, run_task_request
@@ -58,6 +58,19 @@ def test_a_templated_task_definition_names_its_container(tmp_path: Path) -> None
     arguments = operator(tmp_path, "container: app", '"{{ provider.name }}-loader"')
 
     assert arguments["overrides"]["containerOverrides"] == [{"name": "app"}]
+
+
+def test_the_characters_of_overrides_are_counted_as_ecs_does(tmp_path: Path) -> None:
+    room = 8192 - len('{"containerOverrides":[{"name":"loader","command":[""]}]}')
+
+    def problems(length: int) -> List[str]:
+        root = tree(
+            tmp_path / str(length), {"cwr/big.yaml": SMALL.replace("loader", f"loader, command: [{'é' * length}]")}
+        )
+        return [problem.message for problem in load(root, "development").problems]
+
+    assert problems(room) == []
+    assert problems(room + 1) == ["command, environment and sizes are 8193 characters of JSON; ECS takes at most 8192"]
 
 
 def test_overrides_have_the_form_of_run_task(tmp_path: Path) -> None:

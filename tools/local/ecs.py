@@ -208,5 +208,5 @@ def check_run_task(parameters: Mapping[str, Any]) -> None:
         raise invalid("clientToken must have 1 to 64 characters from ! to ~.")
     if "launchType" in parameters and parameters.get("capacityProviderStrategy"):
         raise invalid("Specifying both a launch type and capacity provider strategy is not supported.")
-    if len(json.dumps(parameters.get("overrides", {}), separators=(",", ":"))) > MAX_OVERRIDES:
+    if len(json.dumps(parameters.get("overrides", {}), ensure_ascii=False, separators=(",", ":"))) > MAX_OVERRIDES:
         raise invalid(f"Container Overrides length must be at most {MAX_OVERRIDES}")

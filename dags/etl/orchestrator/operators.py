@@ -1,6 +1,5 @@
 """The ECS task: one for each try of an Airflow task, taken up by the next try if its worker was lost."""
 
-import json
 import time
 from datetime import datetime
 from itertools import chain
@@ -45,7 +44,7 @@ from .generations import (
 from .models import Param
 from .planning import run_task_parameters, started_by
 from .problems import did_you_mean
-from .rules import json_length, misfits
+from .rules import json_length, misfits, overrides_length
 from .templates import MAX_OVERRIDES
 from .vocabulary import MAX_PARAM_CHARACTERS
 
@@ -150,7 +149,7 @@ class EcsTask(EcsOperator):
         if self.item is not None:
             context["item"] = self.item
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
-        length = len(json.dumps(self.overrides, ensure_ascii=False, separators=(",", ":")))
+        length = overrides_length(self.overrides)
         if length > MAX_OVERRIDES:  # Airflow would store them, whatever their length, before ECS refuses them
             message = f"command, environment and sizes, with their templates filled in, are {length} characters of JSON"
             raise exceptions.AirflowFailException(f"{message}; ECS takes at most {MAX_OVERRIDES}: put the data on S3")

@@ -177,7 +177,7 @@ def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) ->
     """Check the limits of RunTask on tags and overrides, and what the templates of a task could write together."""
     if len(task.tags or ()) > MAX_ECS_TAGS:
         yield layers.problem(("tags",), f"ECS takes at most {MAX_ECS_TAGS} tags", "", "ecs", names=("tags",))
-    length = len(json.dumps(overrides))
+    length = overrides_length(overrides)
     if length > MAX_OVERRIDES:
         message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
         path = ("environment",) if task.environment else ("command",)
@@ -186,6 +186,11 @@ def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) ->
     if work > MAX_WORK:
         message = f"the templates of the task could write {work:,} characters; at most {MAX_WORK:,} are allowed"
         yield layers.problem((), message, "let the container do it", "template", names=("command", "environment"))
+
+
+def overrides_length(overrides: Mapping[str, Any]) -> int:
+    """Return the length of overrides as RunTask counts it, in characters of JSON without blanks (its API reference)."""
+    return len(json.dumps(overrides, ensure_ascii=False, separators=(",", ":")))
 
 
 # -------------------------------------------------------------------------------------------- one task, many items
