@@ -48,13 +48,16 @@ def use_release(use: Callable[..., Any]) -> Any:
         releases = {"": {}}
     except Exception as error:
         releases, reasons = {}, [f"current: {type(error).__name__}: {error}"]
+    stopped: List[int] = []
     for name, activation in releases.items():
         root = FOLDER / "releases" / name if name else FOLDER
         try:
             known = [activation, sizes_of(root), reports] if name else []
-            return use(load_package(root), root, *known)
+            with noting_sigterm(stopped):
+                return use(load_package(root), root, *known)
         except BaseException as error:  # a package can also exit
-            if isinstance(error, KeyboardInterrupt) or (is_timed and not signal.getitimer(signal.ITIMER_REAL)[0]):
+            is_over = stopped or (is_timed and not signal.getitimer(signal.ITIMER_REAL)[0])
+            if is_over or isinstance(error, KeyboardInterrupt):
                 raise
             text = "".join(traceback.format_exception_only(type(error), error))  # whatever its own __str__ does
             reasons.append(f"release {name or 'beside factory.py'}: {text.strip():.1000}")
@@ -66,6 +69,25 @@ def use_release(use: Callable[..., Any]) -> Any:
     if is_copied(FOLDER):
         sys.exit(text)
     raise ImportError(text)
+
+
+@contextmanager
+def noting_sigterm(received: List[int]) -> Iterator[None]:
+    """Add a SIGTERM to a list, and let its handler end the process: Airflow's raises SystemExit, as a package may."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def note(number: int, frame: Any) -> None:
+        received.append(number)
+        handler(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def is_copied(folder: Path, *files: Path) -> bool:

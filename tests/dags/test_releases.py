@@ -5,6 +5,7 @@ import json
 import logging
 import pickle
 import random
+import signal
 import sys
 from itertools import product
 from pathlib import Path
@@ -232,6 +233,35 @@ def test_a_package_that_does_not_work_is_reported_and_the_release_before_runs(
     bag = dag_bag(home)
     assert (set(bag.dags), bag.import_errors) == (DAGS, {})
     assert {type(task).__module__ for dag in bag.dags.values() for task in dag.tasks} == {"orchestrator_etl.operators"}
+
+
+# As Airflow's DagFileProcessorManager stops its passes, whose handler they have inherited.
+STOPS = "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n"
+
+
+@pytest.mark.parametrize("place", ["while it is imported", "while it reads"])
+def test_a_process_that_is_told_to_stop_does_so_and_tries_no_other_release(
+    place: str, home: Path, real: Mapping[str, bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    module = real["orchestrator/dags.py"]
+    code = f"def build(*_):\n    {STOPS.replace(chr(10), chr(10) + '    ')}\n" if place == "while it reads" else STOPS
+    put_two(
+        home, with_manifest(real), with_manifest({**real, "orchestrator/dags.py": module + b"\n\n" + code.encode()})
+    )
+
+    def stop(*_: Any) -> None:
+        sys.exit(0)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            dag_bag(home)
+        assert signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert ended.value.code == 0
+    assert "passed over" not in caplog.text
 
 
 def test_a_bug_that_concerns_all_dags_is_reported_and_the_release_before_runs(
