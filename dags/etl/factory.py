@@ -74,7 +74,7 @@ def use_release(use: Callable[..., Any]) -> Any:
 @contextmanager
 def noting_sigterm(received: List[int]) -> Iterator[None]:
     """Add a SIGTERM to a list, and let its handler end the process: Airflow's raises SystemExit, as a package may."""
-    handler = signal.getsignal(signal.SIGTERM)
+    handler: Any = signal.getsignal(signal.SIGTERM)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
         return

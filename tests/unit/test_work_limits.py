@@ -69,14 +69,34 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "runs a day": (
         lambda n: f"{HEAD}schedule: '* * * * *'\n{LOAD}{providers(n // 1440 + n % 1440)}",
         172_800,
-        "the DAGs could need 174240 runs a day; those of a file have at most 172800",
+        "the DAGs could need 174240 runs a day; those of a file at most 172800",
     ),
     "runs that end soon": (
         lambda n: (
             f"{HEAD}schedule: '@daily'\ncatchup: true\ndagrun_timeout: 1m\nmax_active_runs: 10\n{LOAD}{providers(n)}"
         ),
         12,
-        "the DAGs could need 187200 runs a day; those of a file have at most 172800",
+        "the DAGs could need 187200 runs a day; those of a file at most 172800",
+    ),
+    "tasks a day": (
+        lambda n: (
+            f"{HEAD}schedule: '* * * * *'\ndefaults: {{task_definition: x}}\n"
+            + "tasks:\n"
+            + lines("  t{}: {{}}\n", 500)
+            + providers(n)
+        ),
+        12,
+        "the DAGs could need 9360000 tasks a day; those of a file at most 8640000",
+    ),
+    "tasks that catch up": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\ncatchup: true\nmax_active_runs: 10\ndefaults: {{task_definition: x}}\n"
+            + "tasks:\n"
+            + lines("  t{}: {{}}\n", 500)
+            + providers(n)
+        ),
+        10,
+        "the DAGs could catch up with 55000 tasks at once; those of a file at most 50000",
     ),
     "runs that catch up": (
         lambda n: (
@@ -85,7 +105,7 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
             + lines("  r{}:\n", 1000)
         ),
         1000,
-        "the DAGs could catch up with 1002 runs at once; those of a file with 1000",
+        "the DAGs could catch up with 1002 runs at once; those of a file at most 1000",
     ),
     "tags of all DAGs": (
         lambda n: (
@@ -101,7 +121,7 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
             + lines("  r{}: {{wait_for: {{pipeline: cwr/big, provider: q0}}}}\n", n % 10)
         ),
         10_000,
-        "the DAGs wait for other DAGs 10001 times; those of a file at most 10000 times",
+        "the DAGs wait for other DAGs 10001 times; those of a file at most 10000",
     ),
     "time zones": (
         lambda n: HEAD + LOAD + "providers:\n" + "".join(f"  p{i}: {{timezone: {ZONES[i]}}}\n" for i in range(n)),

@@ -325,7 +325,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
             message, hint = f"more than {MAX_PROBLEMS} problems: the providers after this one are left out", "fix these"
             problems.append(document.problem(("providers", provider), message, hint, at_key=True))
             break
-    check_runs(document, [definition.settings for definition in definitions])
+    check_runs(document, definitions)
     return LoadResult(definitions, list(name_providers(problems)))
 
 

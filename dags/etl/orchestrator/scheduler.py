@@ -1,54 +1,65 @@
 """What the DAGs of a pipeline take of the scheduler, which all DAGs share."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from functools import lru_cache
 from typing import Dict, List, Mapping, Sequence
 
 from croniter import croniter
 
-from .definitions import PlannedTask
+from .definitions import Definition, PlannedTask
 from .documents import Document
 from .graphs import sort_tasks
 from .models import SETTING_DEFAULTS, Settings
 from .problems import Rejected
 
 # The scheduler creates 10 runs in each of its loops, which take 1 to 2 s, and first those that lie back furthest
-# (DagModel.dags_needing_dagruns): DAGs that need more keep all others from getting any.
+# (DagModel.dags_needing_dagruns): DAGs that need more keep all others from getting any. So do runs of many tasks: it
+# makes a row of each, in 2 ms, and 60 DAGs of 500 tasks that ran twice a minute let no other DAG have a run.
 DAY = 24 * 60 * 60  # seconds
 MAX_RUNS_A_DAY = 2 * DAY
+MAX_TASKS_A_DAY = 100 * DAY
 MAX_CATCHING_UP = 1000  # runs at once for days past, where a DAG has several: created in a few minutes
+MAX_TASKS_CATCHING_UP = 50_000  # of these runs
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
 
 
-def check_runs(document: Document, settings: Sequence[Settings]) -> None:
+def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     """Check that the scheduler can create the runs of all DAGs of a pipeline, and parse what they wait for.
 
     Args:
         document: The pipeline's.
-        settings: Those of its DAGs; providers share them.
+        definitions: The DAGs; providers share settings.
 
     Raises:
         Rejected: It cannot.
     """
-    shared = {id(each): each for each in settings}
-    a_day, catching_up, awaited = 0.0, 0, 0
-    for key, number in Counter(map(id, settings)).items():
-        each = shared[key]
-        awaited += number * sum(wait.pipeline is not None for _, wait in each.waits)
-        if each.schedule is not None:
-            a_day += number * runs_a_day(each)
-            catching_up += number * active_runs(each) if each.catchup and active_runs(each) > 1 else 0
-    if awaited > MAX_AWAITED:
-        message = f"the DAGs wait for other DAGs {awaited} times; those of a file at most {MAX_AWAITED} times"
-        raise Rejected(document.problem(("providers",), message, "wait for fewer, or make more files", at_key=True))
-    if a_day > MAX_RUNS_A_DAY:
-        message = f"the DAGs could need {a_day:.0f} runs a day; those of a file have at most {MAX_RUNS_A_DAY}"
-        hint = "let them run less often; with catchup, give dagrun_timeout more time"
-        raise Rejected(document.problem(("providers",), message, hint, "schedule", at_key=True))
-    if catching_up > MAX_CATCHING_UP:
-        message = f"the DAGs could catch up with {catching_up} runs at once; those of a file with {MAX_CATCHING_UP}"
-        hint = "write a smaller max_active_runs"
-        raise Rejected(document.problem(("providers",), message, hint, "schedule", at_key=True))
+    shared = {id(each.settings): each.settings for each in definitions}
+    tasks: Dict[int, int] = defaultdict(int)
+    for each in definitions:
+        tasks[id(each.settings)] += len(each.plan.tasks)
+    counts: Dict[str, float] = defaultdict(int)
+    for key, number in Counter(id(each.settings) for each in definitions).items():
+        settings = shared[key]
+        counts["awaited"] += number * sum(wait.pipeline is not None for _, wait in settings.waits)
+        if settings.schedule is not None:
+            a_day, at_once = runs_a_day(settings), active_runs(settings)
+            counts["runs"] += number * a_day
+            counts["tasks"] += tasks[key] * a_day
+            if settings.catchup and at_once > 1:
+                counts["runs at once"] += number * at_once
+                counts["tasks at once"] += tasks[key] * at_once
+    rarely = "let them run less often; with catchup, give dagrun_timeout more time"
+    few = "write a smaller max_active_runs"
+    for name, most, what, rule, hint in (
+        ("awaited", MAX_AWAITED, "wait for other DAGs {} times", "schema", "wait for fewer, or make more files"),
+        ("runs", MAX_RUNS_A_DAY, "could need {} runs a day", "schedule", rarely),
+        ("tasks", MAX_TASKS_A_DAY, "could need {} tasks a day", "schedule", rarely),
+        ("runs at once", MAX_CATCHING_UP, "could catch up with {} runs at once", "schedule", few),
+        ("tasks at once", MAX_TASKS_CATCHING_UP, "could catch up with {} tasks at once", "schedule", few),
+    ):
+        if counts[name] > most:
+            message = f"the DAGs {what.format(round(counts[name]))}; those of a file at most {most}"
+            raise Rejected(document.problem(("providers",), message, hint, rule, at_key=True))
 
 
 def runs_a_day(settings: Settings) -> float:
