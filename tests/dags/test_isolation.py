@@ -7,10 +7,11 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator
+from typing import Any, Callable, Dict, Iterator, List
 
 import pendulum
 import pytest
+from airflow.timetables.base import DataInterval
 from orchestrator import load
 from orchestrator.generations import IS_2_2
 
@@ -322,6 +323,37 @@ def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monke
         while info.logical_date < now and steps < 1000:
             steps, info = steps + 1, dag.next_dagrun_info(info.data_interval, restricted=False)
         assert 0 < steps < 110, (name, steps)
+
+
+@pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
+def test_however_often_airflow_looks_for_slas_a_pass_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
+    tasks = "".join(f"  t{number}: {{sla: 30d}}\n" for number in range(500))
+    text = (
+        f"start_date: 2022-01-01\nschedule: '@daily'\ncatchup: true\ndefaults: {{task_definition: x}}\ntasks:\n{tasks}"
+    )
+    providers = "".join(f"  p{number}: {{}}\n" for number in range(10))
+    dags = dag_bag(tree(tmp_path, {"cwr/big.yaml": f"{text}providers:\n{providers}"})).dags
+    now = pendulum.now("UTC")
+
+    def look(dag: Any) -> List[int]:
+        """Look for the missed SLAs of a DAG as manage_slas does: at the intervals of each task."""
+        steps = []
+        for _ in dag.tasks:
+            info, number = dag.next_dagrun_info(last, restricted=False), 0
+            while info is not None and info.logical_date < now:
+                info, number = dag.next_dagrun_info(info.data_interval, restricted=False), number + 1
+            steps.append(number)
+        return steps
+
+    last = DataInterval(pendulum.datetime(2022, 1, 1), pendulum.datetime(2022, 1, 2))
+    looks = [[look(dag) for dag in dags.values()] for _ in range(3)]
+
+    assert min(looks[0][0]) >= 5  # each task has its turn
+    assert sum(sum(of_pass[0]) for of_pass in looks) <= 5000
+    assert sum(sum(each) for of_pass in looks for each in of_pass) <= 25_000
 
 
 @pytest.mark.skipif(not IS_2_2, reason="a template of 2.2.2 asks this way")

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections import defaultdict
 from copy import copy
 from datetime import timedelta
 from functools import partial
@@ -9,7 +10,7 @@ from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
+from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 import pendulum
 import setproctitle
@@ -179,6 +180,8 @@ BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after
 
 
 MAX_SLA_INTERVALS = 100  # with those of the longest SLA itself; one takes 0.4 ms for each task
+MAX_SLA_LOOKS = 5000  # of a DAG in a pass: 2 s
+MAX_ALL_SLA_LOOKS = 25_000
 
 
 class SlaDag(DAG):
@@ -187,15 +190,23 @@ class SlaDag(DAG):
     Templates such as ``{{ next_ds }}`` ask in the same way, in the process of a task.
 
     Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
-    pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has.
+    pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has. It
+    also does so once for each look that the scheduler had at a run since the pass before: some hundred times.
     """
+
+    looks: ClassVar[Dict[str, int]] = defaultdict(int)  # of this process, which is a pass: by DAG, and of all by ""
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow asks for SLAs (not ``restricted``), leave out old ones."""
         if not restricted and isinstance(last, DataInterval):
+            for name, most in ((self.dag_id, MAX_SLA_LOOKS), ("", MAX_ALL_SLA_LOOKS)):
+                self.looks[name] += 1
+                if self.looks[name] > most:
+                    return None
             interval = last.end - last.start
-            longest = max((task.sla for task in self.tasks if task.sla), default=interval)
-            earliest = pendulum.now("UTC") - min(longest + 25 * interval, MAX_SLA_INTERVALS * interval)
+            slas = [task.sla for task in self.tasks if task.sla] or [interval]
+            number = min(MAX_SLA_INTERVALS, MAX_SLA_LOOKS // len(slas) - 3)  # so that each task has its turn
+            earliest = pendulum.now("UTC") - min(max(slas) + 25 * interval, number * interval)
             if last.end < earliest:
                 last = self.timetable.infer_manual_data_interval(run_after=earliest)
         return super().next_dagrun_info(last, restricted=restricted)
