@@ -48,16 +48,15 @@ def use_release(use: Callable[..., Any]) -> Any:
         releases = {"": {}}
     except Exception as error:
         releases, reasons = {}, [f"current: {type(error).__name__}: {error}"]
-    stopped: List[int] = []
     for name, activation in releases.items():
         root = FOLDER / "releases" / name if name else FOLDER
         try:
             known = [activation, sizes_of(root), reports] if name else []
-            with noting_sigterm(stopped):
-                return use(load_package(root), root, *known)
-        except BaseException as error:  # a package can also exit
-            is_over = stopped or (is_timed and not signal.getitimer(signal.ITIMER_REAL)[0])
-            if is_over or isinstance(error, KeyboardInterrupt):
+            return use(load_package(root), root, *known)
+        except BaseException as error:
+            # Airflow's handler of SIGTERM exits with 0; a package may do so with a reason.
+            is_stopped = isinstance(error, KeyboardInterrupt) or (isinstance(error, SystemExit) and not error.code)
+            if is_stopped or (is_timed and not signal.getitimer(signal.ITIMER_REAL)[0]):
                 raise
             text = "".join(traceback.format_exception_only(type(error), error))  # whatever its own __str__ does
             reasons.append(f"release {name or 'beside factory.py'}: {text.strip():.1000}")
@@ -66,28 +65,7 @@ def use_release(use: Callable[..., Any]) -> Any:
                 reports.append(reasons[-1])
     text = "\n".join(["there is no release that works; deploy one with ./etl deploy", *reasons])
     logging.getLogger(__name__).error(text)
-    if is_copied(FOLDER):
-        sys.exit(text)
-    raise ImportError(text)
-
-
-@contextmanager
-def noting_sigterm(received: List[int]) -> Iterator[None]:
-    """Add a SIGTERM to a list, and let its handler end the process: Airflow's raises SystemExit, as a package may."""
-    handler: Any = signal.getsignal(signal.SIGTERM)
-    if not callable(handler) or threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def note(number: int, frame: Any) -> None:
-        received.append(number)
-        handler(number, frame)
-
-    signal.signal(signal.SIGTERM, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, handler)
+    raise (SystemExit if is_copied(FOLDER) else ImportError)(text)
 
 
 def is_copied(folder: Path, *files: Path) -> bool:

@@ -1,5 +1,6 @@
 """What Airflow and ECS store has its limits: those of their columns and models. One beyond each is a problem."""
 
+import json
 from pathlib import Path
 from typing import Any, Dict, List, Type
 
@@ -50,6 +51,7 @@ from tests.limits import (
     pipeline,
     tasks,
 )
+from tests.trees import SMALL, tree
 
 MOST = 1000  # characters that are tried
 
@@ -151,6 +153,16 @@ def test_all_limits_at_once_are_no_problem(tmp_path: Path) -> None:
     first = result.definitions[0]
     assert len(first.dag_id) == MAX_DAG_ID
     assert len(first.plan.tasks) == MAX_DAG_TASKS
+
+
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\x9b"])
+def test_no_text_has_a_character_that_steers_a_terminal(character: str, tmp_path: Path) -> None:
+    text = json.dumps(f"a{character}[2Jb")
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL.replace("loader", f"loader, command: [{text}]")})
+
+    (problem,) = load(root, "development").problems
+
+    assert problem.message.endswith("is not text without control characters")
 
 
 def of_defaults(**values: Any) -> Dict[str, Any]:

@@ -624,6 +624,28 @@ def test_templates_render_as_in_airflow(etl: Path) -> None:
     assert (rendered.request["overrides"], rendered.left) == (task.overrides, {})
 
 
+def test_an_item_of_a_param_is_no_method_of_it_as_in_airflow(tmp_path: Path) -> None:
+    texts = ["{{ params.x['a'] }} {{ params.x.get('update', 'none') }} {{ env['name'] }} {{ params['t'][0] }}"]
+    texts += [
+        f"{{{{ {text} is defined }}}}" for text in ("params.x['update']", "params.t['upper']", "params.x.b['real']")
+    ]
+    pipeline = f"""\
+start_date: 2022-01-01
+params: {{x: {{type: object, default: {{a: 1, b: 2}}}}, t: {{default: text}}}}
+tasks: {{load: {{task_definition: loader, command: {json.dumps(texts)}}}}}
+providers: {{un: {{}}}}
+"""
+    (definition,), problems = load(tree(tmp_path, {"cwr/big.yaml": pipeline}), "development")
+    task: Any = Builder().build(definition).get_task("load")
+    task.render_template_fields({})
+
+    rendered = rendering.render_request(definition, "load", schedules.run_at(definition, None))
+    assert problems == []
+    assert (rendered.request["overrides"], rendered.left) == (task.overrides, {})
+    (container,) = task.overrides["containerOverrides"]
+    assert container["command"] == ["1 none development t", "False", "False", "False"]
+
+
 def test_template_names_equal_those_of_airflow(etl: Path) -> None:
     definition = scheduled(etl, "@daily", "2022-01-01", "UTC")
     run = schedules.run_at(definition, None)

@@ -30,13 +30,15 @@ def quoted(text: str) -> str:
 
 
 def definition(texts: List[str], as_keys: bool = False) -> str:
-    """Return a pipeline with one task for each text, each on a line of its own, and all params that they name."""
+    """Return a pipeline with one task for each text, each on a line of its own, and what they name."""
     members = {member for text in texts for member in read_template(text).members}
     numbers = {number for text in texts for number in read_template(text).numbers}
     lines = ["start_date: 2022-01-01", "tasks:"]
     for number, text in enumerate(texts):
         field = f"environment: {{{quoted(text)}: x}}" if as_keys else f"command: [{quoted(text)}]"
         lines.append(f"  t{number}: {{task_definition: loader, {field}}}")
+    pulled = sorted({task for text in texts for task in read_template(text).pulled})
+    lines += [f"  {quoted(task)}: {{task_definition: loader}}" for task in pulled]
     lines += ["providers:", "  un:", "    variables: {of_provider: x"]
     lines += [f"      , {name}: 3" for root, name in sorted(members) if root == "provider" and name != "name"]
     lines += ["    }", "params: {x: {type: string, default: x}, y: {type: string, default: y}"]

@@ -88,6 +88,17 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         12,
         "the DAGs could need 9360000 tasks a day; those of a file at most 8640000",
     ),
+    "items of a template's lists": (
+        lambda n: (
+            f"{HEAD}params: {{x: {{default: x}}}}\n"
+            + "tasks: {load: {task_definition: a, command: ['{{ ["
+            + ", ".join(["params.x.split() | length"] * n)
+            + "] | join }}']}}\n"
+            + UN
+        ),
+        128,
+        "the lists of the template could have",
+    ),
     "tasks that catch up": (
         lambda n: (
             f"{HEAD}schedule: '@daily'\ncatchup: true\nmax_active_runs: 10\ndefaults: {{task_definition: x}}\n"

@@ -10,7 +10,15 @@ from typing import Any, Callable, Dict, List, Mapping, NamedTuple, Optional, Seq
 import dateutil.relativedelta
 import jinja2
 import jinja2.sandbox
-from orchestrator import JSON_OPTIONS, MAX_OVERRIDES, Definition, ParamValues, read_template, run_task_request
+from orchestrator import (
+    JSON_OPTIONS,
+    MAX_OVERRIDES,
+    Definition,
+    ParamValues,
+    items_alone,
+    read_template,
+    run_task_request,
+)
 
 from tools.views.confinement import confined
 from tools.views.schedules import Run, cron_of
@@ -136,6 +144,7 @@ def jinja() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
     )
     environment.filters.update(FILTERS)
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
+    vars(environment)["getitem"] = items_alone(environment)
     environment.globals.clear()  # templates may name none of Jinja's functions
     return environment
 

@@ -25,6 +25,7 @@ from .definitions import (
     PlannedTask,
     awaited_names,
     format_dag_id,
+    items_alone,
     parse_dag_id,
 )
 from .documents import HIDDEN, MAX_FILE_BYTES, Document, Loader, display_path, read_document
@@ -201,6 +202,7 @@ __all__ = [
     "format_dag_id",
     "in_order",
     "internal_error",
+    "items_alone",
     "listed",
     "load",
     "parse_dag_id",

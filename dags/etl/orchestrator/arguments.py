@@ -20,9 +20,12 @@ class Kind(NamedTuple):
     is_allowed: Callable[[Any], bool] = lambda value: False
 
 
+LETTERS = "aAbBcdfGHIjmMpSuUVwWxXyYzZ"  # of strptime, too
+
+
 def is_format(value: Any) -> bool:
     """Return whether a text is a format of strftime without widths: %1000000000Y would fill the memory."""
-    return isinstance(value, str) and bool(re.fullmatch(r"(?:[^%]|%-?[aAbBcdfGHIjmMpSuUVwWxXyYzZ%]){0,100}", value))
+    return isinstance(value, str) and bool(re.fullmatch(rf"(?:[^%]|%-?[{LETTERS}%]){{0,100}}", value))
 
 
 def is_plain_filter(value: Any) -> bool:
@@ -42,7 +45,7 @@ KINDS: Dict[str, Kind] = {
     "names": Kind("a constant text, or a list of them", (), lambda value: isinstance(value, str)),
     "flag": Kind("true or false", (), lambda value: isinstance(value, bool)),
     "small": Kind("a constant whole number from 0 to 100", (), lambda value: type(value) is int and 0 <= value <= 100),
-    "format": Kind("a constant format such as '%Y-%m-%d', with a letter after each %", (), is_format),
+    "format": Kind(f"a constant format such as '%Y-%m-%d', with one of {LETTERS} after each %", (), is_format),
     "pattern": Kind(
         "a constant format such as 'YYYY-MM-DD'", (), lambda value: isinstance(value, str) and len(value) <= 100
     ),

@@ -1,6 +1,6 @@
 """Definitions: one record for each DAG to be, the layers that it comes from, and its id."""
 
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from pendulum import DateTime
 
@@ -193,6 +193,24 @@ def as_json(value: Any) -> Any:
 
 # Of Jinja's policy json.dumps_kwargs, for {{ params | tojson }}. To sort is its default.
 JSON_OPTIONS: Dict[str, Any] = {"sort_keys": True, "default": as_json}
+
+
+def items_alone(environment: Any) -> Callable[[Any, Any], Any]:
+    """Return how a Jinja environment looks up ``a['b']``, without methods: ``dag_run.conf['update']`` is no function.
+
+    Jinja asks for an attribute where a mapping has no such item; here, this is undefined.
+    """
+    lookup = environment.getitem
+
+    def getitem(value: Any, key: Any) -> Any:
+        if not isinstance(key, str) or not isinstance(value, (Mapping, str, list, int, float)):
+            return lookup(value, key)
+        if isinstance(value, Mapping) and key in value:
+            return value[key]
+        return environment.undefined(obj=value, name=key)
+
+    return getitem
+
 
 # --------------------------------------------------------------------------------------------------------- ids
 

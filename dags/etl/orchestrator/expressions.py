@@ -9,8 +9,6 @@ from .arguments import KINDS, LONG_NUMBER, MAX_CONSTANT, PLAIN, constant_of, sig
 from .vocabulary import (
     ANY,
     BOOLEAN,
-    DATE,
-    DATETIME,
     DURATION,
     FILTERS,
     INSTEAD,
@@ -23,6 +21,7 @@ from .vocabulary import (
     NUMBER,
     PLACES,
     SHORT,
+    SUMS,
     SYNTAX,
     TESTS,
     TEXT,
@@ -97,7 +96,9 @@ class Expressions:
         self.members: Set[Tuple[str, str]] = set()
         self.numbers: Set[Tuple[str, str]] = set()
         self.free_names: Set[str] = set()
+        self.pulled: Set[str] = set()
         self.work = 0
+        self.listed = 0  # characters that may become items of lists
         self.scope: Optional[Dict[str, Union[Value, Place]]] = None  # of a loop
         self.depth = 0
 
@@ -110,7 +111,7 @@ class Expressions:
         """Check an expression; return what it gives."""
         found = self.resolve(node)
         if isinstance(found, Function):
-            item = f", or ['{found.name}'] for an item" if found.name in MEMBERS[JSON] else ""
+            item = f", or .get('{found.name}') for an item" if found.name in MEMBERS[JSON] else ""
             hint = f"write {found.name}{signature_of(found.entry)}{item}"
             return self.fault(f"'{found.name}' has to be called", hint, found.name)
         if isinstance(found, Place):
@@ -212,8 +213,8 @@ class Expressions:
         if entry is None:
             known = ", ".join(sorted(MEMBERS[above.kind]))
             hint = f"{a(above.kind)} has: {known}" if known else f"{a(above.kind)} has no members"
-            hint = f"write ['{key}'] for an item" if above.kind == JSON else INSTEAD.get(key, hint)
-            return self.fault(f"a template cannot reach '{key}'", hint, key)
+            hint = f"write .get('{key}') for an item" if above.kind == JSON and hasattr(dict, key) else hint
+            return self.fault(f"a template cannot reach '{key}'", INSTEAD.get(key, hint), key)
         if entry.takes is not None:
             return Function(key, entry, above.size)
         return Value(entry.kind, above.size if entry.size is None else entry.size)
@@ -231,7 +232,8 @@ class Expressions:
         if entry is None:
             return Place(path) if path in PLACES else self.unreachable(path)
         if entry.size == LATE and self.scope is not None:
-            return self.fault(f"'{path}' is not for a loop", "each item would ask the database again", key)
+            hint = "each item would ask the database again" if self.scope else "it may be long: write | join(' ')"
+            return self.fault(f"'{path}' is not for a loop", hint, key)
         if entry.takes is not None:
             return Function(path, entry)
         return Value(entry.kind, entry.size or 0)
@@ -264,7 +266,7 @@ class Expressions:
             return self.unreachable(found.path)
         if found.kind == UNKNOWN:
             return found
-        return self.fault("a template cannot call that", "write a value, or a method that the list has", "(")
+        return self.fault("a template cannot call that", "write the name alone, such as params.country", "(")
 
     def filter(self, node: nodes.Filter) -> Value:
         if node.node is None:  # in {% filter %}
@@ -314,14 +316,20 @@ class Expressions:
         if entry.spreads:
             size = (above.size + 1) * entry.times * (1 + added)
         self.work += CALL + size
+        if entry.each is not None:
+            self.work += entry.each * above.size
+            self.listed += 0 if above.kind == LIST else above.size
         one_of = above, values.get("default_value", Value(TEXT))
         return Value(merge(*one_of).kind if entry is FILTERS["default"] else entry.kind, size)
 
     def argument(self, name: str, argument: str, kind: str, node: nodes.Node, size: int) -> Value:
         """Check an argument of a call of a value of ``size``; return it, with how many characters it may add."""
+        if kind == "names":
+            names = map(constant_of, node.items if isinstance(node, nodes.List) else [node])
+            self.pulled.update(name for name in names if isinstance(name, str))
         if kind == "names" and isinstance(node, nodes.List):
-            names = [self.argument(name, argument, "constant", item, size) for item in node.items]
-            return Value(LIST, sum(value.size for value in names))
+            items = [self.argument(name, argument, "constant", item, size) for item in node.items]
+            return Value(LIST, sum(value.size for value in items))
         words, values, is_allowed = KINDS[kind]
         value, constant = self.value(node), constant_of(node)
         if kind == "sought":
@@ -331,7 +339,8 @@ class Expressions:
             return value
         if is_allowed(constant):
             return value._replace(size=int(constant)) if kind == "small" else value
-        return self.fault(f"'{argument}' of '{name}' is {words}", "", name)
+        hint = "write 'or [...]' behind the call" if kind == "value" and value.kind == LIST else ""
+        return self.fault(f"'{argument}' of '{name}' is {words}", hint, name)
 
     def arguments(self, node: Any) -> None:
         """Check the arguments of what is refused anyway."""
@@ -345,7 +354,8 @@ class Expressions:
             self.numbers.add((value.given[0], value.given[1]))
             return value._replace(kind=NUMBER)
         if value.kind not in (NUMBER, BOOLEAN, UNKNOWN):
-            return self.fault(f"{within} is for numbers", "write | int before it", within)
+            hint = "write (x | string).zfill(2) for two digits, and | int behind a number that is text"
+            return self.fault(f"{within} is for numbers", hint, within)
         return value
 
     def remainder(self, node: nodes.Mod) -> Value:
@@ -433,18 +443,3 @@ VISITS: Dict[Type[nodes.Node], Callable[[Expressions, Any], Any]] = {
     nodes.CondExpr: Expressions.choice,
 }
 SIGNS: Dict[Type[nodes.Node], str] = {nodes.Add: "+", nodes.Sub: "-", nodes.FloorDiv: "//"}
-SUMS = {
-    (NUMBER, "+", NUMBER): NUMBER,
-    (NUMBER, "-", NUMBER): NUMBER,
-    (NUMBER, "//", NUMBER): NUMBER,
-    (TEXT, "+", TEXT): TEXT,
-    (LIST, "+", LIST): LIST,
-    (DATE, "+", DURATION): DATE,
-    (DATE, "-", DURATION): DATE,
-    (DATE, "-", DATE): DURATION,
-    (DATETIME, "+", DURATION): DATETIME,
-    (DATETIME, "-", DURATION): DATETIME,
-    (DATETIME, "-", DATETIME): DURATION,
-    (DURATION, "+", DURATION): DURATION,
-    (DURATION, "-", DURATION): DURATION,
-}

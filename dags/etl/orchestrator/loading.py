@@ -157,7 +157,11 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
 
 def environment_names(root: Path) -> List[str]:
     """Return the names of the files in ``configs``; hidden ones are not meant, such as an editor's lock."""
-    return sorted(file.stem for file in root.glob("configs/*.yaml") if not file.name.startswith("."))
+    try:
+        names = os.listdir(str(root / "configs"))  # pathlib raises where the folder has just gone
+    except OSError:
+        return []
+    return sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml") and not name.startswith("."))
 
 
 def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:

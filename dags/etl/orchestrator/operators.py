@@ -14,7 +14,7 @@ from jinja2.runtime import Context as JinjaContext
 from lazy_object_proxy import Proxy  # type: ignore[import]
 
 from .dates import as_written, dates_of_run
-from .definitions import JSON_OPTIONS, ParamValues
+from .definitions import JSON_OPTIONS, ParamValues, items_alone
 from .ecs import (
     FAILED_TO_START,
     NO_CAPACITY,
@@ -108,6 +108,7 @@ def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     environment.context_class = PlainContext
     environment.finalize = as_written
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
+    environment.getitem = items_alone(environment)
     return environment
 
 

@@ -33,6 +33,7 @@ from .rules import (
     check_ids,
     check_items,
     check_overrides,
+    check_pulled,
     check_references,
     check_settings,
     templated_texts,
@@ -192,8 +193,9 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         for path, text in templated_texts_of_cluster(cluster) if cluster else ():
             add_references(references, text, of_cluster, path)
     by_id, id_problems = one_for_each(tasks)
+    problems += [*id_problems, *islice(check_pulled(tasks.values(), by_id), MAX_PROBLEMS + 1)]
     length = sum(len(repr(planned.operator)) * max(1, len(planned.task.for_each or "")) for planned in tasks.values())
-    return Plan(by_id, problems + id_problems, references, length, ready_at_once(tasks))
+    return Plan(by_id, problems, references, length, ready_at_once(tasks))
 
 
 def one_for_each(tasks: Mapping[str, PlannedTask]) -> Tuple[Dict[str, PlannedTask], List[Problem]]:

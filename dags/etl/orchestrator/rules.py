@@ -66,6 +66,16 @@ def templated_texts_of_cluster(cluster: Cluster) -> Iterator[Tuple[KeyPath, str]
             yield (key, index), text
 
 
+def check_pulled(tasks: Iterable[PlannedTask], ids: Iterable[str]) -> Iterator[Problem]:
+    """Check that the templates of tasks take XComs of tasks that there are: of another one, Airflow gives None."""
+    for planned in tasks:
+        for path, text, at_key in templated_texts(planned.task):
+            for other in sorted(read_template(text).pulled.difference(ids)):
+                message = f"a template takes the XCom of an unknown task '{other}'"
+                hint = planned.layers.did_you_mean(other, ids)
+                yield planned.layers.problem(path, message, hint, "template", other, (other,), at_key)
+
+
 def add_references(references: References, text: str, layers: Layers, path: KeyPath) -> None:
     """Add what a text at a path of merged layers names of env, provider and params."""
     template = read_template(text)
@@ -182,6 +192,10 @@ def check_overrides(task: Task, layers: Layers, overrides: Mapping[str, Any]) ->
         message = f"command, environment and sizes are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
         path = ("environment",) if task.environment else ("command",)
         yield layers.problem(path, message, "put the data on S3", "ecs", names=("command", "environment"))
+    for name in task.environment or ():
+        if not name or ("=" in name and "{" not in name):
+            hint = "it has a letter at least, and no '='"
+            yield layers.problem(("environment", name), f"{name!r} is no name of a variable", hint, "ecs", at_key=True)
     work = sum(read_template(text).work for _, text, _ in templated_texts(task))
     if work > MAX_WORK:
         message = f"the templates of the task could write {work:,} characters; at most {MAX_WORK:,} are allowed"

@@ -55,7 +55,7 @@ MAX_TEXT = 8192  # characters of any text: ECS takes as many for all of a task
 class Text(Shape, str):
     """Text without control characters."""
 
-    pattern = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f]*")
+    pattern = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]*")
 
     @classmethod
     def what(cls) -> str:
@@ -78,7 +78,7 @@ class Text(Shape, str):
 class PlainText(Text):
     """Plain text on one line (a template does not work here)."""
 
-    pattern = re.compile(r"[^\x00-\x1f\x7f{}]+")
+    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f{}]+")
 
 
 class FolderName(Text):
@@ -155,19 +155,19 @@ class Owner(Text):
 class DagTag(Text):
     """A tag of 1 to 100 characters."""
 
-    pattern = re.compile(r"[^\x00-\x1f\x7f]{1,100}")  # a column of Airflow's database
+    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,100}")  # a column of Airflow's database
 
 
 class Pool(PlainText):
     """A pool's name: 1 to 256 characters on one line (a template does not work here)."""
 
-    pattern = re.compile(r"[^\x00-\x1f\x7f{}]{1,256}")  # task_instance.pool
+    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f{}]{1,256}")  # task_instance.pool
 
 
 class ConnectionId(PlainText):
     """A connection's name: 1 to 250 characters on one line (a template does not work here)."""
 
-    pattern = re.compile(r"[^\x00-\x1f\x7f{}]{1,250}")  # connection.conn_id
+    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f{}]{1,250}")  # connection.conn_id
 
 
 class TaskDefinition(Text):
@@ -179,7 +179,7 @@ class TaskDefinition(Text):
 class S3Address(Text):
     """An address on S3: s3://bucket/key."""
 
-    pattern = re.compile(r"s3://[^/\x00-\x1f\x7f]+/[^\x00-\x1f\x7f]+")
+    pattern = re.compile(r"s3://[^/\x00-\x1f\x7f-\x9f]+/[^\x00-\x1f\x7f-\x9f]+")
 
 
 class AlertsName(Text):
@@ -201,19 +201,19 @@ class AlertsName(Text):
 class EcsTagKey(Text):
     """A tag's key: 1 to 128 characters, not starting with 'aws:' (a template does not work here)."""
 
-    pattern = re.compile(r"(?!aws:)[^\x00-\x1f\x7f{}]{1,128}")
+    pattern = re.compile(r"(?!aws:)[^\x00-\x1f\x7f-\x9f{}]{1,128}")
 
 
 class EcsTagValue(Text):
     """A tag's value: at most 256 characters."""
 
-    pattern = re.compile(r"[^\x00-\x1f\x7f]{0,256}")
+    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f]{0,256}")
 
 
 class EcsName(PlainText):
     """A name in AWS: 1 to 255 characters on one line (a template does not work here)."""
 
-    pattern = re.compile(r"[^\x00-\x1f\x7f{}]{1,255}")  # as of a cluster, a family, a capacity provider
+    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f{}]{1,255}")  # as of a cluster, a family, a capacity provider
 
 
 class LogGroup(PlainText):
@@ -227,7 +227,7 @@ class LogPrefix(PlainText):
     """The start of log streams: 1 to 200 characters on one line, without : and * (a template does not work here)."""
 
     # A stream has at most 512 characters: prefix/container/task id, of which a container's name may be 255.
-    pattern = re.compile(r"[^\x00-\x1f\x7f{}:*]{1,200}")
+    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f{}:*]{1,200}")
 
 
 # croniter and Airflow expand a field value by value, for each DAG: "0-59," twenty times takes 20 ms. Airflow 3 stores

@@ -37,6 +37,8 @@ class Entry(NamedTuple):
             those of the arguments, and a few.
         times: See ``size``.
         spreads: The arguments may stand in the result once for each character of the value, as those of ``join``.
+        each: Of what makes a list of a value's characters or items: how many characters are written in the time that
+            one of them takes. A list takes up to 90 bytes for each.
         of: The kinds that a filter or test is for; JSON may be each of them.
     """
 
@@ -46,6 +48,7 @@ class Entry(NamedTuple):
     size: Optional[int] = None
     times: int = 1
     spreads: bool = False
+    each: Optional[int] = None
     of: Tuple[str, ...] = (*PRINTABLE, LIST)
 
 
@@ -209,9 +212,9 @@ MEMBERS: Dict[str, Dict[str, Entry]] = {
         "replace": Entry(
             TEXT, "{{ ds.replace('-', '/') }}", "old:sought new:text count?:small /", times=6, spreads=True
         ),  # tojson's text escapes what is put into it
-        "split": Entry(LIST, "{{ ds.split('-')[0] }}", "sep?:sought maxsplit?:small /"),
-        "rsplit": Entry(LIST, "{{ params.path.rsplit('/', 1)[0] }}", "sep?:sought maxsplit?:small /"),
-        "splitlines": Entry(LIST, "{{ params.lines.splitlines() | join(',') }}", ""),
+        "split": Entry(LIST, "{{ ds.split('-')[0] }}", "sep?:sought maxsplit?:small /", each=0),
+        "rsplit": Entry(LIST, "{{ params.path.rsplit('/', 1)[0] }}", "sep?:sought maxsplit?:small /", each=0),
+        "splitlines": Entry(LIST, "{{ params.lines.splitlines() | join(',') }}", "", each=0),
         "startswith": Entry(BOOLEAN, "{{ run_id.startswith('manual') }}", "prefix:sought /", size=SHORT),
         "endswith": Entry(BOOLEAN, "{{ ds.endswith('-01') }}", "suffix:sought /", size=SHORT),
         "isdigit": Entry(BOOLEAN, "{{ params.name.isdigit() }}", "", size=SHORT),
@@ -252,9 +255,9 @@ MEMBERS: Dict[str, Dict[str, Entry]] = {
 MEMBERS[JSON] = {  # each other member is that of a mapping: {{ params.x.y }}
     **MEMBERS[TEXT],
     "get": Entry(JSON, "{{ dag_run.conf.get('x', 'y') }}", "key:sought default?:value /"),
-    "items": Entry(LIST, "{% for k, v in params.sizes.items() %}{{ k }}={{ v }};{% endfor %}", ""),
-    "keys": Entry(LIST, "{{ params.sizes.keys() | sort | join(',') }}", ""),
-    "values": Entry(LIST, "{{ params.sizes.values() | join(',') }}", ""),
+    "items": Entry(LIST, "{% for k, v in params.sizes.items() %}{{ k }}={{ v }};{% endfor %}", "", each=0),
+    "keys": Entry(LIST, "{{ params.sizes.keys() | sort | join(',') }}", "", each=0),
+    "values": Entry(LIST, "{{ params.sizes.values() | join(',') }}", "", each=0),
 }
 
 FILTERS: Dict[str, Entry] = {
@@ -284,14 +287,16 @@ FILTERS: Dict[str, Entry] = {
     "length": Entry(NUMBER, "{{ params.countries | length }}", "", size=SHORT, of=(TEXT, LIST)),
     "first": Entry(JSON, "{{ params.countries | first }}", "", of=(TEXT, LIST)),
     "last": Entry(JSON, "{{ params.countries | last }}", "", of=(TEXT, LIST)),
-    "min": Entry(JSON, "{{ params.years | min }}", "", of=(TEXT, LIST)),
-    "max": Entry(JSON, "{{ params.years | max }}", "", of=(TEXT, LIST)),
-    "list": Entry(LIST, "{{ params.sizes | list | join(',') }}", "", of=(TEXT, LIST)),
-    "sort": Entry(LIST, "{{ params.countries | sort | join(',') }}", "reverse?:flag", of=(TEXT, LIST)),
-    "reverse": Entry(LIST, "{{ params.countries | reverse | join(',') }}", "", of=(TEXT, LIST)),
-    "unique": Entry(LIST, "{{ params.countries | unique | join(',') }}", "", of=(TEXT, LIST)),
-    "map": Entry(LIST, "{{ params.countries | map('upper') | join(',') }}", "filter:plain", times=64, of=(TEXT, LIST)),
-    "join": Entry(TEXT, "{{ params.countries | join(',') }}", "d?:text", spreads=True, of=(TEXT, LIST)),
+    "min": Entry(JSON, "{{ params.years | min }}", "", each=64, of=(TEXT, LIST)),
+    "max": Entry(JSON, "{{ params.years | max }}", "", each=64, of=(TEXT, LIST)),
+    "list": Entry(LIST, "{{ params.sizes | list | join(',') }}", "", each=0, of=(TEXT, LIST)),
+    "sort": Entry(LIST, "{{ params.countries | sort | join(',') }}", "reverse?:flag", each=64, of=(TEXT, LIST)),
+    "reverse": Entry(LIST, "{{ params.countries | reverse | join(',') }}", "", each=0, of=(TEXT, LIST)),
+    "unique": Entry(LIST, "{{ params.countries | unique | join(',') }}", "", each=64, of=(TEXT, LIST)),
+    "map": Entry(
+        LIST, "{{ params.countries | map('upper') | join(',') }}", "filter:plain", times=64, each=64, of=(TEXT, LIST)
+    ),
+    "join": Entry(TEXT, "{{ params.countries | join(',') }}", "d?:text", spreads=True, each=0, of=(TEXT, LIST)),
 }
 FILTERS.update(d=FILTERS["default"], count=FILTERS["length"])
 
@@ -315,6 +320,23 @@ TESTS: Dict[str, Entry] = {
     "even": Entry(BOOLEAN, "{{ data_interval_start.day is even }}", "", of=(NUMBER,)),
     "odd": Entry(BOOLEAN, "{{ data_interval_start.day is odd }}", "", of=(NUMBER,)),
     "divisibleby": Entry(BOOLEAN, "{{ data_interval_start.day is divisibleby(7) }}", "num:number", of=(NUMBER,)),
+}
+
+# What the sum of two kinds is.
+SUMS = {
+    (NUMBER, "+", NUMBER): NUMBER,
+    (NUMBER, "-", NUMBER): NUMBER,
+    (NUMBER, "//", NUMBER): NUMBER,
+    (TEXT, "+", TEXT): TEXT,
+    (LIST, "+", LIST): LIST,
+    (DATE, "+", DURATION): DATE,
+    (DATE, "-", DURATION): DATE,
+    (DATE, "-", DATE): DURATION,
+    (DATETIME, "+", DURATION): DATETIME,
+    (DATETIME, "-", DURATION): DATETIME,
+    (DATETIME, "-", DATETIME): DURATION,
+    (DURATION, "+", DURATION): DURATION,
+    (DURATION, "-", DURATION): DURATION,
 }
 
 # --------------------------------------------------------------------------------------------- what is not allowed
@@ -353,6 +375,11 @@ INSTEAD: Dict[str, str] = {
     "random": "a task that is run again has to do the same",
     "format": "write text and values beside one another, or join them with ~; for two digits (x | string).zfill(2)",
     "join": "write {{ list | join(',') }}",
+    "zfill": "write (x | string).zfill(2)",
+    "fromjson": "leave it out; a variable is read as JSON by var.json.x",
+    "indent": "leave it out",
+    "pprint": "write | tojson",
+    "b64encode": "let the container do it",
     "truncate": "write a slice: ds[:7]",
     "e": "leave it out; tojson writes JSON, urlencode a part of an address",
     "escape": "leave it out; tojson writes JSON, urlencode a part of an address",
