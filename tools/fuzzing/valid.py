@@ -16,7 +16,7 @@ ENVIRONMENTS = ("development", "staging")
 CLUSTERS = ("default", "big one", "é: [")
 # Every kind of character that a text may have; what means something to Jinja, a shell or a URL is put in on purpose.
 CHARACTERS = st.characters(blacklist_categories=["Cs"], blacklist_characters="{}`$:", min_codepoint=32).filter(
-    lambda character: character != "\x7f"
+    lambda character: not "\x7f" <= character <= "\x9f"
 )
 LINE = st.text(CHARACTERS, max_size=12)
 WORD = st.text(CHARACTERS, min_size=1, max_size=12)
