@@ -107,6 +107,16 @@ def test_the_web_page_shows_the_mistake_marked_in_its_line_and_one_line_less(
     assert lines[1][carets.index("^") : carets.rindex("^") + 1] == shown[1].partition(">>")[2].partition("<<")[0]
 
 
+@pytest.mark.parametrize("before", ["", "tasks:\n", "owner: x\n"])
+def test_the_conflict_of_a_merge_is_told_as_such(before: str, tmp_path: Path) -> None:
+    text = f"{before}<<<<<<< HEAD\nowner: a\n=======\nowner: b\n>>>>>>> theirs\n{SMALL}"
+
+    (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
+
+    place = f"dags/etl/pipelines/cwr/big.yaml:{before.count(chr(10)) + 1}:1: "
+    assert str(problem).startswith(f"{place}not YAML: a conflict of Git's [schema]")
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -304,6 +304,11 @@ class Document:
         return None
 
     def _syntax_problem(self, error: yaml.YAMLError) -> Problem:
+        for number, line in enumerate(self.lines):
+            if re.match(r"(?:<{7}|={7}|>{7})(?: |$)", line):
+                place = self._location(SimpleNamespace(line=number, column=0))
+                hint = "keep one side, and delete the lines <<<<<<<, ======= and >>>>>>>"
+                return self._problem_at(place, "not YAML: a conflict of Git's", hint)
         mark, begin = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
         said = ", ".join(
             part for part in (getattr(error, "context", ""), getattr(error, "problem", str(error))) if part
