@@ -91,7 +91,7 @@ LAYER_FIELDS = optional(
         "cluster": st.sampled_from(CLUSTERS),
         "container": WORD,
         "command": st.lists(TEMPLATED, max_size=3),
-        "environment": st.dictionaries(st.sampled_from(["A", "no", "é=", ""]), TEMPLATED | st.none(), max_size=3),
+        "environment": st.dictionaries(st.sampled_from(["A", "no", "é: "]), TEMPLATED | st.none(), max_size=3),
         "tags": st.dictionaries(st.sampled_from(["a", "b c", "é"]), LINE | TEMPLATE | st.none(), max_size=3),
         "propagate_tags": st.just("TASK_DEFINITION"),
         "enable_execute_command": st.booleans(),

@@ -71,7 +71,7 @@ def check_pulled(tasks: Iterable[PlannedTask], ids: Iterable[str]) -> Iterator[P
     for planned in tasks:
         for path, text, at_key in templated_texts(planned.task):
             for other in sorted(read_template(text).pulled.difference(ids)):
-                message = f"a template takes the XCom of an unknown task '{other}'"
+                message = f"a template takes the XCom of an unknown task '{other[:60]}'"
                 hint = planned.layers.did_you_mean(other, ids)
                 yield planned.layers.problem(path, message, hint, "template", other, (other,), at_key)
 
