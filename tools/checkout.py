@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
-from orchestrator import LoadResult, environment_names, load, parse_dag_id, pipeline_files
+from orchestrator import LoadResult, Problem, environment_names, load, parse_dag_id, pipeline_files
 
 from tools import ETL, ROOT
 
@@ -23,6 +23,14 @@ class RevisionError(Exception):
 def environments(etl: Path = ETL) -> List[str]:
     """Return the names of the environments that have a file in ``configs/``."""
     return environment_names(etl)
+
+
+def no_environment(etl: Path = ETL) -> List[Problem]:
+    """Return the problem of a folder that has no environment, so that nothing in it is read; none if it has one.
+
+    Where Git writes no links, as on Windows, ``configs`` is a file with the path of the folder.
+    """
+    return [] if environments(etl) else load(etl, None).problems
 
 
 def definition_files(etl: Path) -> List[Path]:

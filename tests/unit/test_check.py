@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -243,6 +244,19 @@ def test_a_broken_environment_is_reported_for_every_path(run_check: Checker, tmp
         "dags/etl/configs/staging.yaml",
         "expected a mapping, got nothing",
     )
+
+
+@pytest.mark.parametrize("arguments", [[], ["dags/etl/pipelines/cwr"], ["--airflow", "3"]], ids=" ".join)
+def test_a_checkout_without_an_environment_is_a_problem(
+    arguments: List[str], run_check: Checker, tmp_path: Path
+) -> None:
+    shutil.rmtree(tree(tmp_path, {"cwr/big.yaml": SMALL}) / "configs")
+    (tmp_path / "dags" / "etl" / "configs").write_text("../../configs")  # as Git writes a link with core.symlinks=false
+
+    answer = run_check({}, *arguments)
+
+    assert answer.status == 1
+    assert answer.out.startswith("dags/etl/configs:1:1: there is no environment [schema]\n        = one is configs/")
 
 
 def test_a_progress_bar_is_printed_on_a_slow_terminal(run_check: Checker, monkeypatch: pytest.MonkeyPatch) -> None:

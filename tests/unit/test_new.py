@@ -172,6 +172,19 @@ def test_existing_problems_of_the_file_are_reported_first(copy: Path) -> None:
     assert file.read_text() == broken
 
 
+@pytest.mark.parametrize("command", ["new provider cwr/big sony", "new pipeline cwr/small", "generate schema"])
+def test_nothing_is_written_without_an_environment_to_check_it_for(command: str, copy: Path) -> None:
+    link = copy / "dags" / "etl" / "configs"
+    link.unlink()
+    link.write_text("../../configs")  # as Git writes it with core.symlinks=false
+
+    status, output = etl(copy, *command.split())
+
+    assert status == 1
+    assert "dags/etl/configs:1:1: there is no environment" in output
+    assert run(copy, "git", "status", "--short").stdout.split() == ["T", "dags/etl/configs"]
+
+
 def test_a_provider_may_wait_for_another_file_and_for_another_provider_of_its_own(copy: Path) -> None:
     file = copy / "dags" / "etl" / "pipelines" / "cwr" / "after.yaml"
     waits = "wait_for: [{pipeline: cwr/big}, {pipeline: cwr/after, provider: un}]"

@@ -329,6 +329,16 @@ def test_a_broken_environment_breaks_all_its_dags(repository: Repository) -> Non
     assert repository.changes("development") == []
 
 
+def test_dags_without_any_environment_are_broken_and_not_removed(repository: Repository) -> None:
+    link = repository.root / "dags" / "etl" / "configs"
+    link.unlink()
+    link.write_text("../../configs")  # as Git writes it with core.symlinks=false
+
+    assert {dag["kind"] for dag in repository.changes()} == {"broken"}
+    assert "there is no environment" in repository.plan()
+    assert repository.status == 1
+
+
 def test_a_dag_that_was_broken_is_repaired(repository: Repository) -> None:
     repository.edit("cwr/big", "un: {}", "un: {retrys: 3}")
     repository.commit()

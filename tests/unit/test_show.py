@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from datetime import datetime, timezone
@@ -145,6 +146,16 @@ def test_the_table_refers_to_check_when_definitions_have_problems(
     assert output.status == 1
     assert "cwr-big_dag_un" in output.out
     assert "./etl check reports them" in output.err
+
+
+@pytest.mark.parametrize("arguments", [[], ["cwr"], ["cwr-big_dag_un"], ["--environment", "staging"]], ids=" ".join)
+def test_without_an_environment_nothing_is_displayed(
+    arguments: List[str], etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(etl / "configs")
+    output = Output(etl, capsys, *arguments)
+    assert (output.status, output.out) == (1, "")
+    assert "dags/etl/configs:1:1: there is no environment" in output.err
 
 
 def test_an_unknown_environment_suggests_the_nearest(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:

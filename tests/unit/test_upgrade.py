@@ -1,13 +1,16 @@
 """``./etl upgrade-test``: what it compares, and what it reports."""
 
 import json
-from typing import Any, Dict, List
+import shutil
+from pathlib import Path
+from typing import Any, Callable, Dict, List
 
 import pytest
 
-from tests.trees import COMPANY
+from tests.trees import COMPANY, SMALL, tree
 from tools.checkout import load_all
 from tools.commands import upgrade_test
+from tools.setup import environments
 from tools.upgrade.compare import Finding, Report, compare
 from tools.upgrade.differences import DIFFERENCES, differences
 from tools.upgrade.report import print_report
@@ -81,6 +84,34 @@ def test_people_are_told_only_what_concerns_their_definitions() -> None:
         each for each in DIFFERENCES if each.what == "`sla`"
     ]
     assert {each.since for each in differences("2.11")} == {"2.11"}
+
+
+@pytest.mark.parametrize(
+    ("break_tree", "detail"),
+    [
+        (lambda etl: shutil.rmtree(etl / "configs"), "there is no environment"),
+        (lambda etl: shutil.rmtree(etl / "pipelines"), "cannot be read: No such file or directory"),
+        (lambda etl: shutil.rmtree(etl / "pipelines" / "cwr"), "no environment has one"),
+    ],
+    ids=["configs", "pipelines", "definitions"],
+)
+def test_where_nothing_is_built_an_upgrade_is_not_said_to_change_nothing(
+    break_tree: Callable[[Path], None],
+    detail: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    etl = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    break_tree(etl)
+    monkeypatch.setattr(environments, "ensure", lambda environment: None)  # it needs no newer Airflow
+    monkeypatch.setattr("tools.upgrade.compare.probe", lambda *_: {"problems": [], "dags": {}})
+
+    assert upgrade_test.main(["3", "--dags", str(etl.parent)]) == 1
+
+    answer = capsys.readouterr().out
+    assert detail in answer
+    assert "Nothing has to change" not in answer
 
 
 @pytest.mark.parametrize("kind", ["text", "markdown", "json"])

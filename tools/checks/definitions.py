@@ -119,7 +119,7 @@ def check_definitions(
 def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[Problem]]:
     """Return the environments, and the problems of those that cannot be read."""
     contexts: List[Context] = []
-    problems: List[Problem] = []
+    problems = checkout.no_environment(etl)
     for name in names:
         try:
             contexts.append(read_context(etl, name))

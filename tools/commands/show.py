@@ -59,10 +59,15 @@ def day_or_moment(text: str) -> Union[date, datetime]:
 def main(arguments: List[str], etl: Path = ETL) -> int:
     """Print a table of DAGs, or one DAG; return the exit status."""
     options = parse(arguments)
+    from tools.checkout import no_environment
     from tools.views.dags import show_dag, show_table
     from tools.views.selection import Selection, UnknownSelection
 
     selection = None if options.selection is None else Selection(options.selection)
+    missing = no_environment(etl)
+    if missing:
+        print_status("\n".join(["nothing can be shown:", *map(str, missing)]))
+        return PROBLEMS
     try:
         names = choose_environments(etl, options.environment)
         if selection and selection.is_dag_id:

@@ -23,7 +23,7 @@ from orchestrator import (
 from yaml.resolver import Resolver
 
 from tools import ETL, ROOT
-from tools.checkout import environments
+from tools.checkout import environments, no_environment
 from tools.generated.files import replace
 
 # The schema is reached through dags/etl/configs, so that it is found in a sandbox's copy of the folder too.
@@ -122,7 +122,7 @@ def problems_of(names: Names, content: bytes) -> List[Problem]:
         file.parent.mkdir(parents=True)
         file.write_bytes(content)
         (etl / "configs").symlink_to(ETL / "configs")
-        problems: List[Problem] = []
+        problems = no_environment(etl)
         for name in environments(etl):
             try:
                 context = read_context(etl, name)

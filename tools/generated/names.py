@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any, Dict, List, NamedTuple
 
-from orchestrator import DEFAULT_POOL, FARGATE_MEMORY, environment_names, read_context
+from orchestrator import DEFAULT_POOL, FARGATE_MEMORY, Rejected, environment_names, read_context
+
+from tools.checkout import no_environment
 
 Schema = Dict[str, Any]
 
@@ -27,7 +29,10 @@ class Names(NamedTuple):
 
 
 def names_of(etl: Path) -> Names:
-    """Return the names in ``configs/`` of a folder such as ``dags/etl``; raise Rejected for a file with problems."""
+    """Return the names in ``configs/`` of a folder such as ``dags/etl``; raise Rejected if one has problems."""
+    problems = no_environment(etl)
+    if problems:
+        raise Rejected(*problems)
     contexts = [read_context(etl, name) for name in environment_names(etl)]
     environments = [context.environment for context in contexts]
     clusters = sorted({str(name) for environment in environments for name in environment.clusters})

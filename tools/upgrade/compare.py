@@ -8,9 +8,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Tuple
 
-from orchestrator import Definition, environment_names, load, read_context
+from orchestrator import Definition, environment_names, load
 
 from tools import ROOT
+from tools.checkout import load_all, no_environment
+from tools.checks.definitions import read_contexts
 from tools.checks.generations import check_contexts, check_definitions_for
 from tools.setup.environments import GENERATIONS
 from tools.terminal import count, print_status
@@ -51,14 +53,20 @@ def examine(dags: Path, generation: str, with_runs: bool) -> Report:
     etl = dags / "etl"
     now = datetime.now(timezone.utc).replace(microsecond=0).isoformat()
     definitions: List[Definition] = []
-    findings: List[Finding] = []
-    for environment in environment_names(etl):
+    findings = [Finding("is there an environment", "no", [str(problem)]) for problem in no_environment(etl)]
+    for environment, result in load_all(etl).items():
+        if result.problems and not result.definitions:
+            findings.append(Finding(f"do all DAGs of {environment} load", "no", list(map(str, result.problems))))
+            continue
         print_status(f"building the DAGs of {environment} in Airflow {NOW} and {generation}")
-        definitions += load(etl, environment).definitions
+        definitions += result.definitions
         try:
             findings += compare(environment, *(probe(each, etl, environment, now) for each in (NOW, generation)))
         except Unusable as error:
             findings.append(Finding(f"do all DAGs of {environment} load", "no", [str(error)]))
+    if not definitions:
+        findings.append(Finding("is there a DAG to compare", "no", ["no environment has one"]))
+        return Report(generation, findings, [])
     findings.append(gone(etl, generation, definitions))
     if with_runs:
         findings += try_runs(dags, generation)
@@ -136,7 +144,7 @@ def first_difference(before: Any, after: Any, path: str = "") -> str:
 
 def gone(etl: Path, generation: str, definitions: List[Definition]) -> Finding:
     """Return what definitions use that the generation no longer has."""
-    contexts = [read_context(etl, name) for name in environment_names(etl)]
+    contexts, _ = read_contexts(etl, environment_names(etl))  # what cannot be read is a finding of its own
     problems = [*check_contexts(contexts, generation), *check_definitions_for(definitions, generation)]
     details = list(dict.fromkeys(map(str, problems)))
     answer = f"{count(len(details), 'place')}: ./etl check --airflow {generation}" if details else "nothing"

@@ -6,7 +6,7 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set
 
 from orchestrator import Definition, LoadResult, Problem, display_path, read_template
 
-from tools.checkout import load_all, load_dag
+from tools.checkout import load_all, load_dag, no_environment
 from tools.views.effective import effective
 from tools.views.selection import Selection
 
@@ -62,8 +62,10 @@ def compare(base: str, before: Path, after: Path, selection: Optional[Selection]
         UnknownSelection: It selects nothing in either folder.
     """
     same_files = thin_out(before, after)
-    old, new = load_all(before), load_all(after)
-    problems = sorted({problem for found in new.values() for problem in found.problems})
+    old, missing = load_all(before), no_environment(after)
+    # Without any environment, nothing says that DAGs are to be removed: none can be read.
+    new = {name: LoadResult([], missing) for name in old} if missing else load_all(after)
+    problems = sorted({*missing, *(problem for found in new.values() for problem in found.problems)})
     for name, found in new.items():
         others = [definition for definition in found.definitions if definition.path not in same_files]
         new[name] = found._replace(definitions=others)
