@@ -45,7 +45,10 @@ def print_status(text: str, program: str = "etl") -> None:
 
 
 def run_command(main: Callable[[List[str]], int]) -> NoReturn:
-    """Run a command with this process's arguments, and exit; an output that cannot be written is no traceback."""
+    """Run a command with this process's arguments, and exit.
+
+    An output that cannot be written and Ctrl-C are no tracebacks; a command that can say more of Ctrl-C does so itself.
+    """
     try:
         status = main(sys.argv[1:])
         if sys.stdout:
@@ -57,6 +60,9 @@ def run_command(main: Callable[[List[str]], int]) -> NoReturn:
         if error.errno != errno.EPIPE:  # `| head` is no error
             print_status(f"the output cannot be written: {error.strerror}")
         status = 1
+    except KeyboardInterrupt:
+        print_status("interrupted")
+        status = 130
     sys.exit(status)
 
 

@@ -12,6 +12,7 @@ import pytest
 from tests.checkouts import checkout
 from tests.trees import REPOSITORY
 from tools.__main__ import COMMANDS, module_of
+from tools.setup.environments import DEFINITIONS
 
 
 def etl(*arguments: str, **environ: str) -> "subprocess.CompletedProcess[str]":
@@ -51,6 +52,20 @@ def test_a_full_disk_is_reported_and_a_closed_pipe_is_silent(arguments: str) -> 
     assert done.stderr.splitlines()[-1] == "etl: the output cannot be written: No space left on device"
     assert "Traceback" not in done.stderr + closed.stderr
     assert "cannot be written" not in closed.stderr
+
+
+@pytest.mark.parametrize("arguments", ["check", "plan", "new provider cwr/big sony"])
+def test_ctrl_c_is_one_sentence(arguments: str, tmp_path: Path) -> None:
+    copy = checkout(tmp_path, DEFINITIONS)
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "git").write_text("#!/bin/sh\nkill -INT $PPID\nexec sleep 10\n")  # which each of them asks
+    (programs / "git").chmod(0o755)
+    environ = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
+    command = [str(copy / "etl"), *arguments.split()]
+    done = subprocess.run(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+    assert (done.returncode, done.stderr) == (130, "etl: interrupted\n")
 
 
 def test_an_unknown_command_suggests_the_nearest() -> None:

@@ -386,6 +386,19 @@ def test_a_template_that_takes_too_long_or_too_much_memory_is_reported(
     assert command(dag, "fetch")[0] == "un False 5"
 
 
+def test_ctrl_c_while_templates_are_rendered_is_one_sentence(etl: Path) -> None:
+    code = (
+        "import os, pathlib, signal, time; from tools.commands import show; from tools.terminal import run_command;"
+        "from tools.views import rendering;"
+        "rendering.render = lambda *_: [os.killpg(0, signal.SIGINT), time.sleep(10)];"  # as a terminal does
+        "run_command(lambda arguments: show.main(['cwr-big_dag_un'], pathlib.Path(arguments[0])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(etl)], cwd=str(REPOSITORY), capture_output=True, start_new_session=True
+    )
+    assert (done.returncode, done.stderr) == (130, b"etl: interrupted\n")
+
+
 def test_what_a_deploy_and_the_emulated_aws_ask_for_is_rendered_within_the_same_limits(
     etl: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

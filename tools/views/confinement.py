@@ -2,6 +2,7 @@
 
 import multiprocessing
 import resource
+import signal
 import time
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -41,6 +42,7 @@ def confined(functions: Sequence[Callable[[], T]]) -> List[Tuple[Optional[T], st
 
 def call_all(functions: Sequence[Callable[[], T]], sender: "Connection") -> None:
     """Call functions within limits, and send what each returns."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a Ctrl-C ends it without a word: that is its parent's
     with suppress(ValueError, OSError):  # macOS knows no limit of addresses
         resource.setrlimit(resource.RLIMIT_AS, (MEGABYTES << 20, MEGABYTES << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
