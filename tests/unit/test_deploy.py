@@ -7,6 +7,7 @@ from typing import Any, Iterator, List
 
 import boto3
 import pytest
+from botocore.config import Config
 
 from tools.commands import deploy, releases
 from tools.deploying import bucket, cloud, sources
@@ -67,6 +68,33 @@ def test_invalid_settings_of_aws_are_reported_in_one_line(
 
     assert deploy.main(arguments) == 1
     assert capsys.readouterr().err == f"etl deploy: there is no way to AWS: {message}\n"
+
+
+@pytest.mark.parametrize("command", [deploy, releases])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HTTPS_PROXY", "http://etl:h8nter2@127.0.0.1:9"),
+        ("HTTPS_PROXY", "etl:h8nter2@127.0.0.1:9"),
+        ("HTTPS_PROXY", "http://etl:@h8nter2@127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL", "http://etl:h8nter2@127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL", "http://etl:h8nter2@no address"),
+    ],
+)
+def test_the_password_of_a_proxy_or_an_address_is_not_printed(
+    name: str, value: str, command: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
+    monkeypatch.setattr(cloud, "RETRIES", Config(retries={"mode": "standard", "max_attempts": 1}))
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "none")
+    monkeypatch.setenv(name, value)
+
+    assert command.main(["staging"]) == 1
+
+    error = capsys.readouterr().err
+    assert "://***@" in error
+    assert "h8nter2" not in error
 
 
 def test_control_characters_of_a_key_are_escaped() -> None:

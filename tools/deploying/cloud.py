@@ -1,6 +1,7 @@
 """AWS as a person's or CodeBuild's credentials see it."""
 
 import os
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, List, Sequence, TypeVar
@@ -20,6 +21,11 @@ class CloudError(Exception):
     """AWS refuses or cannot be reached; the text says which call failed and why."""
 
 
+def describe(error: Exception) -> str:
+    """Return an error's text; of a proxy or another address in it, user and password are masked."""
+    return re.sub(r"://\S+@", "://***@", str(error))
+
+
 def client(service: str, region: str) -> Any:
     """Return a boto3 client; ``AWS_ENDPOINT_URL`` leads it to another address, as newer boto3 do by themselves."""
     address = os.environ.get("AWS_ENDPOINT_URL")
@@ -27,7 +33,7 @@ def client(service: str, region: str) -> Any:
         config = RETRIES.merge(Config(inject_host_prefix=not address))  # mwaa's is env., which an address has not
         return boto3.client(service, region_name=region, endpoint_url=address, config=config)
     except (BotoCoreError, ValueError) as error:  # such as a profile that is not there, or an address that is none
-        raise CloudError(f"there is no way to AWS: {error}") from error
+        raise CloudError(f"there is no way to AWS: {describe(error)}") from error
 
 
 @contextmanager
@@ -36,7 +42,7 @@ def explain_errors(what: str) -> Iterator[None]:
     try:
         yield
     except (BotoCoreError, ClientError, HTTPError) as error:  # HTTPError: the connection broke while a body was read
-        raise CloudError(f"{what}: {error}") from error
+        raise CloudError(f"{what}: {describe(error)}") from error
 
 
 def in_parallel(calls: Sequence[Callable[[], T]], number: int, doing: str) -> List[T]:

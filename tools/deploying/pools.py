@@ -67,7 +67,8 @@ def existing_pools(region: str, mwaa: str) -> Optional[List[str]]:
             answer = json.loads(response.read().decode())
             printed = base64.b64decode(answer["stdout"]).decode()
     except (URLError, OSError, ValueError, KeyError) as error:
-        raise cloud.CloudError(f"{what}: {error}; a private web server can be asked only in its VPC") from error
+        hint = "a private web server can be asked only in its VPC"
+        raise cloud.CloudError(f"{what}: {cloud.describe(error)}; {hint}") from error
     # The lines before may be of Airflow's log.
     tables: List[Any] = re.findall(r"^\[\{.*\}\]\s*$", printed, re.MULTILINE)
     if not tables:
