@@ -1,6 +1,8 @@
 """``./etl new`` writes the smallest valid entry and changes nothing else."""
 
+import errno
 import os
+import subprocess
 from pathlib import Path
 from typing import Iterator, List, Tuple
 
@@ -9,7 +11,7 @@ from orchestrator import load
 
 from tests.checkouts import checkout, run
 from tests.trees import COMPANY
-from tools.commands import new
+from tools.commands import generate, new
 from tools.generated import entries, files
 from tools.setup.environments import DEFINITIONS
 
@@ -215,6 +217,46 @@ def test_variables_are_written_with_the_provider(copy: Path) -> None:
 
     assert status == 0, output
     assert diff(copy) == ["+  sony: {variables: {host: sftp.sony.example}}"]
+
+
+@pytest.mark.parametrize(
+    ("command", "changed"),
+    [
+        ("new provider cwr/big sony", "dags/etl/pipelines/cwr/big.yaml"),
+        ("new pipeline radio/plays", "dags/etl/pipelines/radio/"),
+        ("generate schema", ""),
+    ],
+)
+def test_an_output_that_cannot_be_written_is_not_taken_for_the_file(command: str, changed: str, copy: Path) -> None:
+    arguments = [str(copy / "etl"), *command.split()]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, text=True)
+
+    assert (done.returncode, done.stderr) == (1, "etl: the output cannot be written: No space left on device\n")
+    assert run(copy, "git", "status", "--short").stdout.split()[1:] == [changed][: len(changed)]
+
+
+@pytest.mark.parametrize(
+    ("command", "blocked"),
+    [
+        ("new provider cwr/big sony", "dags/etl/pipelines/cwr/big.yaml"),
+        ("new pipeline radio/plays", "dags/etl/pipelines/radio/plays.yaml"),
+        ("generate schema", "configs/schema/pipeline.json"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_named(
+    command: str, blocked: str, copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))  # which names no file
+
+    monkeypatch.setattr(entries, "ROOT", copy)
+    monkeypatch.setattr(entries, "ETL", copy / "dags" / "etl")
+    monkeypatch.setattr(os, "fchmod", full)
+    name, *arguments = command.split()
+
+    assert {"new": new, "generate": generate}[name].main(arguments) == 1
+    assert capsys.readouterr().err == f"etl: {blocked} cannot be written: No space left on device\n"
 
 
 def test_replacing_a_file_keeps_its_mode_and_leaves_no_temporary_file(tmp_path: Path) -> None:

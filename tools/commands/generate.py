@@ -29,18 +29,23 @@ def main(arguments: List[str]) -> int:
     options = parse(arguments)
     from orchestrator import Rejected
 
+    from tools import ROOT
     from tools.generated import differences, reference, schema
-    from tools.generated.files import write_generated
+    from tools.generated.files import replace
 
     try:
         for thing in options.things:
-            write_generated(schema.files() if thing == "schema" else {**reference.files(), **differences.files()})
+            texts = schema.files() if thing == "schema" else {**reference.files(), **differences.files()}
+            for path, text in texts.items():
+                try:
+                    replace(ROOT / path, text.encode("utf-8"))
+                except OSError as error:
+                    print_status(f"{path} cannot be written: {error.strerror}")
+                    return 1
+                print(f"wrote {path}")
     except Rejected as rejected:
         print("\n\n".join(map(str, rejected.args)))
         print_status("an environment has problems, and the schema holds its names; fix them first")
-        return 1
-    except OSError as error:
-        print_status(f"{error.filename} cannot be written: {error.strerror}")
         return 1
     return 0
 

@@ -69,7 +69,7 @@ class Names(NamedTuple):
 
 def add_provider(names: Names, provider: str, variables: Dict[str, str]) -> str:
     """Add a provider to a pipeline's file and return the id of its DAG; raise Refused."""
-    if not names.file.exists():
+    if not os.path.lexists(names.file):
         raise Refused(f"there is no pipeline {names}; {did_you_mean(str(names), pipelines())}")
     text = read(names)
     if provider in data_of(text)["providers"]:
@@ -79,7 +79,7 @@ def add_provider(names: Names, provider: str, variables: Dict[str, str]) -> str:
     if problems:
         hint = "a variable that its templates need is given with --variable NAME=TEXT"
         raise Refused(f"{names} cannot have such a provider:\n\n{as_text(problems)}\n\n{hint}")
-    replace(names.file, content)
+    write(names, content)
     return format_dag_id(names.family, names.name, provider)
 
 
@@ -92,8 +92,7 @@ def add_pipeline(names: Names) -> None:
     problems = problems_of(names, content)
     if problems:
         raise Refused(f"the smallest pipeline has problems here:\n\n{as_text(problems)}")
-    names.file.parent.mkdir(parents=True, exist_ok=True)
-    replace(names.file, content)
+    write(names, content)
 
 
 def read(names: Names) -> str:
@@ -107,6 +106,14 @@ def read(names: Names) -> str:
     if problems:
         raise Refused(f"the file has problems already; fix them first:\n\n{as_text(problems)}")
     return content.decode("utf-8")
+
+
+def write(names: Names, content: bytes) -> None:
+    """Write a pipeline's file; raise Refused where that cannot be, as in a read-only checkout."""
+    try:
+        replace(names.file, content)
+    except OSError as error:
+        raise Refused(f"{names.path} cannot be written: {error.strerror}") from error
 
 
 def pipelines() -> List[str]:
