@@ -3,8 +3,9 @@
 import errno
 import os
 import subprocess
+import sys
 from pathlib import Path
-from typing import Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Tuple
 
 import pytest
 from orchestrator import load
@@ -185,6 +186,35 @@ def test_nothing_is_written_without_an_environment_to_check_it_for(command: str,
     assert status == 1
     assert "dags/etl/configs:1:1: there is no environment" in output
     assert run(copy, "git", "status", "--short").stdout.split() == ["T", "dags/etl/configs"]
+
+
+def test_several_new_providers_at_once_are_all_added(copy: Path) -> None:
+    names = [f"at_once_{number}" for number in range(6)]
+    commands = [[sys.executable, "-m", "tools.commands.new", "provider", "cwr/big", name] for name in names]
+    quiet: Dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    processes = [subprocess.Popen(command, cwd=copy, **quiet) for command in commands]
+
+    assert [process.wait() for process in processes] == [0] * len(names)
+    assert sorted(diff(copy)) == [f"+  {name}: {{}}" for name in names]
+
+
+def test_what_an_editor_saves_meanwhile_is_not_replaced(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = copy / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml"
+    with_provider = entries.with_provider
+
+    def save(text: str, *arguments: Any) -> str:
+        file.write_text(f"{text}# saved\n")
+        return with_provider(text, *arguments)
+
+    monkeypatch.setattr(entries, "ROOT", copy)
+    monkeypatch.setattr(entries, "ETL", copy / "dags" / "etl")
+    monkeypatch.setattr(entries, "with_provider", save)
+
+    assert new.main(["provider", "cwr/big", "sony"]) == 1
+    assert capsys.readouterr().err == "etl: dags/etl/pipelines/cwr/big.yaml has changed meanwhile; run it again\n"
+    assert diff(copy) == ["+# saved"]
 
 
 def test_a_provider_may_wait_for_another_file_and_for_another_provider_of_its_own(copy: Path) -> None:

@@ -90,15 +90,17 @@ def main(arguments: List[str]) -> int:
     check_names(options)
     from tools.commands import plan
     from tools.generated.entries import Names, Refused, add_pipeline, add_provider
+    from tools.setup.environments import LOCAL, lock
 
     names = Names(*options.pipeline)
     try:
-        if options.thing == "provider":
-            dag_id = add_provider(names, options.name, dict(options.variable))
-            done = f"added {options.name} to {names.path}: DAG {dag_id}"
-        else:
-            add_pipeline(names)
-            done = f"wrote {names.path}; it has a DAG when it has a provider: ./etl new provider {names} NAME"
+        with lock(LOCAL / "new.lock"):  # of two at once, one adds to what the other has written
+            if options.thing == "provider":
+                dag_id = add_provider(names, options.name, dict(options.variable))
+                done = f"added {options.name} to {names.path}: DAG {dag_id}"
+            else:
+                add_pipeline(names)
+                done = f"wrote {names.path}; it has a DAG when it has a provider: ./etl new provider {names} NAME"
     except Refused as refused:
         print_status(str(refused))
         return 1

@@ -5,7 +5,7 @@ import re
 import tempfile
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Dict, List, Mapping, NamedTuple
+from typing import Any, Dict, List, Mapping, NamedTuple, Optional
 
 import yaml
 from orchestrator import (
@@ -79,7 +79,7 @@ def add_provider(names: Names, provider: str, variables: Dict[str, str]) -> str:
     if problems:
         hint = "a variable that its templates need is given with --variable NAME=TEXT"
         raise Refused(f"{names} cannot have such a provider:\n\n{as_text(problems)}\n\n{hint}")
-    write(names, content)
+    write(names, content, text.encode("utf-8"))
     return format_dag_id(names.family, names.name, provider)
 
 
@@ -108,12 +108,14 @@ def read(names: Names) -> str:
     return content.decode("utf-8")
 
 
-def write(names: Names, content: bytes) -> None:
-    """Write a pipeline's file; raise Refused where that cannot be, as in a read-only checkout."""
+def write(names: Names, content: bytes, before: Optional[bytes] = None) -> None:
+    """Write a pipeline's file; raise Refused where that cannot be, or if the file is no longer what was read."""
     try:
+        if before is not None and names.file.read_bytes() != before:
+            raise Refused(f"{names.path} has changed meanwhile; run it again")
         replace(names.file, content)
     except OSError as error:
-        raise Refused(f"{names.path} cannot be written: {error.strerror}") from error
+        raise Refused(f"{names.path} cannot be written: {error.strerror}") from error  # as in a read-only checkout
 
 
 def pipelines() -> List[str]:

@@ -269,11 +269,11 @@ def run(program: str, *arguments: str, quiet: bool = False) -> bool:
 
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold the file's lock, so that two set-ups take turns; the system frees it at exit."""
+    """Hold the file's lock, so that two commands take turns; the system frees it at exit."""
     with open(path, "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            print_status("another ./etl is setting up; waiting for it")
+            print_status("waiting for another ./etl that does the same")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
