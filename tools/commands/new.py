@@ -54,12 +54,12 @@ def pipeline_names(text: str) -> Tuple[str, str]:
 
 
 def variable(text: str) -> Tuple[str, str]:
-    """Return name and value of NAME=TEXT; as an argparse type."""
+    """Return name and value of NAME=TEXT, which may be a credential and is not quoted; as an argparse type."""
     name, equals, value = text.partition("=")
-    if text.encode(errors="replace").decode() != text:  # a byte that is none became half a surrogate pair
-        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8")
     if not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=TEXT, such as host=sftp.example")
+        raise argparse.ArgumentTypeError("it is not NAME=TEXT, such as host=sftp.example")
+    if text.encode(errors="replace").decode() != text:  # a byte that is none became half a surrogate pair
+        raise argparse.ArgumentTypeError(f"the text of {name!r} is not UTF-8")
     return name, value
 
 
@@ -77,6 +77,8 @@ def check_names(options: argparse.Namespace) -> None:
         names.append(("NAME", options.name, ProviderName))
         for name, value in options.variable:
             names.append(("--variable", name, VariableName))
+            if sum(name == other for other, _ in options.variable) > 1:
+                options.parser.error(f"argument --variable: {name!r} is given more than once")
             if not Text.pattern.fullmatch(value):  # not quoted, since it may be a credential
                 options.parser.error(f"argument --variable: the text of '{name}' is not {Text.what()}")
     for argument, text, kind in names:
