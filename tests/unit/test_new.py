@@ -427,6 +427,25 @@ def test_no_command_prints_a_line_of_a_file_with_a_credential(copy: Path, creden
         assert "environment:" not in done.stdout, command
 
 
+@pytest.mark.parametrize(
+    ("variable", "message"),
+    [
+        ("key=sk_live_" + "0a1b2c3d4e5f6g7h8i9j0k1l", "this looks like a credential"),
+        ("api_key=h8nter2", "a credential is written down"),
+        ("host=" + "x" * 1025, "at most 1024 characters"),
+    ],
+    ids=["shape", "name", "long"],
+)
+def test_what_check_would_refuse_is_not_written(variable: str, message: str, copy: Path) -> None:
+    status, output = etl(copy, "new", "provider", "cwr/big", "sony", "--variable", variable)
+
+    assert status == 1
+    assert message in output
+    assert variable.partition("=")[2] not in output
+    assert "--variable" not in output  # which would be of no help
+    assert diff(copy) == []
+
+
 def test_the_text_of_a_variable_is_not_quoted(copy: Path) -> None:
     file = copy / "dags" / "etl" / "pipelines" / "cwr" / "big.yaml"
     file.write_text(file.read_text() + "...\n")  # the end of the document, after which nothing can be added

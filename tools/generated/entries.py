@@ -24,6 +24,7 @@ from yaml.resolver import Resolver
 
 from tools import ETL, ROOT
 from tools.checkout import environments, no_environment
+from tools.checks.credentials import with_credentials
 from tools.generated.files import replace
 
 # The schema is reached through dags/etl/configs, so that it is found in a sandbox's copy of the folder too.
@@ -77,8 +78,9 @@ def add_provider(names: Names, provider: str, variables: Dict[str, str]) -> str:
     content = with_provider(text, provider, variables).encode("utf-8")
     problems = problems_of(names, content)
     if problems:
-        hint = "a variable that its templates need is given with --variable NAME=TEXT"
-        raise Refused(f"{names} cannot have such a provider:\n\n{as_text(problems)}\n\n{hint}")
+        needs_variable = any(each.rule == "template" and "'provider." in each.message for each in problems)
+        hint = "\n\na variable that its templates need is given with --variable NAME=TEXT" if needs_variable else ""
+        raise Refused(f"{names} cannot have such a provider:\n\n{as_text(problems)}{hint}")
     write(names, content, text.encode("utf-8"))
     return format_dag_id(names.family, names.name, provider)
 
@@ -124,7 +126,7 @@ def pipelines() -> List[str]:
 
 
 def problems_of(names: Names, content: bytes) -> List[Problem]:
-    """Return the problems that a pipeline's file would have with this content, in every environment."""
+    """Return the problems that ./etl check would report of a pipeline's file with this content."""
     with tempfile.TemporaryDirectory(prefix="etl-") as folder:
         etl = Path(folder) / "dags" / "etl"
         file = etl / "pipelines" / names.family / f"{names.name}.yaml"
@@ -142,7 +144,7 @@ def problems_of(names: Names, content: bytes) -> List[Problem]:
             # What its DAGs wait for is in the checkout, but for those of the file itself.
             known = {names.file: result}
             problems += [*result.problems, *find_awaited(ETL, context, dict(known), known).problems]
-        return in_order(problems)
+        return in_order(with_credentials(problems, etl, [file]))
 
 
 def as_text(problems: List[Problem]) -> str:
