@@ -26,6 +26,26 @@ def run_hook(copy: Path) -> Tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def test_the_hook_passes_over_what_is_no_definition(copy: Path) -> None:
+    pipelines = copy / "dags" / "etl" / "pipelines"
+    others = ["README.md", ".gitkeep", ".hidden.yaml", "cwr/.gitkeep", "cwr/.hidden.yaml", "cwr/old/big.yaml"]
+    others += [".hidden/big.yaml", "../../../configs/old/staging.yaml", "../../../configs/.hidden.yaml"]
+    for path in others:
+        (pipelines / path).parent.mkdir(exist_ok=True)
+        (pipelines / path).write_text("no definition")
+    git(copy, "add", "--all")
+
+    assert run_hook(copy) == (0, "no problems in 8 files, 12 DAGs, 2 environments\n")
+
+    for path in ("misplaced.yaml", "cwr/wrong.yml"):
+        (pipelines / path).write_text((copy / BIG).read_text())
+    git(copy, "add", "--all")
+    status, output = run_hook(copy)
+    assert status
+    assert output.count("is not called or placed like a definition") == 2, output
+    git(copy, "reset", "--quiet", "--hard")
+
+
 def test_the_hook_fails_for_a_problem_that_is_committed_and_not_for_a_draft(copy: Path) -> None:
     broken = (copy / BIG).read_text().replace("retries:", "retrys:")
     (copy / BIG).with_name("draft.yaml").write_text(broken)
