@@ -33,6 +33,11 @@ def no_environment(etl: Path = ETL) -> List[Problem]:
     return [] if environments(etl) else load(etl, None).problems
 
 
+def misnamed_environments(etl: Path) -> List[Path]:
+    """Return the files in ``configs/`` that nothing reads, as their name ends in .yml."""
+    return sorted(file for file in etl.glob("configs/*.yml") if not file.name.startswith("."))
+
+
 def definition_files(etl: Path) -> List[Path]:
     """Return the files of all environments and pipelines."""
     return [*(etl / "configs" / f"{name}.yaml" for name in environment_names(etl)), *pipeline_files(etl)[0]]

@@ -246,6 +246,23 @@ def test_a_broken_environment_is_reported_for_every_path(run_check: Checker, tmp
     )
 
 
+@pytest.mark.parametrize("path", ["", "dags/etl/configs/prod.yml", "dags/etl/pipelines"])
+def test_an_environment_with_another_suffix_is_reported(path: str, run_check: Checker, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    for name in ("prod.yml", ".hidden.yml"):
+        (root / "configs" / name).write_text("region: eu-west-1\n")
+
+    found = problems(run_check({}, *filter(None, [path]), "--format", "json"))
+
+    if path.endswith("pipelines"):
+        assert found == []
+        return
+    (problem,) = found
+    assert (problem["path"], problem["rule"]) == ("dags/etl/configs/prod.yml", "schema")
+    assert problem["message"] == "is not called like an environment, and nothing reads it"
+    assert problem["hint"] == "rename it: configs/prod.yaml"
+
+
 @pytest.mark.parametrize("arguments", [[], ["dags/etl/pipelines/cwr"], ["--airflow", "3"]], ids=" ".join)
 def test_a_checkout_without_an_environment_is_a_problem(
     arguments: List[str], run_check: Checker, tmp_path: Path

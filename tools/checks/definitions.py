@@ -12,6 +12,7 @@ from orchestrator import (
     Context,
     Document,
     LoadResult,
+    Location,
     Problem,
     Rejected,
     display_path,
@@ -25,7 +26,7 @@ from orchestrator import (
 )
 
 from tools import checkout
-from tools.checkout import definition_files, real_path
+from tools.checkout import definition_files, misnamed_environments, real_path
 from tools.checks.credentials import with_credentials, without_values
 from tools.checks.generations import check_contexts, check_definitions_for
 from tools.checks.removed import check_removed
@@ -55,7 +56,7 @@ def select_files(etl: Path, paths: Sequence[str]) -> Optional[Set[Path]]:
     """Return the definitions that the paths name or hold; None, for all of them, without a path."""
     if not paths:
         return None
-    places = {real_path(file): file for file in definition_files(etl)}
+    places = {real_path(file): file for file in [*definition_files(etl), *misnamed_environments(etl)]}
     selected: Set[Path] = set()
     for path in paths:
         typed = real_path(typed_path(path))
@@ -91,8 +92,10 @@ def check_definitions(
     problems += unreadable_problems
     # An environment that cannot be read is reported even if it is not selected: nothing can be checked for it.
     unreadable = set(configs) - {etl / "configs" / f"{context.name}.yaml" for context in contexts}
-    files = (set(configs + pipelines) if selected is None else selected) | unreadable
+    misnamed = misnamed_environments(etl)
+    files = (set(configs + misnamed + pipelines) if selected is None else selected) | unreadable
     paths = {display_path(etl, file) for file in files}
+    problems += [misnamed_problem(etl, file) for file in misnamed if file in files]
     dag_ids: Set[str] = set()
     # A problem in an environment's defaults shows only when they are laid under a pipeline's tasks.
     related = pipelines if files & set(configs) else [file for file in pipelines if file in files]
@@ -128,6 +131,12 @@ def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[
         except Exception as error:
             problems.append(internal_error(display_path(etl, etl / "configs" / f"{name}.yaml"), error, is_quoted=False))
     return contexts, problems
+
+
+def misnamed_problem(etl: Path, file: Path) -> Problem:
+    """Return the problem of an environment's file that nothing reads."""
+    message = "is not called like an environment, and nothing reads it"
+    return Problem(Location(display_path(etl, file)), message, f"rename it: configs/{file.stem}.yaml")
 
 
 def check_pipeline(
