@@ -110,6 +110,8 @@ def test_the_commit_may_be_named(report_of: Reporter, repository: Path, capsys: 
     assert check.main(["--against", "HEAD~1"]) == 1
     assert check.main(["--against", "nowhere"]) == 2
     assert capsys.readouterr().err == "etl check: there is no commit 'nowhere'\n"
+    assert check.main(["--against", ""]) == 2  # a variable of a script that is not set
+    assert capsys.readouterr().err == "etl check: there is no commit ''\n"
 
 
 def test_without_a_main_branch_a_note_says_that_nothing_is_compared(

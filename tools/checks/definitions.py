@@ -112,8 +112,8 @@ def check_definitions(
     if airflow:
         for problem in check_contexts(contexts, airflow):
             problems += [problem] if problem.location.path in paths else []
-    revision = against or checkout.branch_point(etl.parent.parent)
-    if revision:
+    revision = checkout.branch_point(etl.parent.parent) if against is None else against
+    if revision is not None:
         problems += check_removed(etl, [file for file in pipelines if file in files], revision)
     problems = hide_credentials(problems, etl, sorted({*files, *configs}))
     return Report(in_order(problems), len(files), len(dag_ids), len(names), revision)
