@@ -246,6 +246,30 @@ def test_a_broken_environment_is_reported_for_every_path(run_check: Checker, tmp
     )
 
 
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "is not a regular file; delete it"),
+        (os.mkdir, "is not a regular file; delete it"),
+        (lambda path: os.symlink(path, path), "cannot be read: Too many levels of symbolic links; delete it"),
+    ],
+    ids=["pipe", "folder", "circle"],
+)
+def test_a_schema_for_editors_that_is_no_file_is_reported(
+    make: Callable[[str], None], message: str, tmp_path: Path
+) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    (root / "configs" / "schema").mkdir(exist_ok=True)
+    make(str(root / "configs" / "schema" / "pipeline.json"))
+    code = "import pathlib, sys; from tools import checkout; from tools.commands import check;"
+    code += "checkout.ETL = pathlib.Path(sys.argv[1]); sys.exit(check.main([]))"
+    command = [sys.executable, "-c", code, str(root)]
+    done = subprocess.run(command, cwd=str(REPOSITORY), capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith(f"dags/etl/configs/schema/pipeline.json:1:1: {message} [schema]")
+
+
 @pytest.mark.parametrize("path", ["", "dags/etl/configs/prod.yml", "dags/etl/pipelines"])
 def test_an_environment_with_another_suffix_is_reported(path: str, run_check: Checker, tmp_path: Path) -> None:
     root = tree(tmp_path, {"cwr/big.yaml": SMALL})

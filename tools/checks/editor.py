@@ -1,5 +1,7 @@
 """Whether the schemas for editors know the clusters and environments that there are."""
 
+import os
+import stat
 from pathlib import Path
 from typing import Iterator
 
@@ -15,8 +17,20 @@ def check_schemas(etl: Path) -> Iterator[Problem]:
     except Rejected:  # it is reported as a problem of the environment
         return
     for path, text in texts.items():
-        file = etl / path
-        if file.exists() and file.read_text(encoding="utf-8", errors="replace") != text:
-            location = Location(display_path(etl, file))
-            message = "editors know other keys and names than the models and the files in configs have"
-            yield Problem(location, message, "write it again: ./etl generate schema", "schema")
+        message = difference(etl / path, text)
+        if message:
+            yield Problem(Location(display_path(etl, etl / path)), message, "write it again: ./etl generate schema")
+
+
+def difference(file: Path, text: str) -> str:
+    """Return what is wrong with a schema that is to hold a text; "" if nothing is, or if there is none."""
+    try:
+        if not stat.S_ISREG(os.stat(str(file)).st_mode):  # a pipe would be read for ever
+            return "is not a regular file; delete it"
+        if file.read_text(encoding="utf-8", errors="replace") == text:
+            return ""
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}; delete it"
+    return "editors know other keys and names than the models and the files in configs have"
