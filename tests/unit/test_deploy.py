@@ -1,5 +1,8 @@
 """``./etl deploy`` without AWS: the command line, the checkout, and the output."""
 
+import errno
+import os
+import shutil
 import time
 from functools import partial
 from pathlib import Path
@@ -9,6 +12,8 @@ import boto3
 import pytest
 from botocore.config import Config
 
+from tests.trees import SMALL, tree
+from tools import checkout
 from tools.commands import deploy, releases
 from tools.deploying import bucket, cloud, sources
 
@@ -95,6 +100,49 @@ def test_the_password_of_a_proxy_or_an_address_is_not_printed(
     error = capsys.readouterr().err
     assert "://***@" in error
     assert "h8nter2" not in error
+
+
+@pytest.fixture
+def etl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make a checkout from which no AWS can be reached."""
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(variable, "none")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setattr(cloud, "RETRIES", Config(retries={"mode": "standard", "max_attempts": 1}))
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    (tmp_path / "requirements.txt").touch()
+    shutil.copy(str(root / ".airflowignore"), str(tmp_path))
+    monkeypatch.setattr(checkout, "ETL", root)
+    return root
+
+
+def test_a_definition_that_cannot_be_read_is_refused(
+    etl: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    read_bytes = Path.read_bytes
+
+    def read(file: Path) -> bytes:
+        if file.name == "big.yaml":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        return read_bytes(file)
+
+    monkeypatch.setattr(Path, "read_bytes", read)  # to root, every file can be read
+
+    assert deploy.main(["staging", "--dry-run"]) == 1
+    error = "etl deploy: pipelines/cwr/big.yaml cannot be read: Permission denied; make it readable\n"
+    assert capsys.readouterr().err == error
+
+
+@pytest.mark.parametrize("command", [(releases, ["staging"]), (deploy, ["staging", "--rollback"])])
+def test_going_back_needs_no_definition_of_this_checkout(
+    command: Any, etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (etl / "pipelines" / "cwr" / "link.yaml").symlink_to("nowhere")
+    os.mkfifo(str(etl / "pipelines" / "cwr" / "pipe.yaml"))
+
+    module, arguments = command
+    assert module.main(arguments) == 1
+    assert "cannot be read: Could not connect" in capsys.readouterr().err
 
 
 def test_control_characters_of_a_key_are_escaped() -> None:

@@ -29,12 +29,11 @@ def show(etl: Path, options: argparse.Namespace) -> int:
     """Print the table; return the exit status."""
     from rich.table import Table
 
-    from tools.checkout import definition_files
-    from tools.deploying.releases import USABLE, Activation, by_sha, missing, read_release, read_state, stored
-    from tools.deploying.sources import open_folder
+    from tools.deploying.releases import USABLE, Activation, missing, read_release, read_state, stored
+    from tools.deploying.sources import at_hand, open_folder
 
     folder = open_folder(etl, options)
-    state = read_state(folder, by_sha(file.read_bytes() for file in definition_files(etl)))
+    state = read_state(folder, at_hand(etl))
     names = {*stored(state.listing)} - {""}
     rows = [activation for activation in state.activations if activation.release in names]
     marks = dict(zip([row.release for row in rows], ["counts"] + ["fallback"] * (USABLE - 1)))

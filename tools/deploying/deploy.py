@@ -13,7 +13,6 @@ from typing import Dict, List, Optional, Tuple
 
 from orchestrator import PROTOCOL, Problem
 
-from tools.checkout import definition_files
 from tools.deploying import releases, sources
 from tools.deploying.bucket import REQUIREMENTS, SHARED_IGNORE, Files, Folder, Listing, Refused, display_key
 from tools.deploying.releases import CODE, CURRENT, DEFINITION, MANIFEST, Release, State, digests, place_of, stored
@@ -28,7 +27,7 @@ WAIT = 60  # seconds in which MWAA copies a release, before the files of the ver
 def deploy(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
     """Write a release of this checkout and make it the one that counts; return the exit status."""
     files = sources.sources(etl)
-    contents = {path: file.read_bytes() for path, file in files.items()}
+    contents = sources.read(files)
     state = releases.read_state(folder, releases.by_sha(contents.values()))
     only = "" if options.only is None else sources.choose_path(options.only, etl, folder, [*files, *state.definitions])
     # Of a definition that goes alone, only its own problems count; of one that is deleted, there are none.
@@ -228,7 +227,7 @@ def tidy(folder: Folder, release: Release, current: bytes, extra: List[str]) -> 
 
 def roll_back(folder: Folder, etl: Path, options: argparse.Namespace) -> int:
     """Make an earlier release the one that counts; return the exit status."""
-    at_hand = releases.by_sha(file.read_bytes() for file in definition_files(etl))
+    at_hand = sources.at_hand(etl)
     state = releases.read_state(folder, at_hand)
     name = choose_release(state, options.to)
     if name == state.activations[0].release:

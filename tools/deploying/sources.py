@@ -12,8 +12,9 @@ from tools.checkout import RevisionError, definition_files, etl_of_commit, git, 
 from tools.checks.definitions import UsageError, check_definitions
 from tools.deploying.bucket import Files, Folder, Refused
 from tools.deploying.cloud import client
-from tools.deploying.releases import CODE, DEFINITION, Activation, State
+from tools.deploying.releases import CODE, DEFINITION, Activation, State, by_sha
 from tools.terminal import typed_path
+from tools.views.comparison import content
 from tools.views.problems import print_report
 
 IGNORE, FACTORY, PROBLEMS, PACKAGES = ".airflowignore", "factory.py", "problems.py", "requirements.txt"
@@ -40,6 +41,22 @@ def sources(etl: Path) -> Dict[str, Path]:
         if not file.is_file():
             raise Refused(f"there is no {file.name} in this checkout, which MWAA needs; restore it from git's history")
     return found
+
+
+def read(files: Mapping[str, Path]) -> Files:
+    """Return the contents of files by path; raise Refused for one that cannot be read."""
+    contents: Files = {}
+    for path, file in files.items():
+        try:
+            contents[path] = file.read_bytes()
+        except OSError as error:
+            raise Refused(f"{path} cannot be read: {error.strerror}; make it readable") from error
+    return contents
+
+
+def at_hand(etl: Path) -> Dict[str, bytes]:
+    """Return the definitions of this checkout by their SHA-256: as far as they can be read, the bucket need not be."""
+    return by_sha(content(file) or b"" for file in definition_files(etl) if file.is_file())
 
 
 def source(etl: Path, path: str) -> Path:
@@ -79,7 +96,7 @@ def commit_of(etl: Path, folder: Folder, contents: Files, only: str) -> str:
     except RevisionError as error:
         raise Refused(f"a deploy records its commit, and there is none here; deploy from a clone. {error}") from None
     with etl_of_commit(sha, root) as committed:
-        theirs = {path: file.read_bytes() for path, file in sources(committed).items()}
+        theirs = read(sources(committed))
     differing = [path for path in ({only} if only else {*contents, *theirs}) if contents.get(path) != theirs.get(path)]
     changed = sorted(os.path.relpath(os.path.realpath(str(source(etl, path))), str(root)) for path in differing)
     if changed and not folder.is_sandbox:
