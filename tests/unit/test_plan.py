@@ -13,6 +13,7 @@ import pytest
 from tests.checkouts import begin_history, commit, git
 from tests.trees import REPOSITORY, tree
 from tools.commands import plan
+from tools.views.comparison import contents
 
 CONFIG = """\
 region: eu-west-1
@@ -327,6 +328,17 @@ def test_a_broken_environment_breaks_all_its_dags(repository: Repository) -> Non
 
     assert {dag["kind"] for dag in repository.changes()} == {"broken"}
     assert repository.changes("development") == []
+
+
+def test_a_family_that_vanishes_meanwhile_is_absent(repository: Repository) -> None:
+    folder = repository.path("other/big").parent
+    come_and_go = "import os, sys\nwhile True:\n  os.mkdir(sys.argv[1])\n  os.rmdir(sys.argv[1])"
+    with subprocess.Popen([sys.executable, "-c", come_and_go, str(folder)]) as process:
+        try:
+            found = [len(contents(folder.parent.parent, "pipelines/*/*.yaml")) for _ in range(1000)]
+        finally:
+            process.kill()
+    assert set(found) == {2}
 
 
 def test_dags_without_any_environment_are_broken_and_not_removed(repository: Repository) -> None:

@@ -1,6 +1,7 @@
 """What changes of the DAGs between two ``dags/etl`` folders, after all layers, in each environment."""
 
 import json
+from glob import escape, glob
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
@@ -106,7 +107,9 @@ def thin_out(before: Path, after: Path) -> Set[str]:
 
 def contents(etl: Path, pattern: str) -> Dict[str, Optional[bytes]]:
     """Return the content of the regular files that a pattern finds, by path; None of one that cannot be read."""
-    files = [file for file in etl.glob(pattern) if file.is_file() and not file.is_symlink()]
+    # pathlib's glob raises where a folder vanishes meanwhile.
+    found = map(Path, glob(f"{escape(str(etl))}/{pattern}"))
+    files = [file for file in found if file.is_file() and not file.is_symlink()]
     return {file.relative_to(etl).as_posix(): content(file) for file in files}
 
 
