@@ -670,6 +670,35 @@ providers: {{un: {{}}}}
     assert container["command"] == ["1 none development t", "False", "False", "False"]
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("schedule", SCHEDULES[:-1])
+def test_the_dates_beside_that_of_a_scheduled_run_equal_those_of_airflow(etl: Path, schedule: str) -> None:
+    definition = scheduled(etl, schedule)
+    dag: Any = Builder().build(definition)
+    run = schedules.run_at(definition, None)
+    names = rendering.template_names(definition, "load", run)
+
+    # What get_template_context() of a task instance calls for a run that no person has triggered.
+    others = {"next": dag.following_schedule(run.logical_date), "prev": dag.previous_schedule(run.logical_date)}
+    for when, date in others.items():
+        assert names[f"{when}_execution_date"] == date
+        assert names[f"{when}_ds"] == (date and f"{date:%Y-%m-%d}")
+        assert names[f"{when}_ds_nodash"] == (date and f"{date:%Y%m%d}")
+
+
+def test_the_run_of_once_has_no_date_beside_its_own(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    set_task(etl, """command: ["{{ next_ds }} {{ prev_ds_nodash }}", "{{ next_execution_date | ds }}"]""")
+    file = etl / "pipelines" / "cwr" / "big.yaml"
+    file.write_text(file.read_text().replace("@daily", "@once"))
+
+    dag = dag_in_json(etl, capsys, "cwr-big_dag_un")
+    assert command(dag, "load") == ["None None", "{{ next_execution_date | ds }}"]
+    assert "has no attribute 'strftime'" in dag["not_rendered"]["load"]["{{ next_execution_date | ds }}"]
+
+    by_hand = dag_in_json(etl, capsys, "cwr-big_dag_un", "--date", "2022-01-05")
+    assert command(by_hand, "load") == ["2022-01-05 20220105", "2022-01-05"]
+
+
 def test_template_names_equal_those_of_airflow(etl: Path) -> None:
     definition = scheduled(etl, "@daily", "2022-01-01", "UTC")
     run = schedules.run_at(definition, None)

@@ -174,9 +174,11 @@ MACROS = SimpleNamespace(
 def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, Any]:
     """Return what TaskInstance.get_template_context() holds that does not depend on the database, and our own names."""
     logical_date, cron = run.logical_date, cron_of(definition)
-    next_date = previous_date = logical_date  # so it is for a run that a person triggers
-    if run.is_scheduled and cron:
-        next_date, previous_date = cron.next(logical_date), cron.previous(logical_date)
+    next_date: Optional[datetime] = logical_date  # so it is for a run that a person triggers
+    previous_date: Optional[datetime] = logical_date
+    if run.is_scheduled:  # that of @once is the only one
+        next_date = cron.next(logical_date) if cron else None
+        previous_date = cron.previous(logical_date) if cron else None
     dates = {
         "": logical_date,
         "next_": next_date,
@@ -185,7 +187,9 @@ def template_names(definition: Definition, task_id: str, run: Run) -> Dict[str, 
         "tomorrow_": logical_date + timedelta(days=1),
     }
     names: Dict[str, Any] = {
-        f"{when}{name}": FILTERS[name](date) for when, date in dates.items() for name in ("ds", "ds_nodash")
+        f"{when}{name}": FILTERS[name](date) if date else None
+        for when, date in dates.items()
+        for name in ("ds", "ds_nodash")
     }
     names.update({name: FILTERS[name](logical_date) for name in ("ts", "ts_nodash", "ts_nodash_with_tz")})
     names.update({f"{when}execution_date": dates[when] for when in ("", "next_", "prev_")})
