@@ -101,6 +101,21 @@ def test_concurrent_set_ups_create_the_environment_once(uv: Uv, monkeypatch: pyt
     assert uv.created == 1
 
 
+@pytest.mark.parametrize("path", [".local", ".local/setup.lock", ".local/sample"])
+def test_what_cannot_be_written_is_named(path: str, uv: Uv, tmp_path: Path) -> None:
+    # To root, no folder is read-only: another kind of file is in the place.
+    blocked = tmp_path / path
+    blocked.parent.mkdir(exist_ok=True)
+    if blocked.name == "setup.lock":
+        blocked.mkdir()
+    else:
+        blocked.touch()
+
+    named = path if path.endswith("sample") else ".local/setup.lock"
+    with pytest.raises(SetupError, match=rf"/{named} cannot be written: .*; \./etl keeps there what it needs"):
+        environments.ensure(ENVIRONMENT)
+
+
 def test_without_a_python_uv_is_asked_to_install_one(uv: Uv, monkeypatch: pytest.MonkeyPatch) -> None:
     command: List[str] = []
 

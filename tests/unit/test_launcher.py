@@ -106,6 +106,16 @@ def test_help_has_examples_and_needs_no_set_up(command: List[str], fresh: Path) 
     assert not (fresh / ".local").exists()
 
 
+def test_a_checkout_that_cannot_be_written_is_reported(fresh: Path) -> None:
+    (fresh / ".local").touch()  # to root, no checkout is read-only
+    result = etl_in(fresh, "check")
+    (fresh / ".local").unlink()
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(f"etl: {fresh}/.local/setup.lock cannot be written: ")
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_all_commands_are_listed_without_set_up(fresh: Path) -> None:
     result = etl_in(fresh, "--help")
 

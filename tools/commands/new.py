@@ -92,7 +92,7 @@ def main(arguments: List[str]) -> int:
     check_names(options)
     from tools.commands import plan
     from tools.generated.entries import Names, Refused, add_pipeline, add_provider
-    from tools.setup.environments import LOCAL, lock
+    from tools.setup.environments import LOCAL, SetupError, lock
 
     names = Names(*options.pipeline)
     try:
@@ -103,8 +103,8 @@ def main(arguments: List[str]) -> int:
             else:
                 add_pipeline(names)
                 done = f"wrote {names.path}; it has a DAG when it has a provider: ./etl new provider {names} NAME"
-    except Refused as refused:
-        print_status(str(refused))
+    except (Refused, SetupError) as error:
+        print_status(str(error))
         return 1
     print(f"{done}\n", flush=True)
     plan.main([])

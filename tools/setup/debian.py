@@ -25,7 +25,6 @@ def ensure_program(program: str, package: str, folder: str = "") -> str:
     Raises:
         SetupError: It is not there, and only a person can install it.
     """
-    LOCAL.mkdir(exist_ok=True)
     with lock(LOCAL / "debian.lock"):
         path = find(program, folder)
         if path is None:

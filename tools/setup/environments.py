@@ -149,10 +149,12 @@ def ensure(environment: Environment) -> Path:
     """
     if is_current(environment):
         return environment.python
-    LOCAL.mkdir(exist_ok=True)
     with lock(LOCAL / "setup.lock"):
         if not is_current(environment):  # another ./etl may have made it meanwhile
-            create(environment)
+            try:
+                create(environment)
+            except OSError as error:
+                raise unwritable(environment.folder, error) from error
     return environment.python
 
 
@@ -267,10 +269,25 @@ def run(program: str, *arguments: str, quiet: bool = False) -> bool:
     return status == 0
 
 
+def unwritable(path: Path, error: OSError) -> SetupError:
+    """Return the error of a path that cannot be written, as in a read-only checkout or in that of another person."""
+    reason = f"{path} cannot be written: {error.strerror}"
+    return SetupError(f"{reason}; ./etl keeps there what it needs: make it writable, or use a clone of your own")
+
+
 @contextmanager
 def lock(path: Path) -> Iterator[None]:
-    """Hold the file's lock, so that two commands take turns; the system frees it at exit."""
-    with open(path, "w") as file:
+    """Hold the file's lock, so that two commands take turns; the system frees it at exit.
+
+    Raises:
+        SetupError: The file cannot be written.
+    """
+    try:
+        path.parent.mkdir(exist_ok=True)
+        file = open(path, "w")  # noqa: SIM115 (it is closed below)
+    except OSError as error:
+        raise unwritable(path, error) from error
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
