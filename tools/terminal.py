@@ -39,9 +39,19 @@ def typed_path(text: str) -> Path:
     return Path(os.environ.get("ETL_FOLDER", os.curdir)) / text
 
 
+def printable(text: str, keep: str = "\n\t") -> str:
+    r"""Return a text for a person with whatever does not print written as \u202e.
+
+    Anybody may have written a name or a value: control characters would change what a terminal or the log of a build
+    shows of everything else, and those of right-to-left writing what a line seems to say.
+    """
+    others = {c for c in text if not c.isprintable()} - {*keep}
+    return text.translate({ord(c): f"\\u{ord(c):04x}" if ord(c) < 0x10000 else f"\\U{ord(c):08x}" for c in others})
+
+
 def print_status(text: str, program: str = "etl") -> None:
     """Print a line about progress or failure; the standard output holds the answer alone."""
-    print(f"{program}: {text}", file=sys.stderr, flush=True)
+    print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def run_command(main: Callable[[List[str]], int]) -> NoReturn:

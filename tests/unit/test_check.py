@@ -142,6 +142,16 @@ def test_an_annotation_is_escaped_and_names_the_file_that_git_has() -> None:
     )
 
 
+def test_an_annotation_has_no_control_characters_of_a_name(run_check: Checker) -> None:
+    key = SMALL + r'"re\x1btrys\u202e": 1'
+    status, out, _ = run_check({"cwr/\x1b[31m\u202e.yaml": SMALL, "cwr/key.yaml": key}, "--format", "github")
+
+    assert status == 1
+    assert set(out) - {"\n"} == {c for c in out if c.isprintable()}
+    assert r"file=dags/etl/pipelines/cwr/\u001b[31m\u202e.yaml," in out
+    assert r"unknown key 're\u001btrys\u202e'" in out
+
+
 def test_a_problem_of_one_environment_names_it(run_check: Checker, tmp_path: Path) -> None:
     staging = (DATA / "configs" / "staging.yaml").read_text()
     root = tree(tmp_path, {"cwr/big.yaml": SMALL.replace("loader}", "loader, cluster: only}")})

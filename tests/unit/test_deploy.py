@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import time
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any, Iterator, List
@@ -16,6 +17,7 @@ from tests.trees import SMALL, tree
 from tools import checkout
 from tools.commands import deploy, releases
 from tools.deploying import bucket, cloud, sources
+from tools.deploying.releases import Activation, Release, State
 
 SANDBOX = bucket.Folder(None, "staging", "test_merge")
 
@@ -146,7 +148,21 @@ def test_going_back_needs_no_definition_of_this_checkout(
 
 
 def test_control_characters_of_a_key_are_escaped() -> None:
-    assert bucket.display_key("airflow/dags/etl/a\nb\x1b[31m\u2028é") == r"airflow/dags/etl/a\x0ab\x1b[31m\x2028é"
+    address = r"s3://vm-data-provisioning-staging/airflow/dags/test_merge/a\u000ab\u001b[31m\u2028é"
+    assert SANDBOX.address("a\nb\x1b[31m\u2028é") == address
+
+
+def test_what_the_bucket_says_of_a_release_is_escaped(
+    etl: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = Activation("1" * 16, {"": "c\x1b[31mmit"}, "\u202eby\x9b\n", "2022")
+    listing = bucket.Listing({f"releases/{row.release}/manifest.json": {}}, datetime.now(timezone.utc))
+    state = State(listing, b"", "", [row], Release({}, {}), {})
+    monkeypatch.setattr("tools.deploying.releases.read_state", lambda *_: state)
+    monkeypatch.setattr("tools.deploying.releases.read_release", lambda *_: None)
+
+    assert releases.main(["staging"]) == 0
+    assert r" 2022       \u202eby\u009b\u000a  c\u001b[31mmit " in capsys.readouterr().out
 
 
 def test_a_folder_outside_git_is_refused(tmp_path: Path) -> None:

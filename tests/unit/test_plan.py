@@ -382,6 +382,18 @@ def test_exit_codes(repository: Repository, text: str, without: int, with_exit_c
     assert [process.returncode for process in done] == [without, with_exit_code]
 
 
+@pytest.mark.parametrize("form", ["text", "markdown", "json"])
+def test_control_characters_of_names_and_values_are_escaped(form: str, repository: Repository) -> None:
+    repository.write("\x1b[31m", CONFIG)
+    repository.edit("cwr/big", '"{{ env.bucket }}"', r'"a\u202eb{{ env.bucket }}"')
+
+    text = repository.plan("--format", form)
+
+    assert set(text) - {"\n"} == {c for c in text if c.isprintable()}
+    assert "u001b" in text
+    assert "u202e" in text
+
+
 def test_a_usage_error_has_not_the_status_of_changes(repository: Repository) -> None:
     with pytest.raises(SystemExit) as error:
         repository.plan("--format", "html")

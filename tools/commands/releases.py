@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import List
 
 from tools.commands.deploy import new_parser, run
-from tools.terminal import console, run_command
+from tools.terminal import console, printable, run_command
 
 SUMMARY = "list the releases in an environment's bucket, and which of them counts"
 EXAMPLES = {
@@ -42,8 +42,10 @@ def show(etl: Path, options: argparse.Namespace) -> int:
     for row in rows:
         release = read_release(folder, state.listing, row.release)
         mark = "incomplete" if release is None or missing(state.listing, release) else marks.get(row.release, "")
-        commits = "\n".join(f"{commit} {path}".strip() for path, commit in row.commits.items())
-        table.add_row(row.release, str(row.at), str(row.by), commits, str(len(release.dags)) if release else "", mark)
+        # Whoever may write to the bucket has written these.
+        at, by = (printable(str(text), keep="") for text in (row.at, row.by))
+        commits = "\n".join(printable(f"{commit} {path}".strip(), keep="") for path, commit in row.commits.items())
+        table.add_row(row.release, at, by, commits, str(len(release.dags)) if release else "", mark)
     console().print(table)
     return 0
 

@@ -7,6 +7,7 @@ from hashlib import sha256
 from typing import Any, Dict, Iterable, Mapping, NamedTuple
 
 from tools.deploying.cloud import CloudError, explain_errors, in_parallel
+from tools.terminal import printable
 
 BUCKET = "vm-data-provisioning-{}"
 DAGS = "airflow/dags/"
@@ -48,7 +49,7 @@ class Folder:
 
     def address(self, path: str) -> str:
         """Return the address of an object for a person."""
-        return f"s3://{self.bucket}/{display_key(self.key(path))}"
+        return f"s3://{self.bucket}/{printable(self.key(path), keep='')}"
 
     def list(self) -> Listing:
         """Return the objects, without the markers of folders; print the keys that are not a path and are left alone."""
@@ -65,7 +66,7 @@ class Folder:
                     if entry["Key"] == self.key(path):
                         objects[path] = entry
         for path in sorted(odd - {""}):
-            print(f"left alone, since it is no path: {display_key(self.prefix + path)}")
+            print(f"left alone, since it is no path: {printable(self.prefix + path, keep='')}")
         return Listing(objects, now)
 
     def call(self, verb: str, path: str, **arguments: Any) -> Any:
@@ -132,8 +133,3 @@ class Folder:
     def delete(self, paths: Iterable[str]) -> None:
         """Delete objects."""
         in_parallel([partial(self.call, "delete", path) for path in paths], CONNECTIONS, "deleting")
-
-
-def display_key(key: str) -> str:
-    """Return a key with its control characters escaped, since anybody may have written it."""
-    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in key)

@@ -14,10 +14,10 @@ from typing import Dict, List, Optional, Tuple
 from orchestrator import PROTOCOL, Problem
 
 from tools.deploying import releases, sources
-from tools.deploying.bucket import REQUIREMENTS, SHARED_IGNORE, Files, Folder, Listing, Refused, display_key
+from tools.deploying.bucket import REQUIREMENTS, SHARED_IGNORE, Files, Folder, Listing, Refused
 from tools.deploying.releases import CODE, CURRENT, DEFINITION, MANIFEST, Release, State, digests, place_of, stored
 from tools.deploying.sources import BESIDE, FACTORY, PACKAGES
-from tools.terminal import confirm, count
+from tools.terminal import confirm, count, printable
 from tools.views.comparison import DagChange, compare
 from tools.views.plan import print_text
 
@@ -179,7 +179,7 @@ def print_work(state: State, release: Release, differing: Dict[str, str], extra:
     if waits:
         lines.append(f"wait {WAIT} s for MWAA to copy it, delete {count(len(extra), 'file')} of the version before")
     else:
-        lines += [f"delete  {display_key(path)}" for path in extra]
+        lines += [f"delete  {printable(path, keep='')}" for path in extra]
     print("\n  " + "\n  ".join(lines))
 
 
@@ -278,7 +278,7 @@ def remove(folder: Folder, _: Path, options: argparse.Namespace) -> int:
     """Remove a sandbox; return the exit status."""
     state = releases.read_state(folder, {})
     paths, dags = {*state.listing.objects}, sorted(state.release.dags)
-    print("\n".join([f"{folder}: {count(len(paths), 'object')}, {count(len(dags), 'DAG')}", *dags]))
+    print(printable("\n".join([f"{folder}: {count(len(paths), 'object')}, {count(len(dags), 'DAG')}", *dags])))
     status = ask("Remove it all?", options) if paths else 0
     if status is not None:
         return status

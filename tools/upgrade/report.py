@@ -3,7 +3,7 @@
 import json
 from typing import Iterable, Iterator, Sequence
 
-from tools.terminal import console
+from tools.terminal import console, printable
 from tools.upgrade.compare import MAX_SHOWN, Report
 from tools.upgrade.differences import Difference
 
@@ -19,7 +19,7 @@ def print_report(report: Report, kind: str) -> None:
         console().print(json.dumps({**answer, "changes": changes}, indent=2), soft_wrap=True)
         return
     lines = markdown(report) if kind == "markdown" else text(report)
-    console().print("\n".join(lines), soft_wrap=True)
+    console().print(printable("\n".join(lines)), soft_wrap=True)
 
 
 def text(report: Report) -> Iterator[str]:

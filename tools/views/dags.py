@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tools.checkout import environments, load_dag
-from tools.terminal import console, print_status
+from tools.terminal import console, print_status, printable
 from tools.views import effective, schedules
 from tools.views.rendering import RenderedRequest, render_requests
 from tools.views.selection import Selection, UnknownSelection
@@ -72,7 +72,7 @@ def as_table(rows: List[Dict[str, Any]]) -> Table:
         table.add_column(heading, overflow="fold", justify="right" if heading == "TASKS" else "left")
     for row in rows:
         cells = [row["dag_id"], row["environment"], row["schedule"] or "", row["in_words"], "".join(moments(row)[:1])]
-        table.add_row(*map(Text, [*cells, str(len(row["tasks"])), row["path"]]))
+        table.add_row(*map(Text, map(printable, [*cells, str(len(row["tasks"])), row["path"]])))
     return table
 
 
@@ -194,32 +194,38 @@ def print_details(out: Console, details: Details) -> None:
     next_run = "".join(map("; {} {}".format, ("next run", "after the clocks change"), moments(about)))
     print_heading(out, f"{about['dag_id']} in {about['environment']}")
     waits = "".join(f"\nwaits for {name}" for name in about["waits_for"])
-    out.print(f"{about['path']}\n{about['in_words']}{next_run}{waits}\n", soft_wrap=True)
+    print_line(out, f"{about['path']}\n{about['in_words']}{next_run}{waits}\n")
     print_heading(out, "Definition after all layers")
     for line, path in effective.lines(details.definition):
-        text = Text(line)
+        text = Text(printable(line))
         if path and details.origins:
-            text.append(f"  {' ' * (ORIGIN_COLUMN - len(line))}# {details.origins['.'.join(path)]}", style="dim")
+            origin = printable(details.origins[".".join(path)])
+            text.append(f"  {' ' * (ORIGIN_COLUMN - len(text))}# {origin}", style="dim")
         out.print(text, soft_wrap=True)
     out.print()
     print_heading(out, "Tasks")
     for line in task_tree(
         {task_id: task.get("depends_on", []) for task_id, task in details.definition["tasks"].items()}
     ):
-        out.print(line, soft_wrap=True)
+        print_line(out, line)
     out.print()
     print_heading(out, f"RunTask requests in the run {details.run.run_id}")
     for task_id, rendered in details.requests.items():
-        out.print(Text(f"{task_id}:", style="bold"), soft_wrap=True)
-        out.print(json.dumps(rendered.request, indent=2, ensure_ascii=False), soft_wrap=True)
+        print_line(out, f"{task_id}:", "bold")
+        print_line(out, json.dumps(rendered.request, indent=2, ensure_ascii=False))
         for template, why in rendered.left.items():
-            out.print(Text(f"not rendered: {effective.flow(template)} ({why})", style="yellow"), soft_wrap=True)
+            print_line(out, f"not rendered: {effective.flow(template)} ({why})", "yellow")
     out.print()
 
 
 def print_heading(out: Console, text: str) -> None:
     """Print a heading."""
-    out.print(Text(text, style="bold underline" if out.is_terminal else ""), soft_wrap=True)
+    print_line(out, text, "bold underline" if out.is_terminal else "")
+
+
+def print_line(out: Console, text: str, style: str = "") -> None:
+    """Print a text, of which a terminal folds what is longer than a line."""
+    out.print(Text(printable(text), style=style), soft_wrap=True)
 
 
 def task_tree(depends_on: Mapping[str, List[str]]) -> List[str]:

@@ -7,7 +7,7 @@ from typing import Any, Dict, Iterator, List, Tuple
 
 from rich.text import Text
 
-from tools.terminal import console
+from tools.terminal import console, printable
 from tools.views.comparison import KINDS, Comparison, DagChange, FieldChange
 from tools.views.effective import flow
 from tools.views.problems import as_json as problem_as_json
@@ -61,7 +61,7 @@ def print_text(comparison: Comparison) -> None:
     """Print a comparison for a person; colours only on a terminal."""
     out = console()
     for line, style in as_text(comparison):
-        out.print(Text(line, style=style), soft_wrap=True)
+        out.print(Text(printable(line), style=style), soft_wrap=True)
 
 
 # --------------------------------------------------------------------------------------------------------- JSON
@@ -92,7 +92,7 @@ def dag_as_json(change: DagChange) -> Dict[str, Any]:
 
 def code(text: str) -> str:
     """Write text as HTML's code, in which neither Markdown nor a table's cell finds anything to read."""
-    escaped = re.sub(r"[^A-Za-z0-9 ,.:/=_-]|\b_|_\b", lambda match: f"&#{ord(match.group())};", text)
+    escaped = re.sub(r"[^A-Za-z0-9 ,.:/=_-]|\b_|_\b", lambda match: f"&#{ord(match.group())};", printable(text))
     return f"<code>{escaped}</code>"
 
 

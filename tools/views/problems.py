@@ -8,6 +8,7 @@ from typing import Any, Dict
 from orchestrator import Problem
 
 from tools.checks.definitions import Report
+from tools.terminal import printable
 
 
 def print_report(report: Report, form: str) -> None:
@@ -44,4 +45,4 @@ def annotation(problem: Problem) -> str:
 
 def escape(text: str, more: str = "") -> str:
     """Escape text as GitHub's workflow commands have it; a property has more to escape than a message."""
-    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in text)
+    return "".join(f"%{ord(c):02X}" if c in "%\r\n" + more else c for c in printable(text, keep="\r\n"))
