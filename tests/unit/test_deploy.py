@@ -118,6 +118,16 @@ def etl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return root
 
 
+@pytest.mark.parametrize("command", [deploy, releases])
+def test_a_checkout_without_an_environment_is_refused(
+    command: Any, etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(str(etl / "configs"))
+
+    assert command.main(["staging"]) == 1
+    assert "dags/etl/configs:1:1: there is no environment" in capsys.readouterr().err
+
+
 def test_a_definition_that_cannot_be_read_is_refused(
     etl: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

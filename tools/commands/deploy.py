@@ -97,6 +97,9 @@ def run(name: str, act: Callable[[Path, argparse.Namespace], int], options: argp
     from tools.deploying.cloud import CloudError
 
     try:
+        missing = checkout.no_environment(checkout.ETL)
+        if missing:
+            raise Refused("\n".join(map(str, missing)))
         names = checkout.environments(checkout.ETL)
         if options.environment not in names:
             from orchestrator import did_you_mean
