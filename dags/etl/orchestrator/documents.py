@@ -304,8 +304,8 @@ class Document:
         return None
 
     def _syntax_problem(self, error: yaml.YAMLError) -> Problem:
-        for number, line in enumerate(self.lines):
-            if re.match(r"(?:<{7}|={7}|>{7})(?: |$)", line):
+        for number, of_git in enumerate(self.lines):
+            if re.match(r"(?:<{7}|={7}|>{7})(?: |$)", of_git):
                 place = self._location(SimpleNamespace(line=number, column=0))
                 hint = "keep one side, and delete the lines <<<<<<<, ======= and >>>>>>>"
                 return self._problem_at(place, "not YAML: a conflict of Git's", hint)
