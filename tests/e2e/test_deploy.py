@@ -700,7 +700,7 @@ def test_keys_that_lead_elsewhere_are_left_alone_and_other_leftovers_deleted(pla
 
     assert {*place.keys()} == {*real, *kept}
     assert output.count("left alone, since it is no path: ") >= len(odd)
-    assert r"red\x1b[31m.yaml" in output
+    assert r"red\u001b[31m.yaml" in output
 
 
 def test_a_malformed_current_is_replaced_and_somebody_elses_patterns_stay(place: Place) -> None:
