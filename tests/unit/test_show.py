@@ -442,14 +442,14 @@ def test_a_param_called_as_a_method_is_the_param(etl: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("option", [[], ["--origin"]], ids=" ".join)
-def test_control_characters_of_values_are_escaped(
+def test_characters_of_values_that_do_not_print_are_escaped(
     option: List[str], etl: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    set_task(etl, r'command: ["a\x9bb\u202ec\u200bd\u2028e"]')
+    set_task(etl, r'command: ["a\u202ec\u200bd\u2028e"]')
     out = Output(etl, capsys, "cwr-big_dag_un", *option).out
 
     assert set(out) - {"\n"} == {c for c in out if c.isprintable()}
-    assert r'"a\u009bb\u202ec\u200bd\u2028e"' in out
+    assert r'"a\u202ec\u200bd\u2028e"' in out
 
 
 def test_lines_are_not_wrapped_in_a_pipe(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
