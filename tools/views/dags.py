@@ -19,8 +19,6 @@ from tools.views import effective, schedules
 from tools.views.rendering import RenderedRequest, render_requests
 from tools.views.selection import Selection, UnknownSelection
 
-Definition = Definition
-
 FORK, LAST = ("├── ", "│   "), ("└── ", "    ")  # before a task, and before those below it
 ORIGIN_COLUMN = 64  # where the origins begin, unless a value is longer
 
