@@ -326,7 +326,7 @@ def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monke
 
 
 @pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
-def test_however_often_airflow_looks_for_slas_a_pass_has_an_end(
+def test_however_often_airflow_looks_for_slas_each_task_has_its_turn_and_a_pass_its_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
@@ -351,8 +351,7 @@ def test_however_often_airflow_looks_for_slas_a_pass_has_an_end(
     last = DataInterval(pendulum.datetime(2022, 1, 1), pendulum.datetime(2022, 1, 2))
     looks = [[look(dag) for dag in dags.values()] for _ in range(3)]
 
-    assert min(looks[0][0]) >= 5  # each task has its turn
-    assert sum(sum(of_pass[0]) for of_pass in looks) <= 5000
+    assert min(min(of_dag) for of_dag in looks[0]) >= 1  # each task of each DAG has its turn
     assert sum(sum(each) for of_pass in looks for each in of_pass) <= 25_000
 
 

@@ -261,6 +261,7 @@ tasks:
       G_TOKEN: "{{ params.token or '' }}"
       BOARDING_PASS: "5"
       PWD: /data
+      GOOGLE_APPLICATION_CREDENTIALS: /app/GCP.json
       DB_SECRET: etl/prod/db
       SECRET_TESTED: "5"
 providers:

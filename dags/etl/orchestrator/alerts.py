@@ -87,3 +87,7 @@ def alert_sla_miss(publish: Any, dag: Any, task_list: Any, blocking: Any, slas: 
         more = [f"and {len(late) - MAX_MISSES} more"] if len(late) > MAX_MISSES else []
         fields = {"DAG": dag.dag_id, "Not succeeded in time": "\n".join(["", *misses, *more])}
         publish(f"{dag.dag_id} missed its SLA", fields)
+
+
+def tell_nobody(*_: Any) -> None:
+    """Report missed SLAs to nobody: without a callback, Airflow 2.2.2 reads all of them again at each look."""

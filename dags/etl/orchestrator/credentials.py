@@ -54,7 +54,9 @@ TEMPLATE = re.compile(
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
 REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|<[\w -]{{1,40}}>")
-PLACE = re.compile(r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/)+[a-z0-9_.-]+|s3://[\w/.-]+|ssm:[\w/.-]+")  # where it is
+PLACE = re.compile(  # where it is
+    r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/)+[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
+)
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
 HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
 

@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections import defaultdict
 from copy import copy
 from datetime import timedelta
 from functools import partial
@@ -17,7 +16,7 @@ import setproctitle
 from airflow.configuration import conf
 from airflow.timetables.base import DagRunInfo, DataInterval
 
-from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
+from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout, tell_nobody
 from .definitions import Definition, LoadResult, Plan, PlannedTask, parse_dag_id, sensor_ids
 from .documents import Document, display_path, home_of
 from .generations import (
@@ -180,8 +179,7 @@ BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after
 
 
 MAX_SLA_INTERVALS = 100  # with those of the longest SLA itself; one takes 0.4 ms for each task
-MAX_SLA_LOOKS = 5000  # of a DAG in a pass: 2 s
-MAX_ALL_SLA_LOOKS = 25_000
+MAX_SLA_LOOKS = 25_000  # of all DAGs in a pass: 10 s, and of one a fifth of it at most
 
 
 class SlaDag(DAG):
@@ -191,22 +189,24 @@ class SlaDag(DAG):
 
     Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
     pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has. It
-    also does so once for each look that the scheduler had at a run since the pass before: some hundred times.
+    also does so once for each look that the scheduler had at a run since the pass before: some hundred times. So each
+    DAG has its share of looks, and each of its tasks some.
     """
 
-    looks: ClassVar[Dict[str, int]] = defaultdict(int)  # of this process, which is a pass: by DAG, and of all by ""
+    dags: ClassVar[int] = 0  # with SLAs, of this process, which is a pass
+    looks = 0
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow asks for SLAs (not ``restricted``), leave out old ones."""
         if not restricted and isinstance(last, DataInterval):
-            for name, most in ((self.dag_id, MAX_SLA_LOOKS), ("", MAX_ALL_SLA_LOOKS)):
-                self.looks[name] += 1
-                if self.looks[name] > most:
-                    return None
+            slas = [task.sla for task in self.tasks if task.sla]
+            share = MAX_SLA_LOOKS // max(5, SlaDag.dags) // max(1, len(slas))  # for each task
+            number = min(MAX_SLA_INTERVALS, max(1, share - 3))
+            self.looks += 1
+            if self.looks > (number + 3) * max(1, len(slas)):
+                return None
             interval = last.end - last.start
-            slas = [task.sla for task in self.tasks if task.sla] or [interval]
-            number = min(MAX_SLA_INTERVALS, MAX_SLA_LOOKS // len(slas) - 3)  # so that each task has its turn
-            earliest = pendulum.now("UTC") - min(max(slas) + 25 * interval, number * interval)
+            earliest = pendulum.now("UTC") - min(max(slas, default=interval) + 25 * interval, number * interval)
             if last.end < earliest:
                 last = self.timetable.infer_manual_data_interval(run_after=earliest)
         return super().next_dagrun_info(last, restricted=restricted)
@@ -245,9 +245,10 @@ class Builder:
         if settings.max_active_tasks:
             optional["max_active_tasks"] = settings.max_active_tasks
         publish = self._publish(definition)
+        sla_miss: Callable[..., Any] = tell_nobody
         if publish:
             optional["on_failure_callback"] = partial(alert_timeout, publish)
-        sla_miss = partial(alert_sla_miss, publish) if publish else None
+            sla_miss = partial(alert_sla_miss, publish)
         dag = self._class(
             definition.dag_id,
             description=definition.description,
@@ -305,6 +306,8 @@ class Builder:
                 task.typed_params = params
             if on_failure:
                 task.on_failure_callback = on_failure
+        if isinstance(dag, SlaDag) and any(task.sla for task in tasks.values()):
+            SlaDag.dags += 1
         return dag
 
     def _publish(self, definition: Definition) -> Optional[Callable[[str, Mapping[str, Any]], None]]:
@@ -346,7 +349,14 @@ def period(settings: Settings) -> Tuple[Optional[pendulum.DateTime], Optional[pe
 
 # Of sensors, which are made for copies: making one takes as long as a whole DAG. A worker's slot is taken only for the
 # moment of a look. A look that failed is tried again; what is too late is not.
-WAITING: Dict[str, Any] = {"task_id": "wait", "mode": "reschedule", "retries": 3}
+# Looks come after all tasks: 200 of them, each before the tasks behind it, let no other DAG's task start.
+WAITING: Dict[str, Any] = {
+    "task_id": "wait",
+    "mode": "reschedule",
+    "retries": 3,
+    "priority_weight": LAST,
+    "weight_rule": "absolute",
+}
 
 
 def delivery_sensor(environment: Environment) -> BaseOperator:

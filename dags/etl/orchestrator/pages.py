@@ -107,7 +107,7 @@ def markdown(text: str) -> str:
 
 # ---------------------------------------------------------------------------------------------------- problems
 
-MAX_SHOWN = 100  # problems of a file in the banner
+MAX_SHOWN = 100  # problems of a file in the banner, and of all files ten times as many, or one of each
 
 
 def report(problems: List[Problem]) -> str:
@@ -118,8 +118,9 @@ def report(problems: List[Problem]) -> str:
 
 def excerpt(problems: Iterable[Problem]) -> Iterator[str]:
     """Yield the texts of problems, of each file only the first ones: nobody reads a banner of megabytes."""
-    for path, group in groupby(problems, key=lambda problem: problem.location.path):
-        of_file = list(group)
-        yield from (problem.for_web_page for problem in of_file[:MAX_SHOWN])
-        if len(of_file) > MAX_SHOWN:
-            yield f"{path}: {len(of_file) - MAX_SHOWN} more; ./etl check lists all"
+    by_file = [list(group) for _, group in groupby(problems, key=lambda problem: problem.location.path)]
+    number = max(1, MAX_SHOWN * 10 // max(10, len(by_file)))
+    for of_file in by_file:
+        yield from (problem.for_web_page for problem in of_file[:number])
+        if len(of_file) > number:
+            yield f"{of_file[0].location.path}: {len(of_file) - number} more; ./etl check lists all"

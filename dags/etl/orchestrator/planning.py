@@ -24,8 +24,9 @@ from .definitions import (
 )
 from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Model, Pipeline, Provider, Settings, Task
-from .problems import MAX_PROBLEMS, KeyPath, Problem, Rejected, did_you_mean, name_providers
+from .problems import MAX_PROBLEMS, KeyPath, Problem, Rejected, name_providers
 from .rules import (
+    MAX_DAG_TASKS,
     add_references,
     check_dag_id,
     check_dependencies,
@@ -193,7 +194,8 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         for path, text in templated_texts_of_cluster(cluster) if cluster else ():
             add_references(references, text, of_cluster, path)
     by_id, id_problems = one_for_each(tasks)
-    problems += [*id_problems, *islice(check_pulled(tasks.values(), by_id), MAX_PROBLEMS + 1)]
+    removed = sorted(pipeline.tasks.keys() - tasks.keys())  # by the provider: a template may have an 'or'
+    problems += [*id_problems, *islice(check_pulled(tasks.values(), [*by_id, *removed]), MAX_PROBLEMS + 1)]
     length = sum(len(repr(planned.operator)) * max(1, len(planned.task.for_each or "")) for planned in tasks.values())
     return Plan(by_id, problems, references, length, ready_at_once(tasks))
 
@@ -237,8 +239,8 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
         problems += check_fargate(task, layers)
     if task.pool is not None and task.pool not in (DEFAULT_POOL, *environment.pools):
         # In 2.2.2, tasks that wait for a pool that is not there keep those of all other DAGs from being looked at.
-        known = did_you_mean(task.pool, [DEFAULT_POOL, *environment.pools])
-        hint = f"if Airflow has it, add it to 'pools' of configs/{context.name}.yaml; {known}"
+        known = layers.did_you_mean(task.pool, [DEFAULT_POOL, *environment.pools])
+        hint = f"if Airflow has it, add it to 'pools' of configs/{context.name}.yaml" + (known and f"; {known}")
         message = f"unknown pool '{task.pool[:60]}'"
         problems.append(layers.problem(("pool",), message, hint, names=(task.pool, "pool", "pools")))
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}
@@ -251,6 +253,7 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
 # ------------------------------------------------------------------------------------------------- definitions
 
 
+MAX_PLANNED = 1000  # tasks of a pipeline, of which providers may leave some out: one takes 0.2 ms
 MAX_ITEMS = 100_000  # in lists and mappings of tasks, after all layers: one takes 4 us
 MAX_REFERENCES = 1_000_000  # names of env, provider and params in templates, of all DAGs: 0.2 us each to look up
 # Characters of what all operators are made of. Airflow stores them for each DAG: 30,000 tasks of 2,200 characters,
@@ -353,6 +356,9 @@ def check_merging(document: Document, pipeline: Pipeline, context: Context) -> N
     Raises:
         Rejected: They cannot.
     """
+    if len(pipeline.tasks) > MAX_PLANNED:
+        message = f"{len(pipeline.tasks)} tasks; a file has at most {MAX_PLANNED}, and a DAG {MAX_DAG_TASKS}"
+        raise Rejected(document.problem(("tasks",), message, "split it into several pipelines", at_key=True))
     own = [each for each in pipeline.providers.values() if each and each.__fields_set__ & {"defaults", "tasks"}]
     inherited = items_of(context.environment.defaults) + items_of(pipeline.defaults)
     items = (1 + len(own)) * (len(pipeline.tasks) * inherited + sum(map(items_of, pipeline.tasks.values())))
@@ -363,10 +369,16 @@ def check_merging(document: Document, pipeline: Pipeline, context: Context) -> N
 
 
 def items_of(task: Optional[Task]) -> int:
-    """Return how many items the lists and mappings of a task have; a template counts by its length, too."""
-    holders = [value for value in vars(task).values() if isinstance(value, (list, dict))] if task else []
-    texts = [str(text or "") for held in holders for text in (held.values() if isinstance(held, dict) else held)]
-    return sum(1 + len(text) // 16 * ("{" in text) for text in texts)
+    """Return how many items the lists and mappings of a task have; long texts count by their length, too."""
+    values = list(vars(task).values()) if task else []
+    held = [
+        text
+        for each in values
+        if isinstance(each, (list, dict))
+        for text in (each.values() if isinstance(each, dict) else each)
+    ]
+    texts = [str(text) for text in [*held, *values] if isinstance(text, str)]
+    return len(held) + sum(len(text) // (16 if "{" in text else 512) for text in texts)
 
 
 def overlay(shared: Settings, override: Provider, own: Collection[str]) -> Settings:

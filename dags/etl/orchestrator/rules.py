@@ -7,7 +7,7 @@ import json
 import re
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
 
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
 from jsonschema.exceptions import SchemaError
@@ -66,11 +66,18 @@ def templated_texts_of_cluster(cluster: Cluster) -> Iterator[Tuple[KeyPath, str]
             yield (key, index), text
 
 
-def check_pulled(tasks: Iterable[PlannedTask], ids: Iterable[str]) -> Iterator[Problem]:
-    """Check that the templates of tasks take XComs of tasks that there are: of another one, Airflow gives None."""
+def check_pulled(tasks: Iterable[PlannedTask], ids: Collection[str]) -> Iterator[Problem]:
+    """Check that the templates of tasks take XComs of tasks that there are: of another one, Airflow gives None.
+
+    Those of the environment are for all pipelines, which may have such a task or not.
+    """
     for planned in tasks:
         for path, text, at_key in templated_texts(planned.task):
-            for other in sorted(read_template(text).pulled.difference(ids)):
+            unknown = read_template(text).pulled.difference(ids)
+            origin = planned.layers.origin(path) if unknown else None
+            if origin is None or origin.document is not planned.layers.home.document:
+                continue
+            for other in sorted(unknown)[:MAX_FAULTS]:
                 message = f"a template takes the XCom of an unknown task '{other[:60]}'"
                 hint = planned.layers.did_you_mean(other, ids)
                 yield planned.layers.problem(path, message, hint, "template", other, (other,), at_key)

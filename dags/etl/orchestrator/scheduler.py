@@ -20,6 +20,7 @@ MAX_RUNS_A_DAY = 2 * DAY
 MAX_TASKS_A_DAY = 100 * DAY
 MAX_CATCHING_UP = 1000  # runs at once for days past, where a DAG has several: created in a few minutes
 MAX_TASKS_CATCHING_UP = 50_000  # of these runs
+MAX_RUNNING = 10_000  # runs at once: as many as a file may have DAGs. The scheduler looks at 20 of all in a loop
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
 
 
@@ -40,11 +41,13 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     counts: Dict[str, float] = defaultdict(int)
     for key, number in Counter(id(each.settings) for each in definitions).items():
         settings = shared[key]
+        tasks[key] += number * len(settings.waits)
         counts["awaited"] += number * sum(wait.pipeline is not None for _, wait in settings.waits)
         if settings.schedule is not None:
             a_day, at_once = runs_a_day(settings), active_runs(settings)
             counts["runs"] += number * a_day
             counts["tasks"] += tasks[key] * a_day
+            counts["running"] += number * at_once
             if settings.catchup and at_once > 1:
                 counts["runs at once"] += number * at_once
                 counts["tasks at once"] += tasks[key] * at_once
@@ -54,6 +57,7 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
         ("awaited", MAX_AWAITED, "wait for other DAGs {} times", "schema", "wait for fewer, or make more files"),
         ("runs", MAX_RUNS_A_DAY, "could need {} runs a day", "schedule", rarely),
         ("tasks", MAX_TASKS_A_DAY, "could need {} tasks a day", "schedule", rarely),
+        ("running", MAX_RUNNING, "could have {} runs at once", "schedule", few),
         ("runs at once", MAX_CATCHING_UP, "could catch up with {} runs at once", "schedule", few),
         ("tasks at once", MAX_TASKS_CATCHING_UP, "could catch up with {} tasks at once", "schedule", few),
     ):
@@ -85,9 +89,10 @@ def active_runs(settings: Settings) -> int:
     return int(settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"])
 
 
-# The priority of tasks that may be ready and not run, as their DAG has max_active_tasks: 2.2.2's scheduler looks at as
-# many tasks as there are slots, those of the highest priority first, and takes out these only then. So they would keep
-# the tasks of all other DAGs from being looked at. One for all of them, so that none is before others for ever.
+# The priority of looks at what a DAG waits for, and of tasks that may be ready and not run, as their DAG has
+# max_active_tasks: 2.2.2's scheduler looks at as many tasks as there are slots, those of the highest priority first,
+# and takes out these only then. So they would keep the tasks of all other DAGs from being looked at. One for all of
+# them, so that none is before others for ever.
 LAST = -10_001
 
 

@@ -9,10 +9,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PASS_SECONDS = 30  # where no alarm limits the pass: Airflow's and MWAA's core.dagbag_import_timeout
-FRACTION = 4  # a file gets a quarter of what is left at first: 3 s to be read, and 10,000 providers need 0.4 s
-TICK = 0.01  # seconds of processor time between two looks at the clocks
-OTHERS = 4  # times as long as its processor time may an item take, as long as all get their shares
-LEAST = 0.05  # seconds, for some 200 providers, which all files after it are left, or an eighth of the time
+TICK = 0.01  # seconds of processor time between two looks at the clock
 
 
 class OutOfTime(BaseException):
@@ -24,16 +21,15 @@ def in_time(
 ) -> List[Optional[Result]]:
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
-    The smallest items come first, so that many large ones cost no other its result. An item that exceeds a fraction of
-    the time left is tried again after all others, which so get theirs in any order: a share for each of them is kept
-    back, and all shares together are an eighth of the time at most, as other processes may have the processor. For the
-    same reason, no item takes more than half of what is not kept back at first. The late ones share what is left then.
-    The timer is that of the process's processor time, as Airflow uses the other one, and its signal is seen between two
-    bytecodes. Without a main thread, or with a profiler that uses the timer, nothing is limited.
+    Each item has an equal share of the time left, so that others cost it none, however many there are. What it does not
+    need is for those after it. The smallest come first, and the largest so have most. Who takes longer is tried again
+    after all others, with a share of what these have left. The timer is that of the process's processor time, as
+    Airflow uses the other one, and its signal is seen between two bytecodes. Without a main thread, or with a profiler
+    that uses the timer, nothing is limited.
 
     Args:
         items: What the work is for, such as files.
-        work: It may be called twice for an item.
+        work: It may be called several times for an item.
         part: The part of the time until Airflow's alarm that all items together may take.
         size: About how much work an item is, compared to others.
     """
@@ -41,20 +37,19 @@ def in_time(
         return [work(item) for item in items]
     alarm = signal.getitimer(signal.ITIMER_REAL)[0]
     clock = time.monotonic if alarm else time.process_time  # the alarm also rings when others have the processor
-    total = part * (alarm or PASS_SECONDS)
-    end, share = clock() + total, min(LEAST, total / 8 / max(len(items), 1))
+    end = clock() + part * (alarm or PASS_SECONDS)
     results: Dict[int, Result] = {}
     late: List[int] = []
-    used = passed = 0.0  # when an attempt ends: the processor time, and what the clock says
+    until = 0.0  # what the clock says when an attempt ends
 
     def ring(*_: Any) -> None:
-        if time.process_time() >= used or clock() >= passed:
+        if clock() >= until:
             signal.setitimer(signal.ITIMER_PROF, 1, 1)  # and each second after, if a destructor swallows it
             raise OutOfTime
 
-    def attempt(index: int, seconds: float, at_most: float) -> None:
-        nonlocal used, passed
-        used, passed = time.process_time() + seconds, clock() + at_most
+    def attempt(index: int, seconds: float) -> None:
+        nonlocal until
+        until = clock() + seconds
         try:
             try:
                 signal.setitimer(signal.ITIMER_PROF, min(TICK, seconds), TICK)
@@ -67,14 +62,13 @@ def in_time(
 
     before = signal.signal(signal.SIGPROF, ring)
     try:
-        for number, index in enumerate(sorted(range(len(items)), key=lambda index: size(items[index]))):
-            free = end - clock() - share * (len(items) - number)
-            attempt(index, max(free / FRACTION, share / OTHERS), max(free / 2, share))
-        again, late = late, []
-        for number, index in enumerate(again):
-            left = end - clock()
-            if left > 0:
-                attempt(index, left / (len(again) - number), left)
+        asked = sorted(range(len(items)), key=lambda index: size(items[index]))
+        while asked:
+            for number, index in enumerate(asked):
+                left = end - clock()
+                if left > 0:
+                    attempt(index, left / (len(asked) - number))
+            asked, late = (late, []) if len(late) < len(asked) else ([], [])  # again, if others have left something
     finally:
         signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
     return [results.get(index) for index in range(len(items))]

@@ -37,8 +37,8 @@ class Entry(NamedTuple):
             those of the arguments, and a few.
         times: See ``size``.
         spreads: The arguments may stand in the result once for each character of the value, as those of ``join``.
-        each: Of what makes a list of a value's characters or items: how many characters are written in the time that
-            one of them takes. A list takes up to 90 bytes for each.
+        each: Of what makes a list of a value's characters or items (title does, too): how many characters are written
+            in the time that one of them takes. A list takes up to 90 bytes for each.
         of: The kinds that a filter or test is for; JSON may be each of them.
     """
 
@@ -271,7 +271,7 @@ FILTERS: Dict[str, Entry] = {
     "default": Entry(JSON, "{{ dag_run.conf.country | default('all') }}", "default_value?:any boolean?:flag"),
     "upper": Entry(TEXT, "{{ provider.name | upper }}", "", times=3, of=PRINTABLE),
     "lower": Entry(TEXT, "{{ run_id | lower }}", "", times=3, of=PRINTABLE),
-    "title": Entry(TEXT, "{{ provider.name | title }}", "", times=3, of=PRINTABLE),
+    "title": Entry(TEXT, "{{ provider.name | title }}", "", times=3, each=64, of=PRINTABLE),
     "capitalize": Entry(TEXT, "{{ provider.name | capitalize }}", "", times=3, of=PRINTABLE),
     "trim": Entry(TEXT, "{{ params.name | trim }}", "chars?:sought", of=PRINTABLE),
     "replace": Entry(
