@@ -53,12 +53,15 @@ def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "schedule": "0 3 * * *",
         "params": {name: {"default": value} for name, value in PARAMS.items()},
         "tasks": {
-            f"t{number}": {
-                "task_definition": "loader",
-                "command": [example],
-                **({"for_each": ["de"]} if re.search(r"\bitem\b", example) else {}),
-            }
-            for number, example in enumerate(EXAMPLES)
+            "fetch": {"task_definition": "loader"},  # whose XCom one of them takes
+            **{
+                f"t{number}": {
+                    "task_definition": "loader",
+                    "command": [example],
+                    **({"for_each": ["de"]} if re.search(r"\bitem\b", example) else {}),
+                }
+                for number, example in enumerate(EXAMPLES)
+            },
         },
         "providers": {"un": {}},
     }
