@@ -355,6 +355,26 @@ def test_however_often_airflow_looks_for_slas_each_task_has_its_turn_and_a_pass_
     assert sum(sum(each) for of_pass in looks for each in of_pass) <= 25_000
 
 
+@pytest.mark.skipif(not IS_2_2, reason="2.2.2 has SLAs")
+@pytest.mark.parametrize("alerts", ["", "alerts: null\n"])
+def test_missed_slas_are_told_to_nobody_rather_than_kept(alerts: str, tmp_path: Path) -> None:
+    """Without a callback, Airflow never marks them as told, and reads all there have ever been at each look."""
+    text = alerts + SMALL.replace("loader}", "loader, sla: 1h}")
+    dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": text})).dags["cwr-big_dag_un"]
+
+    assert dag.sla_miss_callback(dag, "", "", [], []) is None
+
+
+def test_the_banner_has_the_first_problems_of_each_of_many_files(tmp_path: Path) -> None:
+    wrong = SMALL + "".join(f"wrong{number}: x\n" for number in range(60))
+    bag = dag_bag(tree(tmp_path, {f"cwr/bad{number}.yaml": wrong for number in range(20)}))
+
+    error = import_error(bag)
+    for number in range(20):
+        assert error.count(f"cwr/bad{number}.yaml:") == 51
+        assert f"cwr/bad{number}.yaml: 10 more; ./etl check lists all" in error
+
+
 @pytest.mark.skipif(not IS_2_2, reason="a template of 2.2.2 asks this way")
 @pytest.mark.parametrize("sla", ["", ", sla: 1h"])
 def test_an_old_run_of_a_task_finds_the_next_one_after_it(sla: str, tmp_path: Path) -> None:

@@ -148,3 +148,20 @@ def test_a_long_number_beside_a_broken_expression_is_no_failure(tmp_path: Path) 
     (found,) = problems_by_text(tmp_path, [f"{{{{ | }}}} {{{{ {'9' * 5000} }}}}"]).values()
 
     assert [problem.rule for problem in found] == ["template"]
+
+
+def test_the_xcom_of_a_task_that_only_others_have_is_no_mistake(tmp_path: Path) -> None:
+    fetched = "\"{{ ti.xcom_pull('fetch') or 'all' }}\""
+    text = (
+        "start_date: 2022-01-01\ndefaults: {task_definition: loader}\n"
+        f"tasks: {{fetch: {{}}, load: {{command: [{fetched}]}}}}\n"
+        "providers: {un: {}, wcm: {tasks: {fetch: null}}}\n"
+    )
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    batch = "\"{{ ti.xcom_pull('prepare') or 'none' }}\""
+    (configs / "development.yaml").write_text(
+        f"region: eu-west-1\ndefaults: {{environment: {{BATCH: {batch}}}}}\nclusters: {{default: {{cluster: etl}}}}\n"
+    )
+
+    assert load(tree(tmp_path, {"cwr/big.yaml": text}, configs=configs), "development").problems == []

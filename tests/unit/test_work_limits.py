@@ -235,6 +235,30 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         50,
         "51 tags; a DAG has at most 50",
     ),
+    "running runs": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\n{LOAD}{providers(100, '{max_active_runs: 100}')}"
+            + lines("  q{}:\n", n - 10_000)
+        ),
+        10_000,
+        "the DAGs could have 10001 runs at once; those of a file at most 10000",
+    ),
+    "tasks that providers leave out": (
+        lambda n: (
+            f"{HEAD}defaults: {{task_definition: a}}\ntasks:\n{lines('  t{}: {{}}' + chr(10), n)}"
+            f"providers: {{un: {{tasks: {{{lines('t{}: null, ', 500)}}}}}}}\n"
+        ),
+        1000,
+        "1001 tasks; a file has at most 1000, and a DAG 500",
+    ),
+    "templates outside of lists": (
+        lambda n: (
+            f"{HEAD}defaults: {{task_definition: a, task_role_arn: '{'{{ ds }}'.ljust(3200, 'x')}'}}\n"
+            f"tasks:\n{lines('  t{}: {{}}' + chr(10), 499 + n)}{UN}"
+        ),
+        1,
+        "100200 arguments, variables, tags and dependencies of all tasks; a file has at most 100000",
+    ),
     "items": (
         lambda n: (
             f"{HEAD}defaults: {{task_definition: a, command: [{'x, ' * 250}]}}\n"
