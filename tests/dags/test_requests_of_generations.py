@@ -48,21 +48,15 @@ def _all_set_up() -> None:
 @pytest.fixture(scope="module")
 def vocabulary(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a tree with a task for each example of the vocabulary."""
+    tasks: Dict[str, Any] = {"fetch": {"task_definition": "loader"}}  # whose XCom one of the others takes
+    for number, example in enumerate(EXAMPLES):
+        items = {"for_each": ["de"]} if re.search(r"\bitem\b", example) else {}
+        tasks[f"t{number}"] = {"task_definition": "loader", "command": [example], **items}
     pipeline = {
         "start_date": "2022-01-01",
         "schedule": "0 3 * * *",
         "params": {name: {"default": value} for name, value in PARAMS.items()},
-        "tasks": {
-            "fetch": {"task_definition": "loader"},  # whose XCom one of them takes
-            **{
-                f"t{number}": {
-                    "task_definition": "loader",
-                    "command": [example],
-                    **({"for_each": ["de"]} if re.search(r"\bitem\b", example) else {}),
-                }
-                for number, example in enumerate(EXAMPLES)
-            },
-        },
+        "tasks": tasks,
         "providers": {"un": {}},
     }
     return tree(tmp_path_factory.mktemp("vocabulary"), {"cwr/all.yaml": yaml.safe_dump(pipeline, sort_keys=False)})
