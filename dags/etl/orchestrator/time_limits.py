@@ -9,6 +9,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 PASS_SECONDS = 30  # where no alarm limits the pass: Airflow's and MWAA's core.dagbag_import_timeout
+LEAST = 0.001  # seconds that an attempt makes sense with
 TICK = 0.01  # seconds of processor time between two looks at the clock
 
 
@@ -21,15 +22,15 @@ def in_time(
 ) -> List[Optional[Result]]:
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
-    Each item has an equal share of the time left, so that others cost it none, however many there are. What it does not
-    need is for those after it. The smallest come first, and the largest so have most. Who takes longer is tried again
-    after all others, with a share of what these have left. The timer is that of the process's processor time, as
-    Airflow uses the other one, and its signal is seen between two bytecodes. Without a main thread, or with a profiler
-    that uses the timer, nothing is limited.
+    An equal share of half of the time is kept for each item, so that others cost it none, however dear they are. One
+    may take half of what is not kept at first; the smallest come first. Who takes longer is tried again after all
+    others, with half of what is left. The timer is that of the process's processor time, as Airflow uses the other
+    one, and its signal is seen between two bytecodes. Without a main thread, or with a profiler that uses the timer,
+    nothing is limited.
 
     Args:
         items: What the work is for, such as files.
-        work: It may be called several times for an item.
+        work: It may be called twice for an item.
         part: The part of the time until Airflow's alarm that all items together may take.
         size: About how much work an item is, compared to others.
     """
@@ -37,7 +38,8 @@ def in_time(
         return [work(item) for item in items]
     alarm = signal.getitimer(signal.ITIMER_REAL)[0]
     clock = time.monotonic if alarm else time.process_time  # the alarm also rings when others have the processor
-    end = clock() + part * (alarm or PASS_SECONDS)
+    total = part * (alarm or PASS_SECONDS)
+    end, share = clock() + total, total / 2 / max(len(items), 1)
     results: Dict[int, Result] = {}
     late: List[int] = []
     until = 0.0  # what the clock says when an attempt ends
@@ -50,6 +52,9 @@ def in_time(
     def attempt(index: int, seconds: float) -> None:
         nonlocal until
         until = clock() + seconds
+        if seconds < LEAST:
+            late.append(index)
+            return
         try:
             try:
                 signal.setitimer(signal.ITIMER_PROF, min(TICK, seconds), TICK)
@@ -62,13 +67,13 @@ def in_time(
 
     before = signal.signal(signal.SIGPROF, ring)
     try:
-        asked = sorted(range(len(items)), key=lambda index: size(items[index]))
-        while asked:
-            for number, index in enumerate(asked):
-                left = end - clock()
-                if left > 0:
-                    attempt(index, left / (len(asked) - number))
-            asked, late = (late, []) if len(late) < len(asked) else ([], [])  # again, if others have left something
+        for number, index in enumerate(sorted(range(len(items)), key=lambda index: size(items[index]))):
+            free = end - clock() - share * (len(items) - number)
+            attempt(index, max(free / 2, share))
+        again, late = late, []
+        for number, index in enumerate(again, 1):
+            left = end - clock()
+            attempt(index, left if number == len(again) else left / 2)
     finally:
         signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
     return [results.get(index) for index in range(len(items))]
