@@ -320,7 +320,7 @@ def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monke
         dag = dags[f"cwr-{name}_dag_un"]
         steps, now = 0, pendulum.now("UTC")
         info = dag.next_dagrun_info(None)  # and then as Airflow's DagFileProcessor.manage_slas asks for them
-        while info.logical_date < now and steps < 1000:
+        while info is not None and info.logical_date < now and steps < 1000:
             steps, info = steps + 1, dag.next_dagrun_info(info.data_interval, restricted=False)
         assert 0 < steps < 110, (name, steps)
 

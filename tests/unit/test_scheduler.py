@@ -56,13 +56,3 @@ def test_tasks_that_their_dag_may_hold_back_come_after_those_of_all_other_dags(t
 )
 def test_tasks_that_can_all_run_when_they_are_ready_keep_their_priority(text: str, tmp_path: Path) -> None:
     assert min(weights(tmp_path, HEAD + text).values()) >= 1
-
-
-def test_looks_at_what_a_dag_waits_for_come_after_all_tasks(tmp_path: Path) -> None:
-    tasks = "tasks: {a: {task_definition: a, priority_weight: 10000}, b: {task_definition: b, depends_on: [a]}}\n"
-
-    found = weights(tmp_path, f"{HEAD}wait_for: [{{s3: s3://a/b}}, {{s3: s3://a/c}}]\n{tasks}")
-
-    sensors = {weight for name, weight in found.items() if name.startswith("wait_for")}
-    assert len(found) == 4
-    assert max(sensors) < 1 <= min(weight for name, weight in found.items() if not name.startswith("wait_for"))

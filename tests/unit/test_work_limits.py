@@ -235,13 +235,14 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         50,
         "51 tags; a DAG has at most 50",
     ),
-    "running runs": (
+    "looks at what is awaited": (
         lambda n: (
-            f"{HEAD}schedule: '@daily'\n{LOAD}{providers(100, '{max_active_runs: 100}')}"
-            + lines("  q{}:\n", n - 10_000)
+            f"{HEAD}schedule: '@daily'\n{LOAD}wait_for: [{lines('{{s3: s3://b/{}, poke_interval: 6s}}, ', 10)}]\n"
+            + providers(5)
+            + ("  q: {wait_for: {s3: s3://b/x, poke_interval: 1m}}\n" if n > 500 else "")
         ),
-        10_000,
-        "the DAGs could have 10001 runs at once; those of a file at most 10000",
+        500,
+        "the DAGs could look 501 times a minute at what they wait for; those of a file at most 500",
     ),
     "tasks that providers leave out": (
         lambda n: (

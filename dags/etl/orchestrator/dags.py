@@ -39,7 +39,7 @@ from .models import SETTING_DEFAULTS, Environment, Param, Settings
 from .operators import EcsTask
 from .pages import cells_of, doc_md, markdown, param_cells, report, task_table
 from .problems import Location, Problem, internal_error, takes_too_long
-from .scheduler import LAST, active_runs
+from .scheduler import LAST, POKE_INTERVAL, active_runs
 from .time_limits import in_time
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
@@ -178,8 +178,8 @@ def number_of_tasks(definitions: Iterable[Definition]) -> int:
 BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after it
 
 
-MAX_SLA_INTERVALS = 100  # with those of the longest SLA itself; one takes 0.4 ms for each task
-MAX_SLA_LOOKS = 25_000  # of all DAGs in a pass: 10 s, and of one a fifth of it at most
+MAX_SLA_INTERVALS = 100  # that are late by one SLA of a DAG and may be in time by another; one takes 0.4 ms a task
+MAX_SLA_LOOKS = 25_000  # of all DAGs in a pass: 10 s
 
 
 class SlaDag(DAG):
@@ -190,26 +190,30 @@ class SlaDag(DAG):
     Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
     pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has. It
     also does so once for each look that the scheduler had at a run since the pass before: some hundred times. So each
-    DAG has its share of looks, and each of its tasks some.
+    DAG is looked at once in a pass: at the last 25 intervals that are late, or at 3 where many DAGs have an SLA.
     """
 
     dags: ClassVar[int] = 0  # with SLAs, of this process, which is a pass
+    all_looks: ClassVar[int] = 0
     looks = 0
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
-        """Return what comes after an interval; if Airflow asks for SLAs (not ``restricted``), leave out old ones."""
-        if not restricted and isinstance(last, DataInterval):
-            slas = [task.sla for task in self.tasks if task.sla]
-            share = MAX_SLA_LOOKS // max(5, SlaDag.dags) // max(1, len(slas))  # for each task
-            number = min(MAX_SLA_INTERVALS, max(1, share - 3))
-            self.looks += 1
-            if self.looks > (number + 3) * max(1, len(slas)):
-                return None
-            interval = last.end - last.start
-            earliest = pendulum.now("UTC") - min(max(slas, default=interval) + 25 * interval, number * interval)
-            if last.end < earliest:
-                last = self.timetable.infer_manual_data_interval(run_after=earliest)
-        return super().next_dagrun_info(last, restricted=restricted)
+        """Return what comes after an interval; if Airflow looks for missed SLAs, only what can be late."""
+        if restricted or not isinstance(last, DataInterval):
+            return super().next_dagrun_info(last, restricted=restricted)
+        interval, now = last.end - last.start, pendulum.now("UTC")
+        slas = [task.sla for task in self.tasks if task.sla] or [interval]
+        late = max(3, min(25, MAX_SLA_LOOKS // max(1, SlaDag.dags) // len(slas) - 3))
+        between = min(int((max(slas) - min(slas)) / interval), MAX_SLA_INTERVALS)
+        if self.looks >= (between + late + 3) * len(slas) or SlaDag.all_looks >= MAX_SLA_LOOKS:
+            return None
+        self.looks += 1
+        SlaDag.all_looks += 1
+        earliest = now - min(slas) - (between + late) * interval
+        if last.end < earliest:
+            last = self.timetable.infer_manual_data_interval(run_after=earliest)
+        info = super().next_dagrun_info(last, restricted=False)
+        return info if info and info.logical_date + min(slas) < now else None
 
 
 class Builder:
@@ -293,7 +297,7 @@ class Builder:
                 else:
                     own.awaited = definition.awaited[task_id]
                     own.external_dag_id = own.awaited.dag_id
-                pause = (wait.poke_interval or timedelta(minutes=5)).total_seconds()
+                pause = (wait.poke_interval or POKE_INTERVAL).total_seconds()
                 own.poke_interval = max(pause, MIN_POKE_INTERVAL)
                 own.timeout = (wait.timeout or timedelta(hours=12)).total_seconds()
                 own.set_downstream(roots)
@@ -349,14 +353,7 @@ def period(settings: Settings) -> Tuple[Optional[pendulum.DateTime], Optional[pe
 
 # Of sensors, which are made for copies: making one takes as long as a whole DAG. A worker's slot is taken only for the
 # moment of a look. A look that failed is tried again; what is too late is not.
-# Looks come after all tasks: 200 of them, each before the tasks behind it, let no other DAG's task start.
-WAITING: Dict[str, Any] = {
-    "task_id": "wait",
-    "mode": "reschedule",
-    "retries": 3,
-    "priority_weight": LAST,
-    "weight_rule": "absolute",
-}
+WAITING: Dict[str, Any] = {"task_id": "wait", "mode": "reschedule", "retries": 3}
 
 
 def delivery_sensor(environment: Environment) -> BaseOperator:

@@ -194,8 +194,12 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
         for path, text in templated_texts_of_cluster(cluster) if cluster else ():
             add_references(references, text, of_cluster, path)
     by_id, id_problems = one_for_each(tasks)
-    removed = sorted(pipeline.tasks.keys() - tasks.keys())  # by the provider: a template may have an 'or'
-    problems += [*id_problems, *islice(check_pulled(tasks.values(), [*by_id, *removed]), MAX_PROBLEMS + 1)]
+    problems += id_problems
+    if len(by_id) > MAX_DAG_TASKS:  # which is a problem
+        return Plan({}, problems, {}, 0, 0)
+    # A provider may have left some out, and its template an 'or'.
+    known = dict.fromkeys(chain(by_id, *(ids_of(name, task) for name, task in pipeline.tasks.items())))
+    problems += islice(check_pulled(tasks.values(), known), MAX_PROBLEMS + 1)
     length = sum(len(repr(planned.operator)) * max(1, len(planned.task.for_each or "")) for planned in tasks.values())
     return Plan(by_id, problems, references, length, ready_at_once(tasks))
 
@@ -371,13 +375,9 @@ def check_merging(document: Document, pipeline: Pipeline, context: Context) -> N
 def items_of(task: Optional[Task]) -> int:
     """Return how many items the lists and mappings of a task have; long texts count by their length, too."""
     values = list(vars(task).values()) if task else []
-    held = [
-        text
-        for each in values
-        if isinstance(each, (list, dict))
-        for text in (each.values() if isinstance(each, dict) else each)
-    ]
-    texts = [str(text) for text in [*held, *values] if isinstance(text, str)]
+    lists = [each.values() if isinstance(each, dict) else each for each in values if isinstance(each, (dict, list))]
+    held = list(chain.from_iterable(lists))
+    texts = [text for text in [*held, *values] if isinstance(text, str)]
     return len(held) + sum(len(text) // (16 if "{" in text else 512) for text in texts)
 
 

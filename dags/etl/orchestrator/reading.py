@@ -83,6 +83,13 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
     """
     shared = {key: value for key, value in document.data.items() if key != "providers"}
     length, number = len(repr(shared)), len(providers)
+
+    def limit(extent: int, most: int, things: str) -> None:
+        if extent > most:
+            message = f"{extent} {things}; a file has at most {most}"
+            raise Rejected(document.problem(("providers",), message, "split it into several pipelines", at_key=True))
+
+    limit(length * number, MAX_CHARACTERS, f"characters ({number} providers of {length})")  # before each is looked at
     overrides = [override for override in providers.values() if isinstance(override, dict)]
     tasks, edges = extent_of(shared, {})
     lists = [override for override in overrides if override and names_items(override)]
@@ -118,11 +125,8 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         ),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
         (len(zones), MAX_ZONES, "different time zones"),
-        (length * number, MAX_CHARACTERS, f"characters ({number} providers of {length})"),
     ):
-        if extent > most:
-            message = f"{extent} {things}; a file has at most {most}"
-            raise Rejected(document.problem(("providers",), message, "split it into several pipelines", at_key=True))
+        limit(extent, most, things)
 
 
 def size_of(value: Any) -> int:

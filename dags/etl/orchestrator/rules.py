@@ -73,9 +73,10 @@ def check_pulled(tasks: Iterable[PlannedTask], ids: Collection[str]) -> Iterator
     """
     for planned in tasks:
         for path, text, at_key in templated_texts(planned.task):
-            unknown = read_template(text).pulled.difference(ids)
+            pulled = read_template(text).pulled
+            unknown = pulled.difference(ids) if pulled else None  # few have any
             origin = planned.layers.origin(path) if unknown else None
-            if origin is None or origin.document is not planned.layers.home.document:
+            if not unknown or origin is None or origin.document is not planned.layers.home.document:
                 continue
             for other in sorted(unknown)[:MAX_FAULTS]:
                 message = f"a template takes the XCom of an unknown task '{other[:60]}'"

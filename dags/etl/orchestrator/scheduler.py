@@ -1,6 +1,7 @@
 """What the DAGs of a pipeline take of the scheduler, which all DAGs share."""
 
 from collections import Counter, defaultdict
+from datetime import timedelta
 from functools import lru_cache
 from typing import Dict, List, Mapping, Sequence
 
@@ -20,7 +21,8 @@ MAX_RUNS_A_DAY = 2 * DAY
 MAX_TASKS_A_DAY = 100 * DAY
 MAX_CATCHING_UP = 1000  # runs at once for days past, where a DAG has several: created in a few minutes
 MAX_TASKS_CATCHING_UP = 50_000  # of these runs
-MAX_RUNNING = 10_000  # runs at once: as many as a file may have DAGs. The scheduler looks at 20 of all in a loop
+MAX_LOOKS = 500  # a minute, of sensors: each takes a worker's slot for some 3 s, and comes before the tasks behind it
+POKE_INTERVAL = timedelta(minutes=5)
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
 
 
@@ -45,9 +47,10 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
         counts["awaited"] += number * sum(wait.pipeline is not None for _, wait in settings.waits)
         if settings.schedule is not None:
             a_day, at_once = runs_a_day(settings), active_runs(settings)
+            looks = sum(60 / (wait.poke_interval or POKE_INTERVAL).total_seconds() for _, wait in settings.waits)
+            counts["looks"] += number * looks * (at_once if settings.catchup else 1)
             counts["runs"] += number * a_day
             counts["tasks"] += tasks[key] * a_day
-            counts["running"] += number * at_once
             if settings.catchup and at_once > 1:
                 counts["runs at once"] += number * at_once
                 counts["tasks at once"] += tasks[key] * at_once
@@ -57,7 +60,13 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
         ("awaited", MAX_AWAITED, "wait for other DAGs {} times", "schema", "wait for fewer, or make more files"),
         ("runs", MAX_RUNS_A_DAY, "could need {} runs a day", "schedule", rarely),
         ("tasks", MAX_TASKS_A_DAY, "could need {} tasks a day", "schedule", rarely),
-        ("running", MAX_RUNNING, "could have {} runs at once", "schedule", few),
+        (
+            "looks",
+            MAX_LOOKS,
+            "could look {} times a minute at what they wait for",
+            "schema",
+            "write a longer poke_interval",
+        ),
         ("runs at once", MAX_CATCHING_UP, "could catch up with {} runs at once", "schedule", few),
         ("tasks at once", MAX_TASKS_CATCHING_UP, "could catch up with {} tasks at once", "schedule", few),
     ):
@@ -89,10 +98,9 @@ def active_runs(settings: Settings) -> int:
     return int(settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"])
 
 
-# The priority of looks at what a DAG waits for, and of tasks that may be ready and not run, as their DAG has
-# max_active_tasks: 2.2.2's scheduler looks at as many tasks as there are slots, those of the highest priority first,
-# and takes out these only then. So they would keep the tasks of all other DAGs from being looked at. One for all of
-# them, so that none is before others for ever.
+# The priority of tasks that may be ready and not run, as their DAG has max_active_tasks: 2.2.2's scheduler looks at
+# as many tasks as there are slots, those of the highest priority first, and takes out these only then. So they would
+# keep the tasks of all other DAGs from being looked at. One for all of them, so that none is before others for ever.
 LAST = -10_001
 
 

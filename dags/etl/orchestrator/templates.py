@@ -19,7 +19,7 @@ MAX_FAULTS = 10  # of a text that are reported
 # at this limit, with values at theirs, the longest results took 0.3 s and 130 MB, the most calls 1.3 s, and
 # the longest list, when it was sorted, 1.3 s and 300 MB.
 MAX_WORK = 2**28
-MAX_LISTED = 2**20  # characters that a template's lists are made of, each of which may be an item of 90 bytes
+MAX_LISTED = 2**20  # characters that lists of an expression are made of, each of which may be an item of 90 bytes
 
 # What is another value when a task is run again, in the shell's ways; of Jinja's there are none in the vocabulary.
 NOT_IDEMPOTENT = re.compile(
@@ -139,7 +139,11 @@ class Checker(Expressions):
                     if isinstance(node, nodes.TemplateData):
                         self.work += len(node.data)
                     else:
+                        before_it, self.listed = self.listed, 0
                         self.printable(node)
+                        self.listed = max(
+                            before_it, self.listed
+                        )  # lists of different expressions are not there at once
             elif isinstance(statement, nodes.If):
                 self.condition(statement)
             elif isinstance(statement, nodes.For):

@@ -45,7 +45,8 @@ def in_time(
     until = 0.0  # what the clock says when an attempt ends
 
     def ring(*_: Any) -> None:
-        if clock() >= until:
+        is_over = alarm and not signal.getitimer(signal.ITIMER_REAL)[0]  # Airflow's alarm has rung, and rings only once
+        if clock() >= until and not is_over:
             signal.setitimer(signal.ITIMER_PROF, 1, 1)  # and each second after, if a destructor swallows it
             raise OutOfTime
 
