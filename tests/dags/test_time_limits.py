@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterable, List
 
 import pytest
 from airflow.exceptions import AirflowTaskTimeout
+from orchestrator.time_limits import in_time
 
 from tests.trees import SMALL, dag_bag, import_error, limit_import, tree
 
@@ -160,6 +161,24 @@ def test_airflows_own_alarm_ends_the_pass(slow: Callable[..., Path], tmp_path: P
 
     assert bag.dags == {}
     assert AirflowTaskTimeout.__name__ in import_error(bag)
+
+
+def test_airflows_alarm_counts_also_after_a_call_that_no_signal_breaks() -> None:
+    class Alarm(BaseException):
+        pass
+
+    def ring(*_: Any) -> None:
+        raise Alarm
+
+    numbers = list(range(20_000_000))
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, 0.05)
+    try:
+        with pytest.raises(Alarm):
+            in_time(["a", "b"], lambda _: sum(numbers), 0.5, len)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_without_a_main_thread_or_beside_a_profiler_nothing_is_limited(

@@ -107,6 +107,14 @@ def test_the_web_page_shows_the_mistake_marked_in_its_line_and_one_line_less(
     assert lines[1][carets.index("^") : carets.rindex("^") + 1] == shown[1].partition(">>")[2].partition("<<")[0]
 
 
+def test_a_handle_of_tags_is_reported_before_there_are_many(tmp_path: Path) -> None:
+    handles = "".join(f"%TAG !{number}! a\n" for number in range(25_000))
+
+    (problem,) = load(tree(tmp_path, {"cwr/big.yaml": f"{handles}---\n{SMALL}"}), "development").problems
+
+    assert problem.message == "not YAML: tags (!) are not part of the language"
+
+
 @pytest.mark.parametrize("before", ["", "tasks:\n", "owner: x\n"])
 def test_the_conflict_of_a_merge_is_told_as_such(before: str, tmp_path: Path) -> None:
     text = f"{before}<<<<<<< HEAD\nowner: a\n=======\nowner: b\n>>>>>>> theirs\n{SMALL}"

@@ -152,10 +152,11 @@ def test_a_long_number_beside_a_broken_expression_is_no_failure(tmp_path: Path) 
 
 def test_the_xcom_of_a_task_that_only_others_have_is_no_mistake(tmp_path: Path) -> None:
     fetched = "\"{{ ti.xcom_pull('fetch') or 'all' }}\""
+    of_item = fetched.replace("fetch", "each-de")
     text = (
         "start_date: 2022-01-01\ndefaults: {task_definition: loader}\n"
-        f"tasks: {{fetch: {{}}, load: {{command: [{fetched}]}}}}\n"
-        "providers: {un: {}, wcm: {tasks: {fetch: null}}}\n"
+        f"tasks: {{fetch: {{}}, each: {{for_each: [de, fr]}}, load: {{command: [{fetched}, {of_item}]}}}}\n"
+        "providers: {un: {}, wcm: {tasks: {fetch: null}}, sony: {tasks: {each: {for_each: [fr]}}}}\n"
     )
     configs = tmp_path / "configs"
     configs.mkdir()
