@@ -37,7 +37,8 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         folder: Path, names: List[str], place: str = "loading.read_pipeline", seconds: Iterable[float] = FOR_EVER
     ) -> Path:
         root = tree(folder, {f"cwr/{name}.yaml": SMALL for name in names})
-        dag_bag(root)  # which imports the package, for Airflow's process keeps it
+        dag_bag(root)  # which imports the package, for Airflow's process keeps it; on a busy machine, in more time
+        limit_import(monkeypatch, TIMEOUT)
         module, function = place.split(".")
         owner: Any = sys.modules[f"orchestrator_etl.{module}"]
         *holder, function = function.split(":")
@@ -55,7 +56,6 @@ def slow(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
         return root
 
     monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
-    limit_import(monkeypatch, TIMEOUT)
     return make
 
 
@@ -103,8 +103,8 @@ def test_the_other_files_are_there_in_every_order(
 def test_hundreds_of_slow_files_before_a_healthy_one(
     place: str, slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    limit_import(monkeypatch, 30)  # Airflow's default
     root = slow(tmp_path, [*(f"a{number}_slow" for number in range(100)), "z"], place)
+    limit_import(monkeypatch, 30)  # Airflow's default
 
     bag = parse(root)
 
