@@ -196,13 +196,14 @@ class SlaDag(DAG):
     dags: ClassVar[int] = 0  # with SLAs, of this process, which is a pass
     all_looks: ClassVar[int] = 0
     looks = 0
+    slas: Sequence[timedelta] = ()  # of its tasks
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what can be late."""
         if restricted or not isinstance(last, DataInterval):
             return super().next_dagrun_info(last, restricted=restricted)
         interval, now = last.end - last.start, pendulum.now("UTC")
-        slas = [task.sla for task in self.tasks if task.sla] or [interval]
+        slas = self.slas or [interval]
         late = max(3, min(25, MAX_SLA_LOOKS // max(1, SlaDag.dags) // len(slas) - 3))
         between = min(int((max(slas) - min(slas)) / interval), MAX_SLA_INTERVALS)
         if self.looks >= (between + late + 3) * len(slas) or SlaDag.all_looks >= MAX_SLA_LOOKS:
@@ -310,8 +311,9 @@ class Builder:
                 task.typed_params = params
             if on_failure:
                 task.on_failure_callback = on_failure
-        if isinstance(dag, SlaDag) and any(task.sla for task in tasks.values()):
-            SlaDag.dags += 1
+        if isinstance(dag, SlaDag):
+            dag.slas = [task.sla for task in tasks.values() if task.sla]
+            SlaDag.dags += bool(dag.slas)
         return dag
 
     def _publish(self, definition: Definition) -> Optional[Callable[[str, Mapping[str, Any]], None]]:

@@ -139,11 +139,10 @@ class Checker(Expressions):
                     if isinstance(node, nodes.TemplateData):
                         self.work += len(node.data)
                     else:
-                        before_it, self.listed = self.listed, 0
+                        # The lists of different expressions are not there at once.
+                        longest, self.listed = self.listed, 0
                         self.printable(node)
-                        self.listed = max(
-                            before_it, self.listed
-                        )  # lists of different expressions are not there at once
+                        self.listed = max(longest, self.listed)
             elif isinstance(statement, nodes.If):
                 self.condition(statement)
             elif isinstance(statement, nodes.For):
