@@ -35,7 +35,7 @@ def no_environment(etl: Path = ETL) -> List[Problem]:
 
 def misnamed_environments(etl: Path) -> List[Path]:
     """Return the files in ``configs/`` that nothing reads, as their name ends in .yml."""
-    return sorted(file for file in etl.glob("configs/*.yml") if not file.name.startswith("."))
+    return [etl / "configs" / f"{name}.yml" for name in environment_names(etl, ".yml")]
 
 
 def definition_files(etl: Path) -> List[Path]:

@@ -86,6 +86,7 @@ def test_invalid_settings_of_aws_are_reported_in_one_line(
         ("HTTPS_PROXY", "http://etl:@h8nter2@127.0.0.1:9"),
         ("AWS_ENDPOINT_URL", "http://etl:h8nter2@127.0.0.1:9"),
         ("AWS_ENDPOINT_URL", "http://etl:h8nter2@no address"),
+        ("AWS_ENDPOINT_URL", "http://etl:h8nter2/h8nter2@127.0.0.1:9"),
     ],
 )
 def test_the_password_of_a_proxy_or_an_address_is_not_printed(
@@ -100,7 +101,7 @@ def test_the_password_of_a_proxy_or_an_address_is_not_printed(
     assert command.main(["staging"]) == 1
 
     error = capsys.readouterr().err
-    assert "://***@" in error
+    assert "://***@" in error or "write '/' as %2F" in error
     assert "h8nter2" not in error
 
 

@@ -110,6 +110,7 @@ def test_a_provider_changes_a_part_or_all_of_it(tmp_path: Path) -> None:
         (f"[{', '.join(['{pipeline: cwr/medium}'] * 2)}]", "the same DAG is awaited twice", "leave one out"),
         ("[{s3: 's3://b/k'}, {pipeline: cwr/medium, timeout: soon}]", "expected a duration, got the text 'soon'", ""),
         ("{pipeline: [cwr/medium]}", "expected text, got a list", ""),
+        ("{s3: \"s3://b/{{ ti.xcom_pull('a') }}\"}", "there is no XCom of 'a' yet", "the run's dates"),
     ],
 )
 def test_a_mistake_is_told_at_its_line(wait_for: str, message: str, hint: str, tmp_path: Path) -> None:

@@ -155,13 +155,13 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
     return Context(str(environment), model, document, names, folder)
 
 
-def environment_names(root: Path) -> List[str]:
+def environment_names(root: Path, suffix: str = ".yaml") -> List[str]:
     """Return the names of the files in ``configs``; hidden ones are not meant, such as an editor's lock."""
     try:
         names = os.listdir(str(root / "configs"))  # pathlib raises where the folder has just gone
     except OSError:
         return []
-    return sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml") and not name.startswith("."))
+    return sorted(name[: -len(suffix)] for name in names if name.endswith(suffix) and not name.startswith("."))
 
 
 def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:

@@ -8,6 +8,7 @@ from .graphs import find_cycles, sort_tasks
 from .models import Settings, WaitFor
 from .problems import MAX_PROBLEMS, KeyPath, Problem, name_providers
 from .rules import text_problems
+from .templates import read_template
 from .values import TaskId
 
 # -------------------------------------------------------------------------------------------- what one file says
@@ -38,6 +39,10 @@ def check_waits(settings: Settings, layers: Layers) -> Iterator[Problem]:
             yield layers.problem(path, message, "shorten the names")
         seen.add(sensor_id)
         yield from text_problems(wait.s3 or "", layers, (*path, "s3"))
+        for other in sorted(read_template(wait.s3 or "").pulled)[:1]:
+            message = f"there is no XCom of '{other[:60]}' yet: a DAG waits before all its tasks"
+            hint = "name the delivery by the run's dates, a param or the provider"
+            yield layers.problem((*path, "s3"), message, hint, "template", other)
 
 
 def check_sensors(definition: Definition) -> Iterator[Problem]:
