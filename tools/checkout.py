@@ -9,7 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Dict, Iterator, List, Optional
 
-from orchestrator import LoadResult, Problem, environment_names, load, parse_dag_id, pipeline_files
+from orchestrator import LoadResult, Problem, environment_names, is_yaml, load, parse_dag_id, pipeline_files
 
 from tools import ETL, ROOT
 
@@ -34,8 +34,9 @@ def no_environment(etl: Path = ETL) -> List[Problem]:
 
 
 def misnamed_environments(etl: Path) -> List[Path]:
-    """Return the files in ``configs/`` that nothing reads, as their name ends in .yml."""
-    return [etl / "configs" / f"{name}.yml" for name in environment_names(etl, ".yml")]
+    """Return the files in ``configs/`` that nothing reads, as their name ends in .yml or .YAML."""
+    files = (file for file in etl.glob("configs/*") if is_yaml(file.name) and file.suffix != ".yaml")
+    return sorted(file for file in files if not file.name.startswith("."))
 
 
 def definition_files(etl: Path) -> List[Path]:

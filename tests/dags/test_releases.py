@@ -402,7 +402,11 @@ def test_a_worker_needs_the_package_the_environments_and_its_own_file(home: Path
         "print(sorted((dag.dag_id, dag.schedule_interval) for dag in bag.dags.values()))"
     )
     seen = []
-    for words in (["tasks", "run", "vi-works_dag_un"], ["tasks", "run", "cwr-big_dag_un"], ["scheduler"]):
+    for words in (
+        ["tasks", "run", "vi-works_dag_un", "load"],
+        ["tasks", "run", "cwr-big_dag_un", "load"],
+        ["scheduler"],
+    ):
         done = python(code, str(home / "factory.py"), *words, environment={"AIRFLOW__ETL__ENVIRONMENT": "staging"})
         assert done.returncode == 0, done.stderr
         seen.append(done.stdout.splitlines()[-1])

@@ -6,6 +6,7 @@ tests/data/bad/template_reaches_out.yaml tests the names in templates, tests/e2e
 from pathlib import Path
 
 import pytest
+from jinja2 import TemplateAssertionError
 from orchestrator import load
 
 from tests.trees import SMALL, dag_bag, import_error, tree
@@ -79,3 +80,24 @@ def test_no_link_or_name_leads_out_of_the_tree(tmp_path: Path) -> None:
     assert {definition.pipeline for definition in result.definitions} == {"big"}
     for environment in ("../../outside", str(outside.with_suffix("")), "development/../development"):
         assert not load(root, environment).definitions
+
+
+def test_the_web_server_fills_in_no_template(tmp_path: Path) -> None:
+    """It would do so for a task that has not run yet, without the bounds that a task has for what people type."""
+    from airflow.serialization.serialized_objects import SerializedDAG
+
+    template = "{{ params.x }}{{ ds | replace('-', params.x) }}"
+    text = SMALL.replace("loader}", f'loader, command: ["{template}"]}}')
+    root = tree(
+        tmp_path, {"cwr/big.yaml": f"params: {{x: {{default: a}}}}\nwait_for: {{s3: 's3://b/{{{{ ds }}}}'}}\n{text}"}
+    )
+    dag = dag_bag(root).dags["cwr-big_dag_un"]
+    shown = SerializedDAG.from_dict(SerializedDAG.to_dict(dag))
+
+    for task_id, attribute in (("load", "overrides"), ("wait_for_delivery", "bucket_key")):
+        task = shown.get_task(task_id)
+        as_written = str(getattr(task, attribute))
+        with pytest.raises(TemplateAssertionError, match="in_task"):  # for which Airflow's page has an explanation
+            task.render_template_fields({"params": {"x": "a"}, "ds": "2022-01-01"})
+        assert "{{ " in as_written
+        assert str(getattr(task, attribute)) == as_written

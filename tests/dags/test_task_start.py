@@ -82,7 +82,6 @@ def test_only_the_dag_of_the_task_is_built(argv: List[str], title: str, root: Pa
         (["airflow", "tasks", "list", "cwr-big_dag_un"], ""),
         (["airflow", "tasks", "run"], ""),
         (["airflow", "tasks", "run", "--local", "cwr-big_dag_un", "load"], ""),
-        (["airflow", "tasks", "run", "cwr-big_dag_gone", "load"], ""),
         (["airflow", "tasks", "run", "other", "load"], ""),
         (["airflow", "tasks", "run", "cwr-../../big_dag_un", "load"], ""),
         (["airflow", "celery", "worker"], "airflow task supervisor: ['airflow', 'tasks', 'r"),
@@ -92,13 +91,45 @@ def test_all_dags_are_built_in_any_other_process(argv: List[str], title: str, ro
     assert parse(root, argv, title)["dags"] == EVERYTHING
 
 
-def test_all_dags_are_built_when_the_dag_is_broken(root: Path) -> None:
-    (root / "pipelines" / "cwr" / "big.yaml").write_text(SMALL.replace("un: {}", "un: {retrys: 1}"))
+# Runs a task as a worker does, and prints what becomes of it and why.
+TRY = """
+import json, logging, sys
+from unittest.mock import Mock
+file, dag_id, task_id = sys.argv[1:]
+sys.argv = ["airflow", "tasks", "run", dag_id, task_id]
+from airflow.exceptions import AirflowException
+from airflow.models.dagbag import DagBag
+bag = DagBag(file, include_examples=False)
+task = bag.dags[dag_id].get_task(task_id)
+try:
+    task.execute({})
+except AirflowException as error:
+    seen = {"dags": list(bag.dags), "errors": len(bag.import_errors)}
+    print(json.dumps({**seen, "why": str(error), "kind": type(error).__name__}))
+"""
 
-    parsed = parse(root, RUN)
 
-    assert parsed["dags"] == ["cwr-big_dag_wcm", "vi-works_dag_un", "vi-works_dag_wcm"]
-    assert parsed["errors"] == 1
+@pytest.mark.parametrize("change", ["provider", "file", "mistake"])
+def test_the_task_of_a_dag_that_is_not_there_fails_and_says_why(change: str, root: Path) -> None:
+    file = root / "pipelines" / "cwr" / "big.yaml"
+    if change == "file":
+        file.unlink()
+    else:
+        file.write_text(SMALL.replace("un: {}", "un: {retrys: 1}" if change == "mistake" else "wmg: {}"))
+    broken = root / "pipelines" / "vi" / "works.yaml"
+    broken.write_text(broken.read_text() + "ownr: x\n")
+
+    arguments = (str(root / "factory.py"), "cwr-big_dag_un", "load")
+    done = python(TRY, *arguments, environment={"AIRFLOW__ETL__ENVIRONMENT": "development"})
+
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    why, *reasons = seen["why"].splitlines()
+    assert (seen["dags"], seen["errors"]) == (["cwr-big_dag_un"], 0)
+    assert seen["kind"] == "AirflowException"  # another try may find it: what is deployed arrives at its own time
+    assert why == "DAG cwr-big_dag_un was deleted, renamed or disabled by a mistake"
+    assert bool(reasons) == (change == "mistake")
+    assert not reasons or reasons[0].startswith("dags/etl/pipelines/cwr/big.yaml:5:8: unknown key 'retrys'")
 
 
 def test_a_broken_sibling_does_not_affect_the_task(root: Path) -> None:

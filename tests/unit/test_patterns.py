@@ -143,7 +143,7 @@ def worst(use: Use, size: int = 2048) -> Callable[[int], str]:
     words = [word for word in re.findall(r"[\w@:/{}|$`'\"=. +-]+", use.pattern.pattern) if word][:30]
     units = [*CHARACTERS, *HARD, *words, *(word + end for word in words for end in "a -0:{")]
     heads = ["", *words[:8]]
-    tails = ["", "\x00", "!"]
+    tails = ["", "\x00", "!", "\nx"]
 
     def maker(head: str, unit: str, tail: str) -> Callable[[int], str]:
         return lambda size: (head + unit * (size // len(unit) + 1))[: size - len(tail)] + tail

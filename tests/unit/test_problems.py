@@ -107,12 +107,75 @@ def test_the_web_page_shows_the_mistake_marked_in_its_line_and_one_line_less(
     assert lines[1][carets.index("^") : carets.rindex("^") + 1] == shown[1].partition(">>")[2].partition("<<")[0]
 
 
-def test_a_handle_of_tags_is_reported_before_there_are_many(tmp_path: Path) -> None:
-    handles = "".join(f"%TAG !{number}! a\n" for number in range(25_000))
+@pytest.mark.parametrize("end", ["\n", "\r", "\x85", "\u2028"], ids=repr)
+def test_many_handles_of_tags_are_reported_before_they_are_read(end: str, tmp_path: Path) -> None:
+    handles = f"#{end}" + "".join(f"%TAG !{number}! a{end}" for number in range(25_000)) + "\n"
 
     (problem,) = load(tree(tmp_path, {"cwr/big.yaml": f"{handles}---\n{SMALL}"}), "development").problems
 
     assert problem.message == "not YAML: tags (!) are not part of the language"
+
+
+def test_many_numbers_as_keys_are_reported_before_they_are_compared(tmp_path: Path) -> None:
+    numbers = "".join(f"{hex(number * (2**61 - 1))}: 1, " for number in range(1, 10_000))  # their hash is 0
+
+    text = f"params: {{x: {{default: {{{numbers}}}}}}}\n{SMALL}"
+    (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems
+
+    assert problem.message == "not YAML: more than 100 keys are numbers"
+    assert problem.hint == "quote them, as in '1': {}"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("defaults: {environment: {LOG_LEVEL:debug, A: b}}\n", "1:26: 'LOG_LEVEL:debug' is a key without a value"),
+        ("defaults: {tags: {team:royalties}}\n", "1:19: 'team:royalties' is a key without a value"),
+    ],
+)
+def test_a_missing_blank_behind_a_colon_is_told(text: str, place: str, tmp_path: Path) -> None:
+    (problem,) = load(tree(tmp_path, {"cwr/big.yaml": text + SMALL}), "development").problems
+
+    assert str(problem).startswith(f"dags/etl/pipelines/cwr/big.yaml:{place} [schema]")
+    assert problem.hint == "write a blank behind the colon"
+
+
+def test_a_key_with_a_colon_can_be_taken_out_by_null(tmp_path: Path) -> None:
+    providers = SMALL.replace("un: {}", "un: {defaults: {tags: {team:a: null, 'team:b': }}}")
+    assert providers != SMALL
+    text = f"defaults: {{tags: {{'team:a': x, 'team:b': y}}}}\n{providers}"
+
+    assert load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "params: {day: {default: '{{ ds }}'}}\n",
+        "params: {days: {type: array, default: ['{% if ds %}a{% endif %}']}}\n",
+    ],
+)
+def test_a_template_where_none_is_filled_in_is_told(text: str, tmp_path: Path) -> None:
+    for number, (where, mistake) in enumerate(((text, ""), ("", "variables: {p: 's3://{{ env.bucket }}'}"))):
+        root = tree(tmp_path / str(number), {"cwr/big.yaml": where + SMALL.replace("un: {}", f"un: {{{mistake}}}")})
+        (problem,) = load(root, "development").problems
+
+        assert "(a template does not work here)" in problem.message
+
+
+@pytest.mark.parametrize(
+    "name", ["cwr/sub/big.yaml", "cwr/sub/deep/big.yml", "cwr/big.YAML", "cwr/big.yml", "big.yaml"]
+)
+def test_a_definition_that_nothing_reads_is_told(name: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, {})
+    file = root / "pipelines" / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(SMALL)
+
+    (problem,) = load(root, "development").problems
+
+    assert problem.location.path == f"dags/etl/pipelines/{name}"
+    assert problem.message == "is not called or placed like a definition"
 
 
 @pytest.mark.parametrize("before", ["", "tasks:\n", "owner: x\n"])

@@ -154,6 +154,13 @@ WRITTEN = {
     "numbered": "defaults: {{environment: {{PASSWORD_2: {w}{inside}{beside}}}}}\n",
     "of an environment": "defaults: {{environment: {{DB_PASSWORD_PROD: {w}{inside}{beside}}}}}\n",
     "creds": "defaults: {{command: ['export DB_CREDS_STAGING_2={w}{inside}'], environment: {{A: b{beside}}}}}\n",
+    "without a blank": "defaults: {{environment: {{DB_PASSWORD:{w}{inside}, A: {{B: 1{beside}}}}}}}\n",
+    "without a blank, as text": "defaults: {{environment: DB_PASSWORD:{w}{inside}, tags: {{A: {{B: 1{beside}}}}}}}\n",
+    "without a blank, in a shell": "defaults: {{command: ['PASSWORD:{w}{inside}'], tags: {{A: {{B: 1{beside}}}}}}}\n",
+    "header": "defaults: {{command: [\"curl -H 'X-Api-Key: {w}' https://x{inside}\"], tags: {{A: b{beside}}}}}\n",
+    "authorization": "defaults: {{command: ['authorization: token {w}00{inside}'], tags: {{A: b{beside}}}}}\n",
+    "dots": "defaults: {{command: ['--conf spark.secret.key={w}{inside}'], tags: {{A: b{beside}}}}}\n",
+    "signing key": "defaults: {{environment: {{SIGNING_KEY: {w}{inside}{beside}}}}}\n",
     "of a provider's variables": "variables: {{password: {w}{inside}{beside}}}\n",
 }
 INSIDE = ["", " {{ nope }}", "\\", "\x07"]
@@ -235,6 +242,10 @@ tasks:
       - postgres://etl:$DB_PASSWORD@db.example/cwr
       - sftp://etl:<password>@sftp.example, with --password <the password>
       - connect(password=os.environ["DB_PASSWORD"], token=read_token(), secret=config.get('x'))
+      - export PGPASSWORD="$(aws secretsmanager get-secret-value --secret-id etl/db)"; psql --password "$(cat x)"
+      - arn:aws:secretsmanager:eu-west-1:0:secret:un and token:read
+      - --no-password
+      - etl
       - if [ $TOKEN = x ]; then [ ${TOKEN} = y ]; fi
       - load --private-key /run/keys/un.pem --credentials=s3://bucket/un.json
       - --token
@@ -275,6 +286,17 @@ def test_what_only_sounds_like_a_credential_is_none(tmp_path: Path) -> None:
     result = load(tree(tmp_path, {"cwr/big.yaml": text}), "development")
 
     assert [problem for problem in result.problems if problem.rule == "secret"] == []
+
+
+def test_a_credential_in_a_comment_is_placed_where_it_hides_the_rest_and_may_be_allowed(tmp_path: Path) -> None:
+    comment = "# the flag --password is set by ECS"
+    hidden = "remove the credential first, in line 2"
+    for number, (line, expected) in enumerate(
+        ((comment, hidden), (f"{comment}  # pragma: allowlist secret", "known: "))
+    ):
+        root = tree(tmp_path / str(number), {"cwr/big.yaml": f"retrys: 3\n{line}\n{PIPELINE}"})
+        (problem,) = load(root, "development").problems
+        assert problem.hint.startswith(expected)
 
 
 def test_a_credential_of_a_provider_disables_only_that_provider(tmp_path: Path) -> None:

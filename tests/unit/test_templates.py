@@ -126,6 +126,13 @@ def test_the_variable_of_a_loop_is_known_only_in_the_loop(text: str, tmp_path: P
     )
 
 
+def test_a_template_nested_too_deep_is_told_whatever_else_it_holds(tmp_path: Path) -> None:
+    deep = "+".join("1" * 1500)
+    (found,) = problems_by_text(tmp_path, [f"{{{{ {deep} }}}}{{{{ '\\\\' }}}}"]).values()
+
+    assert [problem.message for problem in found] == ["the template is nested too deep"]
+
+
 def test_loop_is_known_only_in_a_loop(tmp_path: Path) -> None:
     outside = "{% for c in params.x %}{{ loop.index }}{% endfor %}{{ loop.index }}"
     (found,) = problems_by_text(tmp_path, [outside]).values()

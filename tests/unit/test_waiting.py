@@ -200,7 +200,7 @@ def test_a_task_reads_the_files_of_the_dags_that_it_waits_for_and_no_others(
 ) -> None:
     root = with_medium(tmp_path, waiting("{pipeline: cwr/medium}"), broken="tasks: [")
     monkeypatch.setenv("AIRFLOW__ETL__ENVIRONMENT", "development")
-    monkeypatch.setattr("orchestrator.dags.running_dag_id", lambda: "cwr-big_dag_un")
+    monkeypatch.setattr("orchestrator.dags.running_task", lambda: ("cwr-big_dag_un", "a"))
     sizes = {file.relative_to(root).as_posix(): file.stat().st_size for file in root.glob("*/**/*.yaml")}
     sizes["pipelines/cwr/broken.yaml"] += 1
 

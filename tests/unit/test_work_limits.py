@@ -224,11 +224,11 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "growth of a task's templates": (
         lambda n: (
             f"{HEAD}params: {{t: {{default: a}}}}\ntasks:\n  load:\n    task_definition: a\n    command:\n"
-            + lines("    - '{{{{ params.t | replace(\"a\", params.t) }}}}'\n", n)
+            + lines(f'    - \'{{{{{{{{ params.t | replace("a", "{"x" * 900}") }}}}}}}}\'\n', n)
             + UN
         ),
         1,
-        "the templates of the task could write 268,537,030 characters; at most 268,435,456 are allowed",
+        "characters; at most 16,777,216 are allowed",
     ),
     "tags": (
         lambda n: f"{HEAD}tags: [{lines('t{}, ', n)} t0]\n{LOAD}{UN}",
@@ -243,6 +243,21 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         ),
         500,
         "the DAGs could look 501 times a minute at what they wait for; those of a file at most 500",
+    ),
+    "looks of many runs": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\n{LOAD}wait_for: {{s3: s3://b/x, poke_interval: 6s}}\nmax_active_runs: {n}\n{UN}"
+        ),
+        50,
+        "the DAGs could look 510 times a minute at what they wait for; those of a file at most 500",
+    ),
+    "tasks that depend on the past": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\ndefaults: {{task_definition: a, depends_on_past: true}}\n"
+            f"tasks:\n{lines('  t{}: {{}}' + chr(10), n)}{providers(60)}"
+        ),
+        50,
+        "the DAGs have 51 tasks with depends_on_past; those of a file at most 50",
     ),
     "tasks that providers leave out": (
         lambda n: (

@@ -29,7 +29,7 @@ from detect_secrets.plugins.square_oauth import SquareOAuthDetector
 from detect_secrets.plugins.stripe import StripeDetector
 from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
 from detect_secrets.plugins.twilio import TwilioKeyDetector
-from orchestrator import HIDDEN, MAX_FILE_BYTES, Location, Problem, display_path, find_in_comments
+from orchestrator import ALLOWED, HIDDEN, MAX_FILE_BYTES, Location, Problem, display_path, find_in_comments
 
 # Shapes that an issuer gives its credentials and nothing else has. Left out is what ordinary definitions look like:
 # public IP addresses, Artifactory's ("APAC2022..."), and IBM's, which are short names followed by anything.
@@ -62,8 +62,6 @@ HEX = re.compile(r"[0-9a-f]{32,}|[0-9A-F]{32,}")
 # 0.2 times a character, random Base64 0.6 times.
 MIN_CHANGES = 0.4
 CHECKSUM = re.compile(r"(?:sha\d*|md5|digest|checksum|commit|revision)\W{1,4}$", re.I)  # before a word
-# As detect-secrets has it, whose own takes seconds for a line of blanks.
-ALLOWED = re.compile("# *pragma: ?(allow|white)list[ -]secret")
 # Some detectors take minutes for a line of 500,000 characters, so a long one is looked at in pieces that overlap.
 PIECE, OVERLAP = 2000, 500
 RANDOM = "Random Text"
@@ -107,12 +105,12 @@ def find_credentials(text: str) -> List[Credential]:
 
 def find_all(text: str) -> List[Credential]:
     """Return the same, and the credentials in comments by their names, which the factory does not report."""
-    found, lines = find_credentials(text), text.splitlines()
+    found = find_credentials(text)
     known = {credential.line for credential in found}
     return found + [
         Credential(line + 1, column + 1, message.rpartition(": ")[2])
         for line, column, message in find_in_comments(text)
-        if line + 1 not in known and not ALLOWED.search(lines[line])
+        if line + 1 not in known
     ]
 
 

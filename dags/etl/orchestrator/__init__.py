@@ -12,7 +12,7 @@ Only ``dags`` and what it is made of (``pages``, ``alerts``, ``sensors``, ``oper
 Airflow: tools read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
-from .credentials import find_in_comments
+from .credentials import ALLOWED, find_in_comments
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
@@ -29,7 +29,16 @@ from .definitions import (
     parse_dag_id,
 )
 from .documents import HIDDEN, MAX_FILE_BYTES, Document, Loader, display_path, read_document
-from .loading import PROTOCOL, environment_names, find_awaited, load, pipeline_files, read_context, read_file
+from .loading import (
+    PROTOCOL,
+    environment_names,
+    find_awaited,
+    is_yaml,
+    load,
+    pipeline_files,
+    read_context,
+    read_file,
+)
 from .models import (
     SETTING_DEFAULTS,
     Alerts,
@@ -112,6 +121,7 @@ from .values import (
 
 __all__ = [
     "AIRFLOW_ARGUMENTS",
+    "ALLOWED",
     "DEFAULT_POOL",
     "FARGATE_MEMORY",
     "HIDDEN",
@@ -202,6 +212,7 @@ __all__ = [
     "format_dag_id",
     "in_order",
     "internal_error",
+    "is_yaml",
     "items_alone",
     "listed",
     "load",

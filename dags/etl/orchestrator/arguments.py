@@ -39,7 +39,7 @@ KINDS: Dict[str, Kind] = {
     "any": Kind("any value"),
     "text": Kind("a text", (TEXT, JSON)),
     "sought": Kind("a text", (TEXT, JSON)),  # of which nothing stands in the result
-    "number": Kind("a number", (NUMBER, BOOLEAN, JSON)),
+    "number": Kind("a number", (NUMBER, BOOLEAN)),  # dateutil multiplies whatever it gets, also a text
     "value": Kind("text, a number, true or false, or a param", PLAIN),
     "constant": Kind("a constant text", (), lambda value: isinstance(value, str)),
     "names": Kind("a constant text, or a list of them", (), lambda value: isinstance(value, str)),

@@ -14,18 +14,19 @@ CREDENTIAL = re.compile(
     r"|(?P<private_key>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)"
     r"|\b(?P<token>gh[pousr]_\w{36,}|github_pat_\w{22,}|xox[abprs]-[\w-]{10,}"
     r"|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
-    r"|\bAuthorization:[ ]B(?:asic|earer)[ ](?P<authorization>[\w.~+/-]{8,})"
+    r"|(?i:\bauthorization)[\"']?:[ ]?[\"']?(?i:basic|bearer|digest|token)[ ](?P<authorization>[\w.~+/-]{8,})"
     r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@|<[\w -]{1,40}>@)[^\s/@'\"{}]+)@"
 )
 WORD = (
-    r"(?:passwords?|passwd|passphrase|pwd|secret|token|(?:api|access|private|secret|encryption|fernet)[_ -]?key"
-    r"|creds|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?pass)"
+    r"(?:passwords?|passwd|passphrase|pwd|secret|token"
+    r"|(?:api|access|private|secret|encryption|fernet|signing)[._ -]?key"
+    r"|creds|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?(?:pass|pw))"
 )
 ENDING = r"(?:_(?:prod|production|dev|development|stag(?:e|ing)|test|uat|qa))?[0-9_]{0,4}"  # one for each environment
 # What a file has that has one: a text may be escaped ("\u0070assword"), and a line may end within a name.
-GATE = re.compile(WORD.replace("[_ -]?", r"[_\s-]*") + r"|\\[uUx/\s]", re.I)
+GATE = re.compile(WORD.replace("[._ -]?", r"[._\s-]*") + r"|\\[uUx/\s]", re.I)
 NAME = re.compile(rf"(?P<word>{WORD}){ENDING}\s{{0,9}}$", re.I)
-OPTION = re.compile(rf"(?:^|\s)--?(?!no-)[\w.-]{{0,50}}?(?P<word>{WORD}){ENDING}$", re.I)
+OPTION = re.compile(rf"(?:^|\s)--?(?!-?no-)[\w.-]{{0,50}}?(?P<word>{WORD}){ENDING}$", re.I)
 QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
 # Not "+": Python keeps 150 bytes for each repeat of a group, and 76 MB of them take ten times as long as 38.
 VALUE = (
@@ -34,7 +35,7 @@ VALUE = (
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|[\"']{SPACES}:{SPACES}|"
+    rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<glued>:(?=\w))|[\"']{SPACES}:{SPACES}|"
     rf"(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
     rf"|(?<![\w-])--(?!no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
@@ -45,6 +46,8 @@ NAMED = re.compile(
 # What follows a value in prose: "the token: see below" has none, nor has a test of a shell, [ $TOKEN = x ].
 END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|[^\s\\\"'])", re.M)
 TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
+OPENED = re.compile(r"([\"'])[\w.-]*$")  # before a name in quotes, with its value: -H 'X-Api-Key: ...'
+GLUED = re.compile(r"(?:^|[\s{,\[\"'])[\w.-]*$")  # before NAME:value; arn:aws:...:secret:x is no name
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'].
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
 # But one that begins with a literal, or ends with one for want of another value.
@@ -53,12 +56,16 @@ TEMPLATE = re.compile(
     r"(?![^{}]{0,200}(?:\b(?:or|else)\b|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)\s{0,9}[\"']\w)"
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
-REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|<[\w -]{{1,40}}>")
+REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|\$\([^()]*\)|`[^`]*`|<[\w -]{{1,40}}>")
 PLACE = re.compile(  # where it is
     r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/)+[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
 )
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
-HINT = "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition"
+ALLOWED = re.compile("# *pragma: ?(allow|white)list[ -]secret")  # as detect-secrets has it, in linear time
+HINT = (
+    "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition;"
+    " if it is none, call it otherwise"
+)
 
 THINGS = {"tasks", "providers", "clusters", "params"}  # have keys that people make up, for mappings that are no values
 # Keys of a param that have no value of it; those that are mistyped may have.
@@ -115,18 +122,29 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         kind = str(match.lastgroup).replace("_", " ")
         return match.start(), f"a credential is written down: {kind}"
     for match in NAMED.finditer(text):
-        is_prose = match.group("prose") and not is_yaml and not END.match(text, match.end())
+        before = text[max(0, match.start() - 60) : match.start()]
+        opened = OPENED.search(before)
+        is_quoted = opened and opened[1] in text[match.end() - 1 : match.end() + 1]
+        is_prose = match.group("prose") and not is_yaml and not is_quoted and not END.match(text, match.end())
+        is_part = match.group("glued") and not is_glued(before, match.group("word"))
         is_code = CODE.match(text, match.start("value")) if match.group("value") else None
-        is_tested = match.group("prose") and TESTED.search(text[max(0, match.start() - 60) : match.start()])
-        if not (is_prose or is_code or is_tested) and is_literal(match.group("value") or match.group("argument")):
+        is_tested = match.group("prose") and TESTED.search(before)
+        if not (is_prose or is_code or is_tested or is_part) and is_literal(
+            match.group("value") or match.group("argument")
+        ):
             return match.start(), literal(match.group("word") or match.group("option"))
     return None
+
+
+def is_glued(before: str, word: str) -> bool:
+    """Return whether ``word:`` without a blank ends a name, after the text ``before``; token:read is a scope."""
+    return bool(GLUED.search(before)) and (word.isupper() or word.lower().startswith("pass"))
 
 
 def find_in_comments(text: str) -> Iterator[Tuple[int, int, str]]:
     """Yield line and column, from 0, of a credential in each comment, and what to report."""
     for number, line in enumerate(text.splitlines()):
-        comment = re.search(r"(?:^|[ \t])#", line)
+        comment = None if ALLOWED.search(line) else re.search(r"(?:^|[ \t])#", line)
         found = find_in_text(line[comment.end() :]) if comment else None
         if comment and found:
             yield number, comment.end() + found[0], found[1]

@@ -1,6 +1,6 @@
 """Definitions: one record for each DAG to be, the layers that it comes from, and its id."""
 
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
+from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from pendulum import DateTime
 
@@ -203,7 +203,7 @@ def items_alone(environment: Any) -> Callable[[Any, Any], Any]:
     lookup = environment.getitem
 
     def getitem(value: Any, key: Any) -> Any:
-        if not isinstance(key, str) or not isinstance(value, (Mapping, str, list, int, float)):
+        if not isinstance(key, str) or not isinstance(value, (Collection, int, float)):
             return lookup(value, key)
         if isinstance(value, Mapping) and key in value:
             return value[key]

@@ -40,7 +40,10 @@ MAX_DEPTH = 50
 MAX_VALUES = 30_000  # keys and values as they are written: 10,000 providers of 3 tasks fit
 MAX_NUMBER = 100  # characters: reading a number takes the square of them
 MAX_TEMPLATES = 2**16  # characters of different texts with a brace: to parse and check them takes 0.5 s
+MAX_HANDLES = 10  # of tags: libyaml compares each with all before it, in one call
+MAX_NUMBER_KEYS = 100  # of a mapping: numbers with the same hash are compared with one another
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+TEXT = "tag:yaml.org,2002:str"
 MERGE, VALUE = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"  # of << and = without quotes
 
 
@@ -61,6 +64,7 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         self.templates: Set[str] = set()
         self.templated = 0  # characters of them
         self.duplicates: List[yaml.Node] = []
+        self.glued: List[yaml.Node] = []  # keys with nothing behind them, as YAML reads {a:b}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a node, but neither an alias, nor one with a tag, nor one beyond the limits."""
@@ -96,9 +100,15 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
 
     def flatten_mapping(self, node: Any) -> None:
         """Refuse to merge a mapping into another, as PyYAML does: without aliases there is nothing to share."""
+        numbers = 0
         for key, _ in node.value:
+            if key.tag == TEXT:
+                continue
             if key.tag == MERGE:
                 raise ConstructorError(None, None, "merging (<<) is not part of the language", key.start_mark)
+            numbers += key.tag in NUMBERS
+            if numbers > MAX_NUMBER_KEYS:
+                raise ConstructorError(None, None, f"more than {MAX_NUMBER_KEYS} keys are numbers", key.start_mark)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Dict[Any, Any]:
         """Construct a mapping and remember the keys that stand twice."""
@@ -109,6 +119,9 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
                 if (key.tag, key.value) in seen:
                     self.duplicates.append(key)
                 seen.add((key.tag, key.value))
+        if None in mapping.values():
+            ends = [(key, key.end_mark.index, value.end_mark.index) for key, value in node.value]
+            self.glued += [key for key, end, end_of_value in ends if end == end_of_value and ":" in key.value]
         return mapping
 
     def construct_yaml_int(self, node: Any) -> Any:
@@ -135,7 +148,7 @@ class Document:
         path: From the DAGs folder's name on, as people know the file.
         text: The file's content.
         data: What YAML reads there, a mapping whose keys at the top are text.
-        problems: The keys that stand twice.
+        problems: The keys that stand twice, or have nothing behind them.
         credentials: The problem of each credential that is written down, by the path of its value.
     """
 
@@ -149,10 +162,10 @@ class Document:
         self._root: Any = None
         self._children: Dict[int, Dict[Any, Tuple[Any, Any]]] = {}
         self._is_quoted = True  # whether problems show lines
-        self._is_secret = False  # whether they show only a place and a rule
+        self._secret_line = 0  # of a credential: with one, problems show only a place and a rule
         loader = Loader(text)
         try:
-            if "\n%TAG" in f"\n{text}":  # libyaml compares each handle with all before it
+            if text.count("%TAG") > MAX_HANDLES:
                 raise yaml.YAMLError("tag handle")
             self._root = loader.get_single_node()
             self._find_credentials()
@@ -169,6 +182,9 @@ class Document:
         for key in loader.duplicates:
             message, hint = f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently"
             self.problems.append(self._problem_at(self._location_of(key), message, hint))
+        for key in loader.glued:
+            message = f"'{key.value[:60]}' is a key without a value"
+            self.problems.append(self._problem_at(self._location_of(key), message, "write a blank behind the colon"))
 
     @property
     def lines(self) -> List[str]:
@@ -236,8 +252,8 @@ class Document:
         self, location: Location, message: str, hint: str = "", rule: str = "schema", names: Iterable[str] = ()
     ) -> Problem:
         """Return a problem; of a file with a credential, another one is only a place and a rule."""
-        if self._is_secret and rule != "secret":
-            return Problem(location, *HIDDEN, rule, tuple(names))
+        if self._secret_line and rule != "secret":
+            return Problem(location, HIDDEN[0], f"{HIDDEN[1]}, in line {self._secret_line}", rule, tuple(names))
         if "{source}" in hint:
             # A value with quotes or a tag, or of several lines is not what to write.
             is_plain = re.fullmatch(r"[\w.:+ -]+", location.marked)
@@ -288,8 +304,9 @@ class Document:
             found.append(((line,), self._location(SimpleNamespace(line=line, column=column)), text))
         for path, location, message in found:
             self.credentials[path] = Problem(location, message, HINT, "secret")
-        self._is_secret = bool(found or any(find_in_comments(self.text)))
-        self._is_quoted = bool(self._root) and not self._is_secret
+        in_comments = (line + 1 for line, _, _ in find_in_comments(self.text))
+        self._secret_line = found[0][1].line if found else next(in_comments, 0)
+        self._is_quoted = bool(self._root) and not self._secret_line
 
     def _rejected(self, *problems: Problem) -> Rejected:
         return Rejected(*self.credentials.values(), *problems)

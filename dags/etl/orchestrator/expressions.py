@@ -247,8 +247,7 @@ class Expressions:
         hint = f"of '{place}' there are: {', '.join(there)}"
         if "*" in there:
             hint = f"name one of its members: {place}.x"
-        hint = INSTEAD.get(key, hint)
-        return self.fault(f"a template cannot reach '{path}'", hint, key or path)
+        return self.fault(f"a template cannot reach '{path}'", INSTEAD.get(key, hint), key or path)
 
     def slice(self, node: Any) -> Value:
         above = self.value(node.node)
@@ -332,6 +331,8 @@ class Expressions:
             return Value(LIST, sum(value.size for value in items))
         words, values, is_allowed = KINDS[kind]
         value, constant = self.value(node), constant_of(node)
+        if kind == "number":
+            value = self.given_number(value)
         if kind == "sought":
             self.work += size * value.size // SEARCH
             value = value._replace(size=0)
@@ -339,8 +340,8 @@ class Expressions:
             return value
         if is_allowed(constant):
             return value._replace(size=int(constant)) if kind == "small" else value
-        hint = "write 'or [...]' behind the call" if kind == "value" and value.kind == LIST else ""
-        return self.fault(f"'{argument}' of '{name}' is {words}", hint, name)
+        hints = {("value", LIST): "write 'or [...]' behind the call", ("number", JSON): "write | int behind the value"}
+        return self.fault(f"'{argument}' of '{name}' is {words}", hints.get((kind, value.kind), ""), name)
 
     def arguments(self, node: Any) -> None:
         """Check the arguments of what is refused anyway."""
@@ -349,14 +350,18 @@ class Expressions:
 
     def number(self, node: nodes.Node, within: str) -> Value:
         """Check an expression that has to be a number: % formats a text, as wide as it says."""
-        value = self.value(node)
-        if len(value.given) == 2:
-            self.numbers.add((value.given[0], value.given[1]))
-            return value._replace(kind=NUMBER)
+        value = self.given_number(self.value(node))
         if value.kind not in (NUMBER, BOOLEAN, UNKNOWN):
             hint = "write (x | string).zfill(2) for two digits, and | int behind a number that is text"
             return self.fault(f"{within} is for numbers", hint, within)
         return value
+
+    def given_number(self, value: Value) -> Value:
+        """Return a value that has to be a number; whether one that people give is one, only a definition knows."""
+        if len(value.given) != 2:
+            return value
+        self.numbers.add((value.given[0], value.given[1]))
+        return value._replace(kind=NUMBER)
 
     def remainder(self, node: nodes.Mod) -> Value:
         values = self.number(node.left, "%"), self.number(node.right, "%")

@@ -7,7 +7,7 @@ import re
 import sys
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import Any, Callable, Dict, Mapping, Optional
+from typing import Any, Callable, Dict, Mapping, Optional, Tuple
 
 import setproctitle
 from airflow.configuration import conf
@@ -54,24 +54,26 @@ HAS_DATES = not IS_3  # a run that is triggered does; in 3, it has only run_afte
 HAS_DATABASE = not IS_3  # a task may ask it
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
 LOOKS_AT_FEW_TASKS = IS_2_2  # the scheduler: those that must wait for others of their DAG can keep it from the rest
+TITLE = r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)', '([^']+)'"
 # Seconds. 3 learns up to 5 s late that a look is over, and counts one that runs by then as lost: a needless try.
 MIN_POKE_INTERVAL = 10 if IS_3 else 0
 
 # ------------------------------------------------------------------------------------------------------ a parse
 
 
-def running_dag_id() -> Optional[str]:
-    """Return the id of the DAG whose task this process runs; None in any other process.
+def running_task() -> Optional[Tuple[str, ...]]:
+    """Return the ids of the DAG and the task that this process runs; None in any other process.
 
-    In 2.2.2, ``airflow tasks run <dag_id> ...`` is the command line of a new interpreter (Sequential and Local
+    In 2.2.2, ``airflow tasks run <dag_id> <task_id>`` is the command line of a new interpreter (Sequential and Local
     executor) and stands in the process title of a fork (Celery and Local executor).
     """
     if not IS_2_2:
-        return get_parsing_context().dag_id or None
-    if sys.argv[1:3] == ["tasks", "run"] and len(sys.argv) > 3:
-        return sys.argv[3]
-    match = re.match(r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)'", setproctitle.getproctitle())
-    return match.group(1) if match else None
+        context = get_parsing_context()
+        return (context.dag_id, context.task_id or "") if context.dag_id else None
+    if sys.argv[1:3] == ["tasks", "run"] and len(sys.argv) > 4:
+        return sys.argv[3], sys.argv[4]
+    match = re.match(TITLE, setproctitle.getproctitle())
+    return match.groups() if match else None
 
 
 def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callable[..., Any]]) -> Dict[str, Any]:

@@ -32,9 +32,12 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
         Definitions in the order of files; problems in the order of files and places, each once.
     """
     try:
-        context = read_context(root, environment)
+        (read,) = in_time([environment], lambda name: read_context(root, name), READING, lambda _: 0)
     except Rejected as rejected:
         return LoadResult([], list(rejected.args))
+    if read is None:
+        return LoadResult([], [takes_too_long(display_path(root, root / "configs" / f"{environment}.yaml"))])
+    context = read
     names = parse_dag_id(dag_id, context.folder) if dag_id else None
     problems: List[Problem] = []
     if names:
@@ -155,37 +158,37 @@ def read_context(root: Path, environment: Optional[str]) -> Context:
     return Context(str(environment), model, document, names, folder)
 
 
-def environment_names(root: Path, suffix: str = ".yaml") -> List[str]:
+def environment_names(root: Path) -> List[str]:
     """Return the names of the files in ``configs``; hidden ones are not meant, such as an editor's lock."""
     try:
         names = os.listdir(str(root / "configs"))  # pathlib raises where the folder has just gone
     except OSError:
         return []
-    return sorted(name[: -len(suffix)] for name in names if name.endswith(suffix) and not name.startswith("."))
+    return sorted(name[: -len(".yaml")] for name in names if name.endswith(".yaml") and not name.startswith("."))
 
 
 def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
-    """Return whatever stands where a definition stands or is called like one, and the folders that cannot be read.
+    """Return whatever is called like a definition or is a link, and the folders that cannot be read.
 
     Hidden files are not meant, nor are those that an editor or a copy has not finished with.
     """
     problems: List[Problem] = []
 
-    def entries(folder: Path) -> List[Path]:
-        try:
-            return [path for path in folder.iterdir() if not path.name.startswith(".")]
-        except OSError as error:
-            message, hint = f"cannot be read: {error.strerror}", "it is the folder of the definitions"
-            problems.append(Problem(Location(display_path(root, folder)), message, hint))
-            return []
+    def unreadable(error: OSError) -> None:
+        message, hint = f"cannot be read: {error.strerror}", "it is the folder of the definitions"
+        problems.append(Problem(Location(display_path(root, Path(error.filename))), message, hint))
 
-    files = []
-    for path in entries(root / "pipelines"):
-        if os.path.isdir(path) and not os.path.islink(path):  # pathlib's raise where looking is not permitted
-            files += entries(path)
-        else:
-            files.append(path)
-    return sorted(path for path in files if path.suffix in (".yaml", ".yml") or os.path.islink(path)), problems
+    files: List[Path] = []
+    for top, folders, names in os.walk(str(root / "pipelines"), onerror=unreadable):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        shown = (name for name in (*folders, *names) if not name.startswith("."))
+        files += [Path(top, name) for name in shown if is_yaml(name) or os.path.islink(os.path.join(top, name))]
+    return sorted(files), problems
+
+
+def is_yaml(name: str) -> bool:
+    """Return whether a file is called like YAML, in whatever way."""
+    return name.lower().endswith((".yaml", ".yml"))
 
 
 def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> LoadResult:

@@ -5,17 +5,20 @@ operator's arguments, the RunTask request) or in dags.py (the DAG); CONTRIBUTING
 """
 
 import re
+from math import isfinite
 from typing import Any, Dict, List, Optional, Tuple, Union
 
 from pendulum import DateTime
 from typing_extensions import Literal
 
 from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictBool, validator
-from .problems import non_text_key
+from .problems import describe, non_text_key
 from .values import (
+    NOT_FINITE,
     ActiveRuns,
     AlertsName,
     ConnectionId,
+    Constant,
     Count,
     Cron,
     DagTag,
@@ -47,7 +50,6 @@ from .values import (
     TimeZone,
     VariableName,
     Weight,
-    check_json,
     moment_in,
 )
 
@@ -151,6 +153,26 @@ class Task(Model):
 
 
 JsonType = Literal["string", "number", "integer", "boolean", "array", "object", "null"]
+
+
+def check_json(value: Any) -> Any:
+    """Return a value if it is JSON that PostgreSQL stores: it takes no NUL, and no number that is not finite."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InvalidValue(*non_text_key(key))
+            Text.validate(key)
+            check_json(item)
+    elif isinstance(value, list):
+        for item in value:
+            check_json(item)
+    elif isinstance(value, str):
+        Constant.validate(value)
+    elif isinstance(value, float) and not isfinite(value):
+        raise InvalidValue(f"not JSON: {describe(value)}", NOT_FINITE)
+    elif not (value is None or isinstance(value, (bool, int, float))):
+        raise InvalidValue(f"not JSON: {describe(value)}", "quote it")
+    return value
 
 
 class Param(Model):

@@ -31,6 +31,7 @@ from .ecs import (
     tasks_of,
 )
 from .generations import (
+    BaseOperator,
     EcsOperator,
     base_url,
     exceptions,
@@ -100,6 +101,11 @@ class PlainContext(JinjaContext):  # type: ignore[misc]
         return coerce_datetime(plain) if isinstance(plain, datetime) else plain
 
 
+# A field that is filled in before all others. The web server would fill in those of a task that has not run yet, and
+# without our bounds; it does not know the filter, says so, and shows the templates themselves.
+IN_TASK = "{{ '' | in_task }}"
+
+
 def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     """Let the templates of a task see what a person typed; return the Jinja environment to render them in."""
     context.update(dates_of_run(context))
@@ -107,6 +113,7 @@ def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     environment = jinja_env or task.get_template_env()
     environment.context_class = PlainContext
     environment.finalize = as_written
+    environment.filters["in_task"] = str
     environment.policies["json.dumps_kwargs"] = JSON_OPTIONS
     environment.getitem = items_alone(environment)
     return environment
@@ -127,7 +134,8 @@ class EcsTask(EcsOperator):
     """Runs an ECS task to its end: one for each try, whatever becomes of AWS, of this process and of its worker."""
 
     # Those of the provider differ, and what its others hold is no template.
-    template_fields = ("overrides", "cluster", "task_definition", "network_configuration", "tags")
+    template_fields = ("in_task", "overrides", "cluster", "task_definition", "network_configuration", "tags")
+    in_task = IN_TASK
     typed_params: Mapping[str, Param] = {}
     places: Mapping[str, str] = {}  # path:line:column of what a mistake is in: cluster, task_definition
     item: Optional[str] = None  # of for_each
@@ -368,3 +376,13 @@ def names_of_tries(owner: str, context: Any) -> Tuple[List[str], List[str]]:
     names = [started_by(*of_run, each + 1) for each in range(number)]
     cleared = min(max(0, ti.max_tries - ti.task.retries), number - 1)
     return names[max(0, cleared - MAX_CLEARED) : cleared], names[cleared:]
+
+
+class MissingTask(BaseOperator):
+    """Stands for a task whose DAG is not there, and fails."""
+
+    reason = ""
+
+    def execute(self, context: Any, **_: Any) -> None:
+        """Fail, and say why."""
+        raise exceptions.AirflowException(self.reason)

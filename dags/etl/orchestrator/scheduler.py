@@ -23,6 +23,9 @@ MAX_CATCHING_UP = 1000  # runs at once for days past, where a DAG has several: c
 MAX_TASKS_CATCHING_UP = 50_000  # of these runs
 MAX_LOOKS = 500  # a minute, of sensors: each takes a worker's slot for some 3 s, and comes before the tasks behind it
 POKE_INTERVAL = timedelta(minutes=5)
+# Tasks of a DAG with depends_on_past: for each, 2.2.2 asks the database once or twice at each look at a run, and has 20
+# looks in a loop. 60 DAGs of 500 such tasks made a loop of 60 s; without, it took 3 s.
+MAX_PAST = 50
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
 
 
@@ -36,11 +39,13 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     Raises:
         Rejected: It cannot.
     """
+    counts: Dict[str, float] = defaultdict(int)
+    for tasks_of_dag in {id(each.plan): each.plan.tasks for each in definitions}.values():
+        counts["past"] = max(counts["past"], sum(bool(each.task.depends_on_past) for each in tasks_of_dag.values()))
     shared = {id(each.settings): each.settings for each in definitions}
     tasks: Dict[int, int] = defaultdict(int)
     for each in definitions:
         tasks[id(each.settings)] += len(each.plan.tasks)
-    counts: Dict[str, float] = defaultdict(int)
     for key, number in Counter(id(each.settings) for each in definitions).items():
         settings = shared[key]
         tasks[key] += number * len(settings.waits)
@@ -48,7 +53,7 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
         if settings.schedule is not None:
             a_day, at_once = runs_a_day(settings), active_runs(settings)
             looks = sum(60 / (wait.poke_interval or POKE_INTERVAL).total_seconds() for _, wait in settings.waits)
-            counts["looks"] += number * looks * (at_once if settings.catchup else 1)
+            counts["looks"] += number * looks * at_once  # what is late is awaited by run after run
             counts["runs"] += number * a_day
             counts["tasks"] += tasks[key] * a_day
             if settings.catchup and at_once > 1:
@@ -58,6 +63,7 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     few = "write a smaller max_active_runs"
     for name, most, what, rule, hint in (
         ("awaited", MAX_AWAITED, "wait for other DAGs {} times", "schema", "wait for fewer, or make more files"),
+        ("past", MAX_PAST, "have {} tasks with depends_on_past", "schedule", "the first tasks of each suffice"),
         ("runs", MAX_RUNS_A_DAY, "could need {} runs a day", "schedule", rarely),
         ("tasks", MAX_TASKS_A_DAY, "could need {} tasks a day", "schedule", rarely),
         (

@@ -8,7 +8,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from .definitions import Awaited
 from .generations import BaseSensorOperator, exceptions
 from .models import Param
-from .operators import render_with_params
+from .operators import IN_TASK, render_with_params
 from .runs import awaited_date, find_run
 
 
@@ -16,6 +16,7 @@ class Sensor(BaseSensorOperator):
     """Waits; when the time is over, it says for what."""
 
     ui_color = "#e6f1f2"
+    in_task = IN_TASK
     typed_params: Mapping[str, Param] = {}
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
@@ -44,7 +45,7 @@ class DeliverySensor(Sensor):
         others: Arguments of every sensor.
     """
 
-    template_fields = ("bucket_key",)
+    template_fields = ("in_task", "bucket_key")
 
     def __init__(self, *, bucket_key: List[str], aws_conn_id: Optional[str] = None, **others: Any) -> None:
         super().__init__(**others)

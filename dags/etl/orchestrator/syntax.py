@@ -24,6 +24,7 @@ SYNTAX = (
     ("tags (!)", "", NO_TAG),
     ("tag handle", "tags (!) are not part of the language", NO_TAG),
     ("merging (<<)", "", "write the keys themselves, or put what is shared under 'defaults:'"),
+    ("keys are numbers", "", "quote them, as in '1': {}"),
     ("mapping values are not allowed", "a key cannot stand here", KEYS_ALIKE),
     ("while parsing a block mapping, did not find expected key", "expected a key", KEYS_ALIKE),
     ("could not find expected ':'", "a key without ':'", "write it as 'key: value'"),

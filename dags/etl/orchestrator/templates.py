@@ -18,7 +18,7 @@ MAX_FAULTS = 10  # of a text that are reported
 # Characters that all steps of a task's templates may write together, as far as can be known before. Of templates
 # at this limit, with values at theirs, the longest results took 0.3 s and 130 MB, the most calls 1.3 s, and
 # the longest list, when it was sorted, 1.3 s and 300 MB.
-MAX_WORK = 2**28
+MAX_WORK = 2**24
 MAX_LISTED = 2**20  # characters that lists of an expression are made of, each of which may be an item of 90 bytes
 
 # What is another value when a task is run again, in the shell's ways; of Jinja's there are none in the vocabulary.
@@ -77,7 +77,8 @@ def parse_template(text: str) -> Template:
         return NOTHING._replace(faults=[Fault(*LONG_NUMBER, "")])
     checker = Checker()
     work = checker.body(tree.body)
-    texts = [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)] if "\\" in text else []
+    is_escaped = "\\" in text and not checker.faults  # Jinja's search has no limit of depth, as the checker has
+    texts = [node.value for node in tree.find_all(nodes.Const) if isinstance(node.value, str)] if is_escaped else []
     if not all(map(STORABLE.fullmatch, texts)):  # by an escape such as \\x00: the text itself has none
         checker.fault("the template has a text that no database stores", "leave out control characters", "\\")
     if work > MAX_WORK and not checker.faults:

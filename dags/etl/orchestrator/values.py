@@ -13,7 +13,7 @@ import pendulum
 from croniter import croniter
 
 from .compat import ConstrainedInt, PydanticValueError, is_time_zone, time_zones
-from .problems import AmbiguousInteger, closest, describe, did_you_mean, non_text_key
+from .problems import AmbiguousInteger, closest, describe, did_you_mean
 from .vocabulary import MAX_VARIABLE
 
 
@@ -73,6 +73,12 @@ class Text(Shape, str):
         if not cls.pattern.fullmatch(value):
             raise InvalidValue(f"{value[:60]!r} is not {cls.what()}", key=value)
         return value
+
+
+class Constant(Text):
+    """Text without {{ and {% (a template does not work here)."""
+
+    pattern = re.compile(r"(?s)(?!.*\{[{%])[^\x00-\x08\x0b-\x1f\x7f-\x9f]*")
 
 
 class PlainText(Text):
@@ -173,7 +179,9 @@ class ConnectionId(PlainText):
 class TaskDefinition(Text):
     """A task definition: family, family:revision or ARN."""
 
-    pattern = re.compile(r"[A-Za-z0-9_-]{1,255}(:[0-9]+)?|arn:[^\s{}]+:task-definition/[^\s{}:]+(:[0-9]+)?|.*\{\{.*")
+    pattern = re.compile(
+        r"[A-Za-z0-9_-]{1,255}(:[0-9]+)?|arn:[^\s{}]+:task-definition/[^\s{}:]+(:[0-9]+)?|(?=.*\{\{).+"
+    )
 
 
 class S3Address(Text):
@@ -373,31 +381,11 @@ class Scalar(Shape):
             raise InvalidValue(f"expected a number, got {value}", NOT_FINITE)
         if isinstance(value, (bool, int, float)):
             return value
-        text = Text.validate(value)
+        text = Constant.validate(value)
         if len(text) > MAX_VARIABLE:
             message = f"a variable has at most {MAX_VARIABLE} characters, this has {len(text)}"
             raise InvalidValue(message, "put the data on S3, and its address in a variable")
         return text
-
-
-def check_json(value: Any) -> Any:
-    """Return a value if it is JSON that PostgreSQL stores: it takes no NUL, and no number that is not finite."""
-    if isinstance(value, dict):
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise InvalidValue(*non_text_key(key))
-            Text.validate(key)
-            check_json(item)
-    elif isinstance(value, list):
-        for item in value:
-            check_json(item)
-    elif isinstance(value, str):
-        Text.validate(value)
-    elif isinstance(value, float) and not isfinite(value):
-        raise InvalidValue(f"not JSON: {describe(value)}", NOT_FINITE)
-    elif not (value is None or isinstance(value, (bool, int, float))):
-        raise InvalidValue(f"not JSON: {describe(value)}", "quote it")
-    return value
 
 
 class Count(ConstrainedInt):
