@@ -6,7 +6,7 @@ import stat
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Optional, Set, Tuple
 
 import yaml
 from yaml.composer import Composer, ComposerError
@@ -223,8 +223,8 @@ class Document:
         if within and node is value and is_text:
             key_of_mark = id(node), within, in_template
             if key_of_mark not in self._marks:  # thousands of providers may have the same mistake
-                mark = self._find(node, within, find_in_template) if in_template else None
-                self._marks[key_of_mark] = mark or self._find(node, within, str.find)
+                mark = self._find(node, within, in_template=True) if in_template else None
+                self._marks[key_of_mark] = mark or self._find(node, within)
             if self._marks[key_of_mark]:
                 return self._location(self._marks[key_of_mark], len(within))
         return self._location_of(node)
@@ -261,10 +261,13 @@ class Document:
         message, hint = (f"{text[:MAX_MESSAGE]}..." if len(text) > MAX_MESSAGE else text for text in (message, hint))
         return Problem(location, message, hint, rule, tuple(names))
 
-    def _find(self, node: Any, text: str, find: Callable[[str, str, int, int], int]) -> Any:
-        """Return the mark of the first line of a node in which ``find`` finds a text, or None."""
+    def _find(self, node: Any, text: str, in_template: bool = False) -> Any:
+        """Return the mark of a text in the first line of a node that has it, or has it in a template; None if none."""
+        is_inside = False  # a template may be several lines long
         for line, start, end in self._spans(node):
-            column = find(self.lines[line], text, start, end)
+            column = self.lines[line].find(text, start, end)
+            if in_template:
+                column, is_inside = find_in_template(self.lines[line], text, start, end, is_inside)
             if column >= 0:
                 return SimpleNamespace(line=line, column=column)
         return None
@@ -347,15 +350,22 @@ class Document:
 TOKENS = re.compile(r"\{[{%]|[%}]\}|\w+|\S")  # of a template
 
 
-def find_in_template(line: str, name: str, start: int, end: int) -> int:
-    """Return the column of a name inside of a template of a line; -1 if there is none."""
-    is_inside = False
+def find_in_template(line: str, name: str, start: int, end: int, is_inside: bool) -> Tuple[int, bool]:
+    """Return the column of a name inside of a template of a line, or -1, and whether a template goes on after it.
+
+    Args:
+        line: The line.
+        name: The name.
+        start: The column to begin with.
+        end: The one to end before.
+        is_inside: Whether a template of the lines before goes on at ``start``.
+    """
     for match in TOKENS.finditer(line, start, end):
         token, after = match.group(), match.start() + len(name)
         if is_inside and line.startswith(name, match.start()) and not re.match(r"\w", line[after : after + 1]):
-            return match.start()
+            return match.start(), True
         is_inside = token in ("{{", "{%") or (is_inside and token not in ("}}", "%}"))
-    return -1
+    return -1, is_inside
 
 
 def end_of(text: str) -> Tuple[int, int]:
