@@ -6,6 +6,7 @@ from typing import Tuple
 KEYS_ALIKE = "indent the keys of a mapping alike, and quote a text as a whole; a key without a value ends with ':'"
 QUOTE_COLON = "quote a text that holds ': '"
 QUOTE_STAR = 'quote a text that starts with * or &, such as "* * * * *"; otherwise write the value itself'
+NO_MERGE = "write the keys themselves, or put what is shared under 'defaults:'"
 QUOTE_TEMPLATE = 'a template is quoted: "{{ ds }}"'
 NO_TAG = "leave the tag out; text is quoted"
 
@@ -23,7 +24,7 @@ SYNTAX = (
     ("aliases (*)", "", QUOTE_STAR),
     ("tags (!)", "", NO_TAG),
     ("tag handle", "tags (!) are not part of the language", NO_TAG),
-    ("merging (<<)", "", "write the keys themselves, or put what is shared under 'defaults:'"),
+    ("merging (<<)", "", NO_MERGE),
     ("keys are numbers", "", "quote them, as in '1': {}"),
     ("mapping values are not allowed", "a key cannot stand here", KEYS_ALIKE),
     ("while parsing a block mapping, did not find expected key", "expected a key", KEYS_ALIKE),
@@ -41,6 +42,11 @@ SYNTAX = (
     ("block sequence entries are not allowed", "a list cannot begin here", "write it as [one, two], or as lines below"),
     ("did not find expected '-' indicator", "a key among the items of a list", "begin each item with '- '"),
     ("while scanning a quoted scalar", "a text in quotes has no end", "close it with the quote that it begins with"),
+    (
+        "invalid Unicode character escape code",  # half of a pair, as JSON writes an emoji
+        "what follows the \\ is no character",
+        "write the character itself",
+    ),
     (
         "unknown escape character",
         "what follows the \\ is no escape",
@@ -72,6 +78,8 @@ def describe_syntax(text: str, line: str, column: int, begin: int) -> Tuple[str,
         message, hint = "a line cannot be indented with a tab", "indent with spaces"
     elif message == "a key cannot stand here" and re.search(":[ \t]", line[:column]):
         message, hint = "a second ': ' in a line", QUOTE_COLON
+    elif hint == QUOTE_STAR and re.search(r"(^|[ \t{,])<<[ \t]*:", line[:column]):  # <<: *shared
+        hint = NO_MERGE
     if hint != NO_TAG and re.search(r"(^|[:,\[-])[ \t]*\{[{%]", line[: column + 1]):
         hint = QUOTE_TEMPLATE
     return message.format(character=character, begin=begin) or text, hint
