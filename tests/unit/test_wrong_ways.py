@@ -1,4 +1,4 @@
-"""Wrong ways to say a time zone, items, a group and alerts: each is reported in its file, with its place.
+"""Wrong ways to say a time zone, items, a group and alerts, and habits of other tools: each is reported in its file.
 
 A file of tests/data/ways holds a pipeline for each way; its report holds what is reported of each.
 """

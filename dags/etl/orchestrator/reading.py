@@ -4,9 +4,10 @@ import re
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
+from .credentials import HINT
 from .definitions import parse_dag_id
 from .documents import Document, has_value, value_at
-from .models import Environment, Pipeline, Settings, Task
+from .models import Cluster, Environment, Pipeline, Settings, Task
 from .problems import MAX_PROBLEMS, AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
 from .values import PipelineAddress
 
@@ -170,14 +171,20 @@ def extent_of(shared: Mapping[Any, Any], override: Mapping[Any, Any]) -> Tuple[i
     return sum(sizes.values()), sum(sizes[name] * lengths.get(id(others), 0) for name, others in before.items())
 
 
+# By pydantic's name of the error, with the key where a key has words of its own.
 EXPECTED = {
     "type_error": ("text", ""),  # a list or mapping where a choice is; pydantic says: unhashable type
     "type_error.dict": ("a mapping", "write it as lines of 'key: value'"),
     "type_error.list": ("a list", "write it as [one, two]"),
+    "type_error.list.command": ("a list", 'write each argument as an item: [fetch, --date, "{{ ds }}"]'),
+    "type_error.list.wait_for": ("a mapping, or a list of them", ""),
     "type_error.integer": ("a whole number", ""),
+    "type_error.integer.cpu": ("a whole number of CPU units", "1024 are one vCPU"),
+    "type_error.integer.memory": ("a whole number of MiB", "4 GB are 4096"),
     "type_error.none.not_allowed": ("a value", ""),
     "value_error.strictbool": ("true or false", ""),
 }
+UNQUOTED = ("type_error.integer", "value_error.strictbool")  # in quotes it is another kind of value
 
 
 def schema_problems(document: Document, model: Type[BaseModel], error: ValidationError) -> Dict[KeyPath, Problem]:
@@ -210,20 +217,24 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
         elif kind == "value_error.const":
             given = context["given"]
             message = f"unknown value {repr(given[:60]) if isinstance(given, str) else describe(given)}"
-            hint = document.did_you_mean(given, context["permitted"])
+            meant = CALLED_OTHERWISE.get(str(given))
+            is_known = meant in context["permitted"]
+            hint = f"did you mean '{meant}'?" if is_known else document.did_you_mean(given, context["permitted"])
         elif kind.startswith("value_error.number"):
             bound = "at most" if kind.endswith("le") else "at least"
             message = f"expected a whole number, {bound} {context['limit_value']}"
         elif kind in EXPECTED:
-            (expected, hint), value = EXPECTED[kind], value_at(document.data, path)
-            expected = "a mapping, or a list of them" if path[-1] == "wait_for" else expected
+            expected, hint = EXPECTED.get(f"{kind}.{path[-1]}", EXPECTED[kind])
+            value = value_at(document.data, path)
             message = f"expected {expected}, got {describe(value)}"
             if "a mapping" in expected:
                 hint = mapping_hint(path, value) or hint
             if isinstance(value, AmbiguousInteger):
                 hint = f"write {value.value}"
-            elif not hint and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
+            elif kind in UNQUOTED and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
                 hint = f"leave out the quotes: {value}"
+        elif path[-2:-1] == ("environment",) and isinstance(value_at(document.data, path), (dict, list)):
+            hint = "quote it, as JSON: '{\"a\": 1}'"
         if "{source}" in hint and not at_key and isinstance(value_at(document.data, path), (dict, list)):
             hint = hint.partition(":")[0]  # it is about something inside
         problems.setdefault(path, document.problem(path, message, hint, rule, at_key, names=names))
@@ -237,6 +248,8 @@ def mapping_hint(path: KeyPath, value: Any) -> str:
         return "leave out the dashes: write it as lines of 'key: value'"
     if path == ("providers",) and isinstance(first, str):
         return f"write each as a line of its own, such as '{first[:60]}: {{}}'"
+    if path[-2:-1] == ("params",) and len(path) in (2, 4):  # of the pipeline, or of a provider
+        return f"write '{str(path[-1])[:60]}: {{default: ...}}'"
     if "wait_for" in path[-2:]:
         return waiting_hint(str(value))
     return ""
@@ -253,7 +266,7 @@ def waiting_hint(text: str) -> str:
     return f'write {{pipeline: {example}}} for another DAG, or {{s3: "s3://bucket/key"}} for a delivery'
 
 
-# What keys are called in Airflow, in other factories and in other tools, and here.
+# What keys and choices are called in Airflow, in other factories and in other tools, and here.
 CALLED_OTHERWISE = {
     **dict.fromkeys(("email", "emails", "notify", "on_failure", "on_failure_callback"), "alerts"),
     "queue": "cluster",
@@ -264,6 +277,10 @@ CALLED_OTHERWISE = {
     **dict.fromkeys(("dag", "dag_id", "external_dag_id"), "pipeline"),
     **dict.fromkeys(("cron", "every"), "schedule"),
     **dict.fromkeys(("tz", "zone"), "timezone"),
+    **dict.fromkeys(("disk", "storage"), "ephemeral_storage"),
+    **dict.fromkeys(("choices", "options"), "enum"),
+    "none_failed_or_skipped": "none_failed_min_one_success",
+    **{"dict": "object", "float": "number", "list": "array", "text": "string"},
 }
 
 
@@ -275,6 +292,10 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
         return message, "it is a task's: put it under the task or, for all of them, under 'defaults:'", (key,)
     if key in Settings.__fields__ and known is Task.__fields__:
         return message, "it is the DAG's: put it at the top of a pipeline's file, or under a provider", (key,)
+    if key in Cluster.__fields__ and known is Task.__fields__:
+        return message, "it is a cluster's: the task names one of the environment with 'cluster:'", (key,)
+    if key == "secrets":
+        return message, HINT, (key,)
     meant = CALLED_OTHERWISE.get(key)
     if meant and meant in known:
         return message, f"did you mean '{meant}'?", (key, meant)

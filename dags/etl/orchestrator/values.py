@@ -4,6 +4,7 @@ The first line of a kind's docstring says what a value should be, in messages an
 """
 
 import re
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
@@ -131,7 +132,7 @@ class TaskId(Text):
 
 
 class Item(Text):
-    """An item: a whole number, or 1 to 100 lower-case letters, digits, _ and -."""
+    """An item: a whole number, or 1 to 100 lower-case letters, digits, _ and - ({{ item | upper }} gives capitals)."""
 
     pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # it ends a task's name
 
@@ -197,7 +198,7 @@ class AlertsName(Text):
 
     @classmethod
     def validate(cls, value: Any) -> str:
-        if isinstance(value, (dict, list, bool)) or str(value).startswith("arn:"):
+        if isinstance(value, (dict, list, bool)) or re.match("arn:|.*@", str(value)):
             hint = "write the name of one under 'alerts' of the environment, or null: nobody is told"
             raise InvalidValue(f"expected a name, got {describe(value)}", hint)
         if value == "sns_topic_arn":  # what an environment had before it could have several
@@ -265,11 +266,12 @@ class Cron(Text):
     @lru_cache(maxsize=1024)  # a thousand providers share a few schedules; a file has at most 1,000 (MAX_SCHEDULES)
     def mistake_in(cls, text: str) -> Optional[Tuple[str, str]]:
         """Return message and hint, or None. Airflow itself finds a bad expression only when it bags the DAG."""
-        if text.startswith("@"):
+        if text.startswith("@") or f"@{text.lower()}" in cls.presets:
             return None if text in cls.presets else (f"unknown schedule {text[:60]!r}", did_you_mean(text, cls.presets))
         parts = text.split()
         if len(parts) != len(cls.fields):
-            return f"a cron expression has five fields, this has {len(parts)}", f"they are: {', '.join(cls.fields)}"
+            hint = f"they are: {', '.join(cls.fields)}" + "; null: only triggered" * (len(parts) < 2)
+            return f"a cron expression has five fields, this has {len(parts)}", hint
         for index, part in enumerate(parts):
             ranges = [abs(int(end) - int(start)) + 1 for start, end in re.findall("(?<![0-9])([0-9]+)-([0-9]+)", part)]
             if sum(ranges) + part.count("*") * MAX_CRON_VALUES > MAX_CRON_VALUES:
@@ -320,11 +322,9 @@ class Moment(Shape, date):
     def validate(cls, value: Any) -> date:
         hint = "a date is static, so that every parse gives the same DAG: write one such as 2022-01-01"
         if isinstance(value, str):
-            try:
+            with suppress(ValueError):
                 text = re.sub("Z$", "+00:00", value)  # Python 3.7 does not read the Z
                 value = datetime.fromisoformat(text) if len(text) > 10 else date.fromisoformat(text)
-            except ValueError:
-                raise InvalidValue(f"expected a date, got {describe(value)}", hint, "schedule") from None
         if not isinstance(value, date):
             raise InvalidValue(f"expected a date, got {describe(value)}", hint, "schedule")
         if not 1970 <= value.year <= 2100:  # Airflow adds intervals to it, and a date has its end
