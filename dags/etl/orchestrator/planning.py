@@ -183,7 +183,7 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
     if not tasks:
         path = (*above, "tasks") if provider else ("tasks",)
         problems.append(document.problem(path, "there is no task", "a DAG has at least one", at_key=True))
-    problems += islice(check_dependencies(tasks), MAX_PROBLEMS + 1)
+    problems += islice(check_dependencies(tasks, pipeline.tasks.keys() - tasks, provider or ""), MAX_PROBLEMS + 1)
     references: References = {}
     for planned in tasks.values():
         for path, text, _ in templated_texts(planned.task):

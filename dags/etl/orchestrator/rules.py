@@ -144,23 +144,21 @@ FARGATE_STORAGE = (21, 200)  # GiB
 def check_cluster(document: Document, path: KeyPath, cluster: Cluster) -> Iterator[Problem]:
     """Check what RunTask says of launch type and network."""
 
-    def problem(key: str, message: str, hint: str) -> Problem:
+    def problem(key: str, message: str, hint: str = "") -> Problem:
         return document.problem((*path, key), message, hint, "ecs", at_key=True)
 
     if cluster.launch_type and cluster.capacity_provider_strategy:
-        message = "launch_type and capacity_provider_strategy exclude each other"
-        yield problem("launch_type", message, "keep one of them")
+        yield problem("launch_type", "launch_type and capacity_provider_strategy exclude each other", "keep one")
     strategy = cluster.capacity_provider_strategy or []
     if len(strategy) > MAX_CAPACITY_PROVIDERS:
-        message = f"ECS takes at most {MAX_CAPACITY_PROVIDERS} capacity providers"
-        yield problem("capacity_provider_strategy", message, "")
+        yield problem("capacity_provider_strategy", f"ECS takes at most {MAX_CAPACITY_PROVIDERS} capacity providers")
     if sum(1 for item in strategy if item.base) > 1:
         yield problem("capacity_provider_strategy", "only one capacity provider can have a base", "keep one 'base:'")
     if cluster.is_fargate and not cluster.subnets:
         yield problem("subnets", "Fargate needs subnets", "add 'subnets: [subnet-...]'")
     for key, limit in MAX_ADDRESSES.items():
         if len(getattr(cluster, key) or ()) > limit:
-            yield problem(key, f"ECS takes at most {limit} {key}", "")
+            yield problem(key, f"ECS takes at most {limit} {key}")
     layers = Layers.of(Layer(document, path))
     for place, text in templated_texts_of_cluster(cluster):
         yield from text_problems(text, layers, place)
@@ -267,8 +265,8 @@ def check_ids(tasks: Mapping[str, PlannedTask], ids: Mapping[str, Iterable[str]]
 # ------------------------------------------------------------------------------------------------ dependencies
 
 
-def check_dependencies(tasks: Mapping[str, PlannedTask]) -> Iterator[Problem]:
-    """Check that the tasks that others wait for are there, and do not wait for one another."""
+def check_dependencies(tasks: Mapping[str, PlannedTask], left_out: Collection[str], provider: str) -> Iterator[Problem]:
+    """Check that the tasks that others wait for are there, not left out by a provider, and do not wait in a circle."""
     before: Dict[str, List[str]] = {task_id: [] for task_id in tasks}
     for task_id, planned in tasks.items():
         names: Set[str] = set()
@@ -281,10 +279,14 @@ def check_dependencies(tasks: Mapping[str, PlannedTask]) -> Iterator[Problem]:
                 message, hint = f"task '{task_id}' depends on '{other}' twice", "leave it out"
             elif other == task_id:
                 message, hint = f"task '{task_id}' depends on itself", "leave it out"
+            elif other in left_out:
+                message = f"task '{task_id}' depends on '{other}', which is left out"
+                hint = f"provider '{provider}' has no '{other}': give its '{task_id}' a depends_on without it"
             else:
                 message = f"unknown task '{other}'"
                 hint = planned.layers.did_you_mean(other, (name for name in tasks if name != task_id))
-            yield planned.layers.problem(("depends_on", index), message, hint, "dependencies", names=(other,))
+            problem = planned.layers.problem(("depends_on", index), message, hint, "dependencies", names=(other,))
+            yield problem._replace(provider=provider if other in left_out else "")
     order, waiting = sort_tasks(before)
     if waiting:
         cycle = find_cycles(before, waiting)[0]
@@ -376,9 +378,7 @@ def check_settings(
         yield layers.problem(("tags",), message, "keep those by which people look for the DAG")
     length = json_length({name: param.default for name, param in settings.effective_params.items()})
     if length > MAX_PARAM_CHARACTERS:
-        message = (
-            f"the defaults are {length} characters of JSON; all params together have at most {MAX_PARAM_CHARACTERS}"
-        )
+        message = f"the defaults are {length} characters of JSON; params together have at most {MAX_PARAM_CHARACTERS}"
         yield layers.problem(("params",), message, "put the data on S3, and its address in a param")
     for param_name, param in settings.effective_params.items():
         if id(param) not in checked:
