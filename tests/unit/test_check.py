@@ -173,6 +173,15 @@ def test_a_problem_of_all_environments_is_reported_once(run_check: Checker) -> N
     ]
 
 
+def test_a_pool_that_all_environments_lack_is_to_be_added_to_each(run_check: Checker) -> None:
+    text = SMALL.replace("loader}", "loader, pool: db_pool}")
+
+    (problem,) = problems(run_check({"cwr/big.yaml": text}, "--format", "json"))
+
+    assert problem["message"] == "unknown pool 'db_pool'"
+    assert "add it to 'pools' of configs/development.yaml, configs/staging.yaml" in str(problem["hint"])
+
+
 def test_only_problems_of_the_named_paths_are_reported(run_check: Checker) -> None:
     pipelines = {"cwr/bad.yaml": BAD, "vi/bad.yaml": BAD, "vi/good.yaml": SMALL}
 
