@@ -244,6 +244,7 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         500,
         "the DAGs could look 501 times a minute at what they wait for; those of a file at most 500",
     ),
+    "providers": (lambda n: f"{HEAD}{LOAD}{providers(n)}", 10_000, "10001 providers; a file has at most 10000"),
     "looks of many runs": (
         lambda n: (
             f"{HEAD}schedule: '@daily'\n{LOAD}wait_for: {{s3: s3://b/x, poke_interval: 6s}}\nmax_active_runs: {n}\n{UN}"

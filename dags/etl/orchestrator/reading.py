@@ -13,6 +13,7 @@ from .values import PipelineAddress
 
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
 # these takes at most twice as long.
+MAX_PROVIDERS = 10_000  # DAGs: each takes Airflow 3 ms of every pass, and 6 ms after a deploy, whatever it has
 MAX_TASKS = 30_000  # of all DAGs, with the sensors of wait_for
 MAX_OWN_TASKS = 4000  # of providers with tasks or defaults of their own: planning and making one takes 0.45 ms
 MAX_PARAMS = 50_000  # of all DAGs: copying one takes 5 us, and storing it as much again
@@ -126,6 +127,7 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         ),
         (len(schedules), MAX_SCHEDULES, "different schedules"),
         (len(zones), MAX_ZONES, "different time zones"),
+        (number, MAX_PROVIDERS, "providers"),
     ):
         limit(extent, most, things)
 
