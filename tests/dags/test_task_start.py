@@ -91,10 +91,9 @@ def test_all_dags_are_built_in_any_other_process(argv: List[str], title: str, ro
     assert parse(root, argv, title)["dags"] == EVERYTHING
 
 
-# Runs a task as a worker does, and prints what becomes of it and why.
+# Executes a task in a process like a worker's, and prints why it fails.
 TRY = """
 import json, logging, sys
-from unittest.mock import Mock
 file, dag_id, task_id = sys.argv[1:]
 sys.argv = ["airflow", "tasks", "run", dag_id, task_id]
 from airflow.exceptions import AirflowException
@@ -109,27 +108,32 @@ except AirflowException as error:
 """
 
 
-@pytest.mark.parametrize("change", ["provider", "file", "mistake"])
+@pytest.mark.parametrize("change", ["provider", "file", "mistake", "environment"])
 def test_the_task_of_a_dag_that_is_not_there_fails_and_says_why(change: str, root: Path) -> None:
     file = root / "pipelines" / "cwr" / "big.yaml"
     if change == "file":
         file.unlink()
-    else:
+    elif change != "environment":
         file.write_text(SMALL.replace("un: {}", "un: {retrys: 1}" if change == "mistake" else "wmg: {}"))
     broken = root / "pipelines" / "vi" / "works.yaml"
     broken.write_text(broken.read_text() + "ownr: x\n")
 
+    environment = "nowhere" if change == "environment" else "development"
     arguments = (str(root / "factory.py"), "cwr-big_dag_un", "load")
-    done = python(TRY, *arguments, environment={"AIRFLOW__ETL__ENVIRONMENT": "development"})
+    done = python(TRY, *arguments, environment={"AIRFLOW__ETL__ENVIRONMENT": environment})
 
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     why, *reasons = seen["why"].splitlines()
     assert (seen["dags"], seen["errors"]) == (["cwr-big_dag_un"], 0)
     assert seen["kind"] == "AirflowException"  # another try may find it: what is deployed arrives at its own time
-    assert why == "DAG cwr-big_dag_un was deleted, renamed or disabled by a mistake"
-    assert bool(reasons) == (change == "mistake")
-    assert not reasons or reasons[0].startswith("dags/etl/pipelines/cwr/big.yaml:5:8: unknown key 'retrys'")
+    assert why.startswith("DAG cwr-big_dag_un is not there: it was deleted or renamed, its definition has a mistake")
+    expected = {
+        "mistake": "dags/etl/pipelines/cwr/big.yaml:5:8: unknown key 'retrys'",
+        "environment": "dags/etl/configs:1:1: unknown environment 'nowhere'",
+    }.get(change)
+    assert bool(reasons) == bool(expected)
+    assert not expected or reasons[1].startswith(expected)
 
 
 def test_a_broken_sibling_does_not_affect_the_task(root: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any, Callable, Iterable, List
 
 import pytest
 from airflow.exceptions import AirflowTaskTimeout
+from orchestrator import loading
 from orchestrator.time_limits import in_time
 
 from tests.trees import SMALL, dag_bag, import_error, limit_import, tree
@@ -179,6 +180,25 @@ def test_airflows_alarm_counts_also_after_a_call_that_no_signal_breaks() -> None
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_an_environment_that_takes_too_long_is_a_problem_of_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_slowly(*_: Any) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(loading, "read_context", read_slowly)
+    before = signal.signal(signal.SIGALRM, lambda *_: None)
+    signal.setitimer(signal.ITIMER_REAL, 2)
+    try:
+        (problem,) = loading.load(tree(tmp_path, {"cwr/big.yaml": SMALL}), "development").problems
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+    assert str(problem).startswith(f"dags/etl/configs/development.yaml:1:1: {TOO_LONG}")
 
 
 def test_without_a_main_thread_or_beside_a_profiler_nothing_is_limited(

@@ -161,7 +161,7 @@ def test_an_item_that_is_taken_away_is_a_removed_task(old: str, new: str, gone: 
         ("a: {task_definition: a, for_each: []}", ["for_each has 0 items"]),
         (f"a: {{task_definition: a, for_each: {list(range(101))}}}", ["for_each has 101 items"]),
         ("a: {task_definition: a, for_each: [1, '1']}", ["item '1' is there twice"]),
-        ("a: {task_definition: a, for_each: [DE]}", ["'DE' is not an item"]),
+        ("a: {task_definition: a, for_each: [DE]}", ["'DE' has capitals"]),
         ("a: {task_definition: a, for_each: [no]}", ["expected text, got the boolean false"]),
         ("a: {task_definition: a, for_each: de}", ["expected a list, got the text 'de'"]),
         (f"{'a' * 200}: {{task_definition: a, for_each: [{'b' * 60}]}}", [f"'{'a' * 200}-{'b' * 60}' is not a task's"]),

@@ -258,7 +258,7 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
             f"tasks:\n{lines('  t{}: {{}}' + chr(10), n)}{providers(60)}"
         ),
         50,
-        "the DAGs have 51 tasks with depends_on_past; those of a file at most 50",
+        "51 tasks with depends_on_past; a DAG has at most 50",
     ),
     "tasks that providers leave out": (
         lambda n: (

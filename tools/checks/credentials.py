@@ -29,7 +29,7 @@ from detect_secrets.plugins.square_oauth import SquareOAuthDetector
 from detect_secrets.plugins.stripe import StripeDetector
 from detect_secrets.plugins.telegram_token import TelegramBotTokenDetector
 from detect_secrets.plugins.twilio import TwilioKeyDetector
-from orchestrator import ALLOWED, HIDDEN, MAX_FILE_BYTES, Location, Problem, display_path, find_in_comments
+from orchestrator import HIDDEN, MAX_FILE_BYTES, PRAGMA, Location, Problem, display_path, find_in_comments
 
 # Shapes that an issuer gives its credentials and nothing else has. Left out is what ordinary definitions look like:
 # public IP addresses, Artifactory's ("APAC2022..."), and IBM's, which are short names followed by anything.
@@ -98,7 +98,7 @@ def find_credentials(text: str) -> List[Credential]:
     return [
         Credential(number, start + 1, kind)
         for number, line in enumerate(lines, 1)
-        if not ALLOWED.search(line)
+        if not PRAGMA.search(line)
         for start, kind in credentials_in(line, suspects)
     ]
 

@@ -19,7 +19,6 @@ from orchestrator import (
     find_awaited,
     in_order,
     internal_error,
-    listed,
     pipeline_files,
     read_context,
     read_document,
@@ -219,7 +218,5 @@ def merge_environments(problems: Dict[str, List[Problem]]) -> List[Problem]:
         # The path of a problem in an environment's own file names the environment.
         is_named = len(where) == len(problems) or "/configs/" in bare.location.path
         message = bare.message if is_named else f"{bare.message} (in {', '.join(where)})"
-        # A hint may say what to add to the environment's file: all of them lack it.
-        files = listed([f"configs/{name}.yaml" for name in where])
-        merged.append(bare._replace(message=message, hint=hints[bare].replace(f"configs/{where[0]}.yaml", files)))
+        merged.append(bare._replace(message=message, hint=hints[bare]))
     return merged

@@ -27,6 +27,7 @@ from lazy_object_proxy import Proxy  # type: ignore[import]
 from orchestrator import load, read_template
 from orchestrator.dags import Builder
 from orchestrator.generations import IS_3
+from orchestrator.templates import MAX_WORK
 from orchestrator.vocabulary import MAX_PARAM_CHARACTERS, MAX_VARIABLE, NAMES
 
 from tools.fuzzing.templates import PARAMS, templates
@@ -41,7 +42,6 @@ ERRORS = (
 )
 LATE_NAMES = re.compile("execution_date|(next|prev|tomorrow|yesterday)_")  # which Airflow 2.2.2 gives as proxies
 ZONES = ("zoneinfo", "tzdata")  # in the path of a file that a time zone is read from
-WRITTEN = 2**28  # characters that a template may give
 
 
 class Reached(BaseException):
@@ -178,7 +178,7 @@ class Renderer:
             return Outcome(None, "", f"it fails with {type(error).__name__}: {str(error)[:200]}")
         text = self.task.overrides["containerOverrides"][0]["command"][0]
         changed = context["typed"] != values or context["dag_run"].conf != values
-        fault = f"it gives {len(text)} characters" if len(text) > WRITTEN else "it changes a value" if changed else ""
+        fault = f"it gives {len(text)} characters" if len(text) > MAX_WORK else "it changes a value" if changed else ""
         return Outcome(text[:1000], "", fault)
 
 

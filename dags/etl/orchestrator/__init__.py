@@ -12,7 +12,7 @@ Only ``dags`` and what it is made of (``pages``, ``alerts``, ``sensors``, ``oper
 Airflow: tools read definitions without the 1.5 s that this takes. ``__all__`` is what tools and tests use of the rest.
 """
 
-from .credentials import ALLOWED, find_in_comments
+from .credentials import PRAGMA, find_in_comments
 from .definitions import (
     JSON_OPTIONS,
     MAX_DAG_ID,
@@ -121,7 +121,6 @@ from .values import (
 
 __all__ = [
     "AIRFLOW_ARGUMENTS",
-    "ALLOWED",
     "DEFAULT_POOL",
     "FARGATE_MEMORY",
     "HIDDEN",
@@ -136,6 +135,7 @@ __all__ = [
     "MAX_FOR_EACH",
     "MAX_OVERRIDES",
     "MAX_TEXT",
+    "PRAGMA",
     "PROTOCOL",
     "SETTING_DEFAULTS",
     "ActiveRuns",

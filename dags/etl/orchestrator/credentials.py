@@ -35,7 +35,7 @@ VALUE = (
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<glued>:(?=\w))|[\"']{SPACES}:{SPACES}|"
+    rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<colon>:(?=\w))|[\"']{SPACES}:{SPACES}|"
     rf"(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
     rf"|(?<![\w-])--(?!no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
@@ -46,8 +46,8 @@ NAMED = re.compile(
 # What follows a value in prose: "the token: see below" has none, nor has a test of a shell, [ $TOKEN = x ].
 END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|[^\s\\\"'])", re.M)
 TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
-OPENED = re.compile(r"([\"'])[\w.-]*$")  # before a name in quotes, with its value: -H 'X-Api-Key: ...'
-GLUED = re.compile(r"(?:^|[\s{,\[\"'])[\w.-]*$")  # before NAME:value; arn:aws:...:secret:x is no name
+QUOTE_BEFORE = re.compile(r"([\"'])[\w.-]*$")  # before a name in quotes, with its value: -H 'X-Api-Key: ...'
+COLON_NAME = re.compile(r"(?:^|[\s{,\[\"'])[\w.-]*$")  # before NAME:value; arn:aws:...:secret:x is no name
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'].
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
 # But one that begins with a literal, or ends with one for want of another value.
@@ -61,11 +61,9 @@ PLACE = re.compile(  # where it is
     r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/)+[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
 )
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
-ALLOWED = re.compile("# *pragma: ?(allow|white)list[ -]secret")  # as detect-secrets has it, in linear time
-HINT = (
-    "keep it in AWS Secrets Manager, and name it under 'secrets' in the ECS task definition;"
-    " if it is none, call it otherwise"
-)
+PRAGMA = re.compile("# *pragma: ?(allow|white)list[ -]secret")  # as detect-secrets has it, in linear time
+NAMED_IN_ECS = "name it under 'secrets' in the ECS task definition"
+HINT = f"keep it in AWS Secrets Manager, and {NAMED_IN_ECS}; if it is no credential, rename it"
 
 THINGS = {"tasks", "providers", "clusters", "params"}  # have keys that people make up, for mappings that are no values
 # Keys of a param that have no value of it; those that are mistyped may have.
@@ -123,28 +121,28 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         return match.start(), f"a credential is written down: {kind}"
     for match in NAMED.finditer(text):
         before = text[max(0, match.start() - 60) : match.start()]
-        opened = OPENED.search(before)
-        is_quoted = opened and opened[1] in text[match.end() - 1 : match.end() + 1]
+        opened = QUOTE_BEFORE.search(before)
+        is_quoted = opened and opened[1] in text[match.end() - 1 : match.end() + 1]  # a value may end with its quote
         is_prose = match.group("prose") and not is_yaml and not is_quoted and not END.match(text, match.end())
-        is_part = match.group("glued") and not is_glued(before, match.group("word"))
+        is_scope = match.group("colon") and not is_name(before, match.group("word"))
         is_code = CODE.match(text, match.start("value")) if match.group("value") else None
         is_tested = match.group("prose") and TESTED.search(before)
-        if not (is_prose or is_code or is_tested or is_part) and is_literal(
+        if not (is_prose or is_code or is_tested or is_scope) and is_literal(
             match.group("value") or match.group("argument")
         ):
             return match.start(), literal(match.group("word") or match.group("option"))
     return None
 
 
-def is_glued(before: str, word: str) -> bool:
-    """Return whether ``word:`` without a blank ends a name, after the text ``before``; token:read is a scope."""
-    return bool(GLUED.search(before)) and (word.isupper() or word.lower().startswith("pass"))
+def is_name(before: str, word: str) -> bool:
+    """Return whether ``word`` ends the name in NAME:value; that of a scope, as in token:read, is in small letters."""
+    return bool(COLON_NAME.search(before)) and (word.isupper() or word.lower().startswith("pass"))
 
 
 def find_in_comments(text: str) -> Iterator[Tuple[int, int, str]]:
     """Yield line and column, from 0, of a credential in each comment, and what to report."""
     for number, line in enumerate(text.splitlines()):
-        comment = None if ALLOWED.search(line) else re.search(r"(?:^|[ \t])#", line)
+        comment = None if PRAGMA.search(line) else re.search(r"(?:^|[ \t])#", line)
         found = find_in_text(line[comment.end() :]) if comment else None
         if comment and found:
             yield number, comment.end() + found[0], found[1]

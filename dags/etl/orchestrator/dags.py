@@ -22,6 +22,7 @@ from .documents import Document, display_path, home_of
 from .generations import (
     DAG,
     HAS_SLAS,
+    KEEPS_SLOTS,
     LOOKS_AT_FEW_TASKS,
     MIN_POKE_INTERVAL,
     BaseOperator,
@@ -36,7 +37,7 @@ from .generations import (
 from .generations import Param as AirflowParam
 from .loading import load
 from .models import SETTING_DEFAULTS, Environment, Param, Settings
-from .operators import EcsTask, MissingTask
+from .operators import EcsTask
 from .pages import cells_of, doc_md, markdown, param_cells, report, task_table
 from .problems import Location, Problem, internal_error, takes_too_long
 from .scheduler import LAST, POKE_INTERVAL, active_runs
@@ -57,7 +58,8 @@ def dags_of_folder(
 ) -> Dict[str, DAG]:
     """Return the DAGs that a folder has in this Airflow's environment, by the names that they are registered under.
 
-    In a process that runs a task, only the DAG of that task is read and built. Problems are one entry more.
+    In a process that runs a task, only the DAG of that task is read and built; if it is not there, one that fails.
+    Problems are one entry more.
 
     Args:
         root: The folder, or the release of it.
@@ -68,7 +70,8 @@ def dags_of_folder(
     Raises:
         FileNotFoundError: A file of the release that is needed here is not there, or not all of it.
     """
-    environment, (dag_id, task_id) = conf.get("etl", "environment", fallback=None), running_task() or ("", "")
+    environment = conf.get("etl", "environment", fallback=None)
+    dag_id, task_id = running_task()
     commits = {str(path): str(commit) for path, commit in dict((activation or {}).get("commits", {})).items()}
     sizes = sizes or {}
     dags: Dict[str, DAG] = {}
@@ -80,27 +83,13 @@ def dags_of_folder(
     if not dag_id or list(dags) != [dag_id]:  # or else it can be had alone
         check_files(root, sizes)
         dags, problems = build(load(root, environment), commits)
-        names = parse_dag_id(dag_id, home_of(root).name)
-        if task_id and dag_id not in dags and names:
-            places = (f"/pipelines/{names[0]}/{names[1]}.yaml", f"/configs/{environment}.yaml")
-            reasons = [str(problem) for problem in problems if problem.location.path.endswith(places)]
-            return {dag_id: missing_dag(dag_id, task_id, reasons)}
+        names = parse_dag_id(dag_id, home_of(root).name) if KEEPS_SLOTS and task_id and dag_id not in dags else None
+        if names:
+            from .missing import missing_dag
+
+            return {dag_id: missing_dag(dag_id, task_id, names, problems)}
     problems = [*problems_of_releases(root, activation or {}, reports, environment), *problems]
     return {**dags, **show_problems(report(problems))} if problems and list(dags) != [dag_id] else dags
-
-
-def missing_dag(dag_id: str, task_id: str, reasons: Sequence[str]) -> DAG:
-    """Return a DAG with one task, which fails and says why its DAG is not there.
-
-    Without a DAG, the process of a task ends before the task has another state. If it has alerts, 2.2.2 asks the parse
-    to set it, which finds no DAG either: the task keeps its slot of the pool until the scheduler is started again. 128
-    such tasks of a file that was deleted let no other task start.
-    """
-    dag = DAG(dag_id, **dag_arguments(None, None, None))
-    # What is deployed may not have arrived here yet: the task's own retries, which the database has, are to count.
-    task = MissingTask(task_id=task_id, start_date=pendulum.datetime(1970, 1, 1), retries=1, dag=dag)
-    task.reason = "\n".join([f"DAG {dag_id} was deleted, renamed or disabled by a mistake", *reasons[:3]])
-    return dag
 
 
 def check_files(root: Path, sizes: Mapping[str, int], dag_ids: Optional[Iterable[str]] = None) -> None:

@@ -64,7 +64,7 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         self.templates: Set[str] = set()
         self.templated = 0  # characters of them
         self.duplicates: List[yaml.Node] = []
-        self.glued: List[yaml.Node] = []  # keys with nothing behind them, as YAML reads {a:b}
+        self.without_value: List[yaml.Node] = []  # keys with nothing behind them, as YAML reads {a:b}
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a node, but neither an alias, nor one with a tag, nor one beyond the limits."""
@@ -99,7 +99,7 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
             raise ConstructorError(None, None, str(error), node.start_mark) from error
 
     def flatten_mapping(self, node: Any) -> None:
-        """Refuse to merge a mapping into another, as PyYAML does: without aliases there is nothing to share."""
+        """Refuse more keys that are numbers than there may be, and to merge a mapping, which only aliases need."""
         numbers = 0
         for key, _ in node.value:
             if key.tag == TEXT:
@@ -120,8 +120,8 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
                     self.duplicates.append(key)
                 seen.add((key.tag, key.value))
         if None in mapping.values():
-            ends = [(key, key.end_mark.index, value.end_mark.index) for key, value in node.value]
-            self.glued += [key for key, end, end_of_value in ends if end == end_of_value and ":" in key.value]
+            pairs = [(key, value) for key, value in node.value if ":" in key.value and not key.style]
+            self.without_value += [key for key, value in pairs if key.end_mark.index == value.end_mark.index]
         return mapping
 
     def construct_yaml_int(self, node: Any) -> Any:
@@ -165,7 +165,7 @@ class Document:
         self._secret_line = 0  # of a credential: with one, problems show only a place and a rule
         loader = Loader(text)
         try:
-            if text.count("%TAG") > MAX_HANDLES:
+            if len(re.findall("(?:^|[\r\n\x85\u2028\u2029])%TAG", text)) > MAX_HANDLES:  # all line ends of YAML
                 raise yaml.YAMLError("tag handle")
             self._root = loader.get_single_node()
             self._find_credentials()
@@ -182,7 +182,7 @@ class Document:
         for key in loader.duplicates:
             message, hint = f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently"
             self.problems.append(self._problem_at(self._location_of(key), message, hint))
-        for key in loader.glued:
+        for key in loader.without_value:
             message = f"'{key.value[:60]}' is a key without a value"
             self.problems.append(self._problem_at(self._location_of(key), message, "write a blank behind the colon"))
 

@@ -332,7 +332,7 @@ class Expressions:
         words, values, is_allowed = KINDS[kind]
         value, constant = self.value(node), constant_of(node)
         if kind == "number":
-            value = self.given_number(value)
+            value = self.as_number(value)
         if kind == "sought":
             self.work += size * value.size // SEARCH
             value = value._replace(size=0)
@@ -350,13 +350,13 @@ class Expressions:
 
     def number(self, node: nodes.Node, within: str) -> Value:
         """Check an expression that has to be a number: % formats a text, as wide as it says."""
-        value = self.given_number(self.value(node))
+        value = self.as_number(self.value(node))
         if value.kind not in (NUMBER, BOOLEAN, UNKNOWN):
             hint = "write (x | string).zfill(2) for two digits, and | int behind a number that is text"
             return self.fault(f"{within} is for numbers", hint, within)
         return value
 
-    def given_number(self, value: Value) -> Value:
+    def as_number(self, value: Value) -> Value:
         """Return a value that has to be a number; whether one that people give is one, only a definition knows."""
         if len(value.given) != 2:
             return value

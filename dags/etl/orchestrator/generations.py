@@ -53,27 +53,27 @@ HAS_SLAS = not IS_3  # 3 has deadlines instead
 HAS_DATES = not IS_3  # a run that is triggered does; in 3, it has only run_after
 HAS_DATABASE = not IS_3  # a task may ask it
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
+KEEPS_SLOTS = IS_2_2  # a task that does not find its DAG does, of its pool; 3 tries again for a while
 LOOKS_AT_FEW_TASKS = IS_2_2  # the scheduler: those that must wait for others of their DAG can keep it from the rest
-TITLE = r"airflow task supervisor: \['airflow', 'tasks', 'run', '([^']+)', '([^']+)'"
 # Seconds. 3 learns up to 5 s late that a look is over, and counts one that runs by then as lost: a needless try.
 MIN_POKE_INTERVAL = 10 if IS_3 else 0
 
 # ------------------------------------------------------------------------------------------------------ a parse
 
 
-def running_task() -> Optional[Tuple[str, ...]]:
-    """Return the ids of the DAG and the task that this process runs; None in any other process.
+def running_task() -> Tuple[str, str]:
+    """Return the ids of the DAG and the task that this process runs; "" for what it does not run, or does not know.
 
     In 2.2.2, ``airflow tasks run <dag_id> <task_id>`` is the command line of a new interpreter (Sequential and Local
     executor) and stands in the process title of a fork (Celery and Local executor).
     """
     if not IS_2_2:
         context = get_parsing_context()
-        return (context.dag_id, context.task_id or "") if context.dag_id else None
-    if sys.argv[1:3] == ["tasks", "run"] and len(sys.argv) > 4:
-        return sys.argv[3], sys.argv[4]
-    match = re.match(TITLE, setproctitle.getproctitle())
-    return match.groups() if match else None
+        return context.dag_id or "", context.task_id or ""
+    title = re.match(r"airflow task supervisor: \['airflow', (.*)", setproctitle.getproctitle())
+    words = re.findall("'([^']+)'", title[1]) if title else sys.argv[1:]
+    dag_id, task_id = [*words[2:4], "", ""][:2] if words[:2] == ["tasks", "run"] else ("", "")
+    return dag_id, task_id
 
 
 def dag_arguments(schedule: Optional[str], start: Any, sla_miss: Optional[Callable[..., Any]]) -> Dict[str, Any]:

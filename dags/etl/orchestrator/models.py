@@ -161,7 +161,7 @@ def check_json(value: Any) -> Any:
         for key, item in value.items():
             if not isinstance(key, str):
                 raise InvalidValue(*non_text_key(key))
-            Text.validate(key)
+            Constant.validate(key)
             check_json(item)
     elif isinstance(value, list):
         for item in value:

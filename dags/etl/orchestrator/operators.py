@@ -31,7 +31,6 @@ from .ecs import (
     tasks_of,
 )
 from .generations import (
-    BaseOperator,
     EcsOperator,
     base_url,
     exceptions,
@@ -376,13 +375,3 @@ def names_of_tries(owner: str, context: Any) -> Tuple[List[str], List[str]]:
     names = [started_by(*of_run, each + 1) for each in range(number)]
     cleared = min(max(0, ti.max_tries - ti.task.retries), number - 1)
     return names[max(0, cleared - MAX_CLEARED) : cleared], names[cleared:]
-
-
-class MissingTask(BaseOperator):
-    """Stands for a task whose DAG is not there, and fails."""
-
-    reason = ""
-
-    def execute(self, context: Any, **_: Any) -> None:
-        """Fail, and say why."""
-        raise exceptions.AirflowException(self.reason)

@@ -244,7 +244,7 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
     if task.pool is not None and task.pool not in (DEFAULT_POOL, *environment.pools):
         # In 2.2.2, tasks that wait for a pool that is not there keep those of all other DAGs from being looked at.
         known = layers.did_you_mean(task.pool, [DEFAULT_POOL, *environment.pools])
-        hint = f"if Airflow has it, add it to 'pools' of configs/{context.name}.yaml" + (known and f"; {known}")
+        hint = "if Airflow has it, add it to 'pools' of each environment in configs/" + (known and f"; {known}")
         message = f"unknown pool '{task.pool[:60]}'"
         problems.append(layers.problem(("pool",), message, hint, names=(task.pool, "pool", "pools")))
     operator = operator_arguments(task, container, cluster, environment) if cluster else {"overrides": {}}

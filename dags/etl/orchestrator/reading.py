@@ -4,7 +4,7 @@ import re
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
-from .credentials import HINT
+from .credentials import NAMED_IN_ECS
 from .definitions import parse_dag_id
 from .documents import Document, has_value, value_at
 from .models import Cluster, Environment, Pipeline, Settings, Task
@@ -297,7 +297,7 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
     if key in Cluster.__fields__ and known is Task.__fields__:
         return message, "it is a cluster's: the task names one of the environment with 'cluster:'", (key,)
     if key == "secrets":
-        return message, HINT, (key,)
+        return message, NAMED_IN_ECS, (key,)
     meant = CALLED_OTHERWISE.get(key)
     if meant and meant in known:
         return message, f"did you mean '{meant}'?", (key, meant)

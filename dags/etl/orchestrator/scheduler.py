@@ -39,10 +39,14 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     Raises:
         Rejected: It cannot.
     """
-    counts: Dict[str, float] = defaultdict(int)
     for tasks_of_dag in {id(each.plan): each.plan.tasks for each in definitions}.values():
-        counts["past"] = max(counts["past"], sum(bool(each.task.depends_on_past) for each in tasks_of_dag.values()))
+        past = sum(bool(each.task.depends_on_past) for each in tasks_of_dag.values())
+        if past > MAX_PAST:
+            message = f"{past} tasks with depends_on_past; a DAG has at most {MAX_PAST}"
+            hint = "write it at the first tasks only: the others wait for these"
+            raise Rejected(document.problem(("tasks",), message, hint, "dependencies", at_key=True))
     shared = {id(each.settings): each.settings for each in definitions}
+    counts: Dict[str, float] = defaultdict(int)
     tasks: Dict[int, int] = defaultdict(int)
     for each in definitions:
         tasks[id(each.settings)] += len(each.plan.tasks)
@@ -63,7 +67,6 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     few = "write a smaller max_active_runs"
     for name, most, what, rule, hint in (
         ("awaited", MAX_AWAITED, "wait for other DAGs {} times", "schema", "wait for fewer, or make more files"),
-        ("past", MAX_PAST, "have {} tasks with depends_on_past", "schedule", "the first tasks of each suffice"),
         ("runs", MAX_RUNS_A_DAY, "could need {} runs a day", "schedule", rarely),
         ("tasks", MAX_TASKS_A_DAY, "could need {} tasks a day", "schedule", rarely),
         (

@@ -132,12 +132,15 @@ class TaskId(Text):
 
 
 class Item(Text):
-    """An item: a whole number, or 1 to 100 lower-case letters, digits, _ and - ({{ item | upper }} gives capitals)."""
+    """An item: a whole number, or 1 to 100 lower-case letters, digits, _ and -."""
 
     pattern = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # it ends a task's name
 
     @classmethod
     def validate(cls, value: Any) -> str:
+        if isinstance(value, str) and value != value.lower():
+            hint = "write it in small letters, and {{ item | upper }} where it is used"
+            raise InvalidValue(f"{value[:60]!r} has capitals", hint, key=value)
         return super().validate(str(value) if type(value) is int else value)
 
 
