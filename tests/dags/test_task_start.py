@@ -108,11 +108,13 @@ except AirflowException as error:
 """
 
 
-@pytest.mark.parametrize("change", ["provider", "file", "mistake", "environment"])
+@pytest.mark.parametrize("change", ["provider", "file", "mistake", "environment", "task"])
 def test_the_task_of_a_dag_that_is_not_there_fails_and_says_why(change: str, root: Path) -> None:
     file = root / "pipelines" / "cwr" / "big.yaml"
     if change == "file":
         file.unlink()
+    elif change == "task":
+        file.write_text(SMALL.replace("load: ", "store: "))
     elif change != "environment":
         file.write_text(SMALL.replace("un: {}", "un: {retrys: 1}" if change == "mistake" else "wmg: {}"))
     broken = root / "pipelines" / "vi" / "works.yaml"
@@ -127,7 +129,9 @@ def test_the_task_of_a_dag_that_is_not_there_fails_and_says_why(change: str, roo
     why, *reasons = seen["why"].splitlines()
     assert (seen["dags"], seen["errors"]) == (["cwr-big_dag_un"], 0)
     assert seen["kind"] == "AirflowException"  # another try may find it: what is deployed arrives at its own time
-    assert why.startswith("DAG cwr-big_dag_un is not there: it was deleted or renamed, its definition has a mistake")
+    assert why.startswith(
+        "task load of DAG cwr-big_dag_un is not there: it was deleted or renamed, its definition has a mistake"
+    )
     expected = {
         "mistake": "dags/etl/pipelines/cwr/big.yaml:5:8: unknown key 'retrys'",
         "environment": "dags/etl/configs:1:1: unknown environment 'nowhere'",

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import shutil
 import time
 from datetime import datetime, timezone
@@ -59,7 +60,6 @@ def test_an_unknown_environment_is_reported(command: Any, capsys: pytest.Capture
     ("name", "value", "message"),
     [
         ("AWS_PROFILE", "nobody", "The config profile (nobody) could not be found"),
-        ("AWS_ENDPOINT_URL", "elsewhere", "Invalid endpoint: elsewhere"),
     ],
 )
 def test_invalid_settings_of_aws_are_reported_in_one_line(
@@ -87,6 +87,9 @@ def test_invalid_settings_of_aws_are_reported_in_one_line(
         ("AWS_ENDPOINT_URL", "http://etl:h8nter2@127.0.0.1:9"),
         ("AWS_ENDPOINT_URL", "http://etl:h8nter2@no address"),
         ("AWS_ENDPOINT_URL", "http://etl:h8nter2/h8nter2@127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL", "http://etl:h8nter2 h8nter2@127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL", "u:h8nter2@127.0.0.1:9"),
+        ("AWS_ENDPOINT_URL", "http://127.0.0.1:9/?token=h8nter2"),
     ],
 )
 def test_the_password_of_a_proxy_or_an_address_is_not_printed(
@@ -101,7 +104,7 @@ def test_the_password_of_a_proxy_or_an_address_is_not_printed(
     assert command.main(["staging"]) == 1
 
     error = capsys.readouterr().err
-    assert ("write '/' as %2F" if "2/h8" in value else "://***@") in error
+    assert ("is no address" if re.search("[ /:]h8nter2[/ ]|^u:|no address|[?]", value) else "://***@") in error
     assert "h8nter2" not in error
 
 

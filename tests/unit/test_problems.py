@@ -135,8 +135,8 @@ def test_many_numbers_as_keys_are_reported_before_they_are_compared(tmp_path: Pa
 @pytest.mark.parametrize(
     ("text", "place"),
     [
-        ("defaults: {environment: {LOG_LEVEL:debug, A: b}}\n", "1:26: 'LOG_LEVEL:debug' is a key without a value"),
-        ("defaults: {tags: {team:royalties}}\n", "1:19: 'team:royalties' is a key without a value"),
+        ("defaults: {environment: {LOG_LEVEL:debug, A: b}}\n", "1:26: a key without a value"),
+        ("defaults: {tags: {team:royalties}}\n", "1:19: a key without a value"),
     ],
 )
 def test_a_missing_blank_behind_a_colon_is_reported(text: str, place: str, tmp_path: Path) -> None:
@@ -183,6 +183,16 @@ def test_a_definition_that_nothing_reads_is_reported(name: str, tmp_path: Path) 
 
     assert problem.location.path == f"dags/etl/pipelines/{name}"
     assert problem.message == "is not called or placed like a definition"
+
+
+def test_a_folder_that_stands_too_deep_is_reported_and_not_looked_into(tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    (root / "pipelines" / "/".join("abcdefgh")).mkdir(parents=True)
+
+    result = load(root, "development")
+
+    assert [problem.location.path for problem in result.problems] == ["dags/etl/pipelines/a/b/c/d/e/f"]
+    assert len(result.definitions) == 2
 
 
 @pytest.mark.parametrize("before", ["", "tasks:\n", "owner: x\n"])

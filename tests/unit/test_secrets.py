@@ -160,7 +160,8 @@ WRITTEN = {
     "header": "defaults: {{command: [\"curl -H 'X-Api-Key: {w}' https://x{inside}\"], tags: {{A: b{beside}}}}}\n",
     "authorization": "defaults: {{command: ['authorization: token {w}00{inside}'], tags: {{A: b{beside}}}}}\n",
     "dots": "defaults: {{command: ['--conf spark.secret.key={w}{inside}'], tags: {{A: b{beside}}}}}\n",
-    "signing key": "defaults: {{environment: {{SIGNING_KEY: {w}{inside}{beside}}}}}\n",
+    "without a blank, in small letters": "defaults: {{environment: {{api_key:{w}, A: {{B: 1{beside}}}}}}}\n",
+    "said by a shell": "defaults: {{command: ['PASSWORD=\"$(echo {w})\"{inside}'], tags: {{A: {{B: 1{beside}}}}}}}\n",
     "of a provider's variables": "variables: {{password: {w}{inside}{beside}}}\n",
 }
 INSIDE = ["", " {{ nope }}", "\\", "\x07"]
@@ -243,7 +244,10 @@ tasks:
       - sftp://etl:<password>@sftp.example, with --password <the password>
       - connect(password=os.environ["DB_PASSWORD"], token=read_token(), secret=config.get('x'))
       - export PGPASSWORD="$(aws secretsmanager get-secret-value --secret-id etl/db)"; psql --password "$(cat x)"
-      - arn:aws:secretsmanager:eu-west-1:0:secret:un and token:read
+      - arn:aws:secretsmanager:eu-west-1:0:secret:un and token:read password:change
+      - load --columns "id:bigint,token:string,password:string" --schema "TOKEN:STRING,PASSWORD:STRING"
+      - "echo 'password: unchanged' && authorization: bearer authentication"
+      - jq '{"token": .token}' and f(token=token) and PASSWORD=${DB_PASSWORD:-$OTHER} and TOKEN=${X//a/b}
       - --no-password
       - etl
       - if [ $TOKEN = x ]; then [ ${TOKEN} = y ]; fi

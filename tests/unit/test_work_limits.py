@@ -223,12 +223,12 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     ),
     "growth of a task's templates": (
         lambda n: (
-            f"{HEAD}params: {{t: {{default: a}}}}\ntasks:\n  load:\n    task_definition: a\n    command:\n"
-            + lines(f'    - \'{{{{{{{{ params.t | replace("a", "{"x" * 900}") }}}}}}}}\'\n', n)
+            f"{HEAD}tasks:\n  load:\n    task_definition: a\n    command:\n"
+            + lines('    - \'{{{{ var.value.t | replace("a", "bbbbbbbbb") }}}}\'\n', n)
             + UN
         ),
-        1,
-        "characters; at most 16,777,216 are allowed",
+        24,
+        "the templates of the task could write 138,063,950 characters; at most 134,217,728 are allowed",
     ),
     "tags": (
         lambda n: f"{HEAD}tags: [{lines('t{}, ', n)} t0]\n{LOAD}{UN}",

@@ -5,7 +5,6 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, Callable, Iterator, List, Sequence, TypeVar
-from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -30,10 +29,9 @@ def describe(error: Exception) -> str:
 def client(service: str, region: str) -> Any:
     """Return a boto3 client; ``AWS_ENDPOINT_URL`` leads it to another address, as newer boto3 do by themselves."""
     address = os.environ.get("AWS_ENDPOINT_URL")
-    try:
-        _ = urlsplit(address or "").port
-    except ValueError:  # which boto3 raises at the first request, with a part of the password
-        raise CloudError("AWS_ENDPOINT_URL is no address; in a user or password, write '/' as %2F") from None
+    if address and not re.fullmatch(r"https?://([^\s/?#]+@)?[\w.:\[\]-]+/?", address):  # or boto3 names all of it
+        hint = "write http://host:port; in a user or password, / is %2F"
+        raise CloudError(f"AWS_ENDPOINT_URL is no address; {hint}")
     try:
         config = RETRIES.merge(Config(inject_host_prefix=not address))  # mwaa's is env., which an address has not
         return boto3.client(service, region_name=region, endpoint_url=address, config=config)

@@ -14,12 +14,13 @@ CREDENTIAL = re.compile(
     r"|(?P<private_key>-----BEGIN [A-Z ]{0,40}PRIVATE KEY-----)"
     r"|\b(?P<token>gh[pousr]_\w{36,}|github_pat_\w{22,}|xox[abprs]-[\w-]{10,}"
     r"|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
-    r"|(?i:\bauthorization)[\"']?:[ ]?[\"']?(?i:basic|bearer|digest|token)[ ](?P<authorization>[\w.~+/-]{8,})"
+    r"|(?i:\bauthorization)[\"']?:[ ]?[\"']?(?i:basic|bearer|digest|token)[ ]"
+    r"(?=[\w.~+/-]{0,99}[0-9]|[\w.~+/-]{16})(?P<authorization>[\w.~+/-]{8,})"
     r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@|<[\w -]{1,40}>@)[^\s/@'\"{}]+)@"
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token"
-    r"|(?:api|access|private|secret|encryption|fernet|signing)[._ -]?key"
+    r"|(?:api|access|private|secret|encryption|fernet)[._ -]?key"
     r"|creds|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?(?:pass|pw))"
 )
 ENDING = r"(?:_(?:prod|production|dev|development|stag(?:e|ing)|test|uat|qa))?[0-9_]{0,4}"  # one for each environment
@@ -46,7 +47,7 @@ NAMED = re.compile(
 # What follows a value in prose: "the token: see below" has none, nor has a test of a shell, [ $TOKEN = x ].
 END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|[^\s\\\"'])", re.M)
 TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
-QUOTE_BEFORE = re.compile(r"([\"'])[\w.-]*$")  # before a name in quotes, with its value: -H 'X-Api-Key: ...'
+QUOTE_BEFORE = re.compile(r"(?:-H|--header)[ =]{0,9}([\"'])[\w.-]*$")  # before the name of a header in a shell
 COLON_NAME = re.compile(r"(?:^|[\s{,\[\"'])[\w.-]*$")  # before NAME:value; arn:aws:...:secret:x is no name
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'].
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
@@ -56,15 +57,20 @@ TEMPLATE = re.compile(
     r"(?![^{}]{0,200}(?:\b(?:or|else)\b|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)\s{0,9}[\"']\w)"
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
-REFERENCE = re.compile(rf"{TEMPLATE.pattern}|\$\{{\w+\}}|\$\w+|\$\([^()]*\)|`[^`]*`|<[\w -]{{1,40}}>")
+SAID = r"\s*(?:echo|printf)\b"  # what a shell does not ask for
+REFERENCE = re.compile(
+    rf"{TEMPLATE.pattern}|\$\{{\w+(?::-\$\w+|[/%#][^{{}}]*)?\}}|\$\w+|<[\w -]{{1,40}}>"
+    rf"|\$\((?!{SAID})[^()]*\)|`(?!{SAID})[^`]*`"
+)
 PLACE = re.compile(  # where it is
     r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/)+[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
 )
-HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|arn:\S*", re.I)
+HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|str(?:ing)?|token|arn:\S*", re.I)
 PRAGMA = re.compile("# *pragma: ?(allow|white)list[ -]secret")  # as detect-secrets has it, in linear time
 NAMED_IN_ECS = "name it under 'secrets' in the ECS task definition"
 HINT = f"keep it in AWS Secrets Manager, and {NAMED_IN_ECS}; if it is no credential, rename it"
 
+MAPPINGS = {"environment", "variables", "tags", "params"}  # where NAME:value can only be a key and its value
 THINGS = {"tasks", "providers", "clusters", "params"}  # have keys that people make up, for mappings that are no values
 # Keys of a param that have no value of it; those that are mistyped may have.
 ABOUT = {"type", "title", "description", "minimum", "maximum", "minLength", "maxLength", "format"}
@@ -87,6 +93,7 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
     """Yield each credential at or below a YAML node; below a secret's name is the ``word`` in it that says so."""
     if isinstance(node, yaml.ScalarNode):
         found = find_in_text(node.value)
+        word = word or (word_without_blank(node.value) if path[-1:] and path[-1] in MAPPINGS else "")
         if found or (word and is_literal(node.value)):
             yield Credential(path, node, found[1] if found else literal(word))
     elif isinstance(node, yaml.MappingNode):
@@ -101,7 +108,7 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
             elif path[-1:] and path[-1] in THINGS and isinstance(value, yaml.MappingNode):
                 below = word
             is_set = isinstance(value, yaml.ScalarNode) and not value.value  # whose values are its keys
-            yield from find_credentials(key, (*path, part), word if is_set else "")
+            yield from find_credentials(key, (*path, part), word or word_without_blank(part) if is_set else "")
             yield from find_credentials(value, (*path, part), below)
     elif isinstance(node, yaml.SequenceNode):
         option = ""  # such as --password, whose value is the next item
@@ -124,7 +131,7 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         opened = QUOTE_BEFORE.search(before)
         is_quoted = opened and opened[1] in text[match.end() - 1 : match.end() + 1]  # a value may end with its quote
         is_prose = match.group("prose") and not is_yaml and not is_quoted and not END.match(text, match.end())
-        is_scope = match.group("colon") and not is_name(before, match.group("word"))
+        is_scope = match.group("colon") and not is_name(before, match)
         is_code = CODE.match(text, match.start("value")) if match.group("value") else None
         is_tested = match.group("prose") and TESTED.search(before)
         if not (is_prose or is_code or is_tested or is_scope) and is_literal(
@@ -134,9 +141,11 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
     return None
 
 
-def is_name(before: str, word: str) -> bool:
-    """Return whether ``word`` ends the name in NAME:value; that of a scope, as in token:read, is in small letters."""
-    return bool(COLON_NAME.search(before)) and (word.isupper() or word.lower().startswith("pass"))
+def is_name(before: str, match: Any) -> bool:
+    """Return whether NAME:value has a value, and is no scope (token:read), type (TOKEN:string) or part of an ARN."""
+    word, value = match.group("word"), match.group("value")
+    is_secret = word.isupper() or word.lower().startswith("pass")
+    return is_secret and bool(COLON_NAME.search(before)) and any(character.isdigit() for character in value)
 
 
 def find_in_comments(text: str) -> Iterator[Tuple[int, int, str]]:
@@ -168,6 +177,12 @@ def word_of(name: Any) -> str:
     """Return the word by which a text is the name of a secret; "" if it is none."""
     match = NAME.search(name) if isinstance(name, str) else None
     return match.group("word") if match else ""
+
+
+def word_without_blank(text: str) -> str:
+    """Return the word by which NAME:value, meant as a key and its value, has one of a secret; "" if it has none."""
+    name, _, value = text.partition(":")
+    return word_of(name) if is_literal(value) else ""
 
 
 def literal(word: str) -> str:

@@ -183,8 +183,8 @@ class Document:
             message, hint = f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently"
             self.problems.append(self._problem_at(self._location_of(key), message, hint))
         for key in loader.without_value:
-            message = f"'{key.value[:60]}' is a key without a value"
-            self.problems.append(self._problem_at(self._location_of(key), message, "write a blank behind the colon"))
+            message, hint = "a key without a value", "write a blank behind the colon"
+            self.problems.append(self._problem_at(self._location_of(key), message, hint))
 
     @property
     def lines(self) -> List[str]:

@@ -17,6 +17,7 @@ from .waiting import OtherDags, check_circles
 
 # Of what is left of a pass, for the environment, and then for all files: building takes four times as long.
 READING = 0.4
+MAX_LEVELS = 5  # of folders in which a definition is looked for that stands too deep
 AWAITING = 0.1  # of what reading leaves: to look up 100,000 DAGs takes a second
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
 
@@ -180,8 +181,12 @@ def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
         problems.append(Problem(Location(display_path(root, Path(error.filename))), message, hint))
 
     files: List[Path] = []
-    for top, folders, names in os.walk(str(root / "pipelines"), onerror=unreadable):
+    base = str(root / "pipelines")
+    for top, folders, names in os.walk(base, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
+        if top.count(os.sep) - base.count(os.sep) == MAX_LEVELS:  # os.walk calls itself for each level
+            files += [Path(top, name) for name in folders]
+            folders.clear()
         visible = (name for name in (*folders, *names) if not name.startswith("."))
         files += [Path(top, name) for name in visible if is_yaml(name) or os.path.islink(os.path.join(top, name))]
     return sorted(files), problems

@@ -29,24 +29,25 @@ class MissingDag(DAG):
 
 
 def missing_dag(dag_id: str, task_id: str, names: Sequence[str], problems: Iterable[Problem]) -> DAG:
-    """Return a DAG with one task, which fails and says why its DAG is not there.
+    """Return a DAG with one task, which fails and says why it, or its DAG, is not there.
 
-    Without a DAG, the process of a task ends before the task has another state. If it has alerts, 2.2.2 asks the parse
+    Without that, the process of a task ends before the task has another state. If it has alerts, 2.2.2 asks the parse
     to set one, which finds no DAG either: the task keeps its slot of the pool until the scheduler is started again. 128
     such tasks of a file that was deleted let no other task start.
 
     Args:
         dag_id: The DAG's.
         task_id: The task's.
-        names: The DAG's family and pipeline.
+        names: The DAG's family, pipeline and provider.
         problems: Those of all definitions.
     """
     places = f"/pipelines/{names[0]}/{names[1]}.yaml", "/configs"
-    reasons = [str(each) for each in problems if any(place in each.location.path for place in places)]
+    of_file = [each for each in problems if any(place in each.location.path for place in places)]
+    reasons = [str(each) for each in of_file if each.provider in ("", names[2])]
     dag = MissingDag(dag_id, **dag_arguments(None, None, None))
     # What is deployed may not have arrived here yet: the task is tried again, as often as the database says.
     task = MissingTask(task_id=task_id, start_date=pendulum.datetime(1970, 1, 1), retries=1, dag=dag)
     why = "it was deleted or renamed, its definition has a mistake, or the deploy has not reached this worker"
     shown = ["Problems of its file and environment:", *reasons[:MAX_REASONS]] if reasons else []
-    task.reason = "\n".join([f"DAG {dag_id} is not there: {why}", *shown])
+    task.reason = "\n".join([f"task {task_id} of DAG {dag_id} is not there: {why}", *shown])
     return dag

@@ -118,7 +118,7 @@ def is_always_number(value: Any) -> bool:
     """Return whether a variable is a number, or a param whatever a person types."""
     if isinstance(value, Param):
         types = value.type if isinstance(value.type, list) else [value.type or "string"]
-        return set(types) <= {"integer", "number", "boolean", "null"}
+        return set(types) <= {"integer", "number", "boolean"}
     return isinstance(value, (int, float))
 
 

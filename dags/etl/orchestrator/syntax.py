@@ -25,6 +25,7 @@ SYNTAX = (
     ("tags (!)", "", NO_TAG),
     ("tag handle", "tags (!) are not part of the language", NO_TAG),
     ("merging (<<)", "", NO_MERGE),
+    ("found unexpected ':'", "a colon without a blank", "write a blank behind the colon, or quote the text"),
     ("keys are numbers", "", "quote them, as in '1': {}"),
     ("mapping values are not allowed", "a key cannot stand here", KEYS_ALIKE),
     ("while parsing a block mapping, did not find expected key", "expected a key", KEYS_ALIKE),
@@ -80,6 +81,8 @@ def describe_syntax(text: str, line: str, column: int, begin: int) -> Tuple[str,
         message, hint = "a second ': ' in a line", QUOTE_COLON
     elif hint == QUOTE_STAR and re.search(r"(^|[ \t{,])<<[ \t]*:", line[:column]):  # <<: *shared
         hint = NO_MERGE
-    if hint != NO_TAG and re.search(r"(^|[:,\[-])[ \t]*\{[{%]", line[: column + 1]):
+    # One within a text without quotes ends it, and one at its beginning is a mapping.
+    is_within = QUOTE_COLON in hint and re.search(r"\{[{%]", line[: column + 2])
+    if is_within or (hint != NO_TAG and re.search(r"(^|[:,\[-])[ \t]*\{[{%]", line[: column + 1])):
         hint = QUOTE_TEMPLATE
     return message.format(character=character, begin=begin) or text, hint

@@ -15,9 +15,10 @@ from .vocabulary import JSON, LIST, NAMES, PLACES
 # https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RunTask.html
 MAX_OVERRIDES = 8192  # characters of JSON, for command, environment and sizes of a task
 MAX_FAULTS = 10  # of a text that are reported
-# Characters that all steps of a task's templates may write together, as far as can be known before. At 16 times as
-# many, with values at their limits, the most calls took 1.3 s, and results of 4 bytes a character 1.6 GB and 3.8 s.
-MAX_WORK = 2**24
+# Characters that all steps of a task's templates may write together, as far as can be known before. At twice as many,
+# with values at their limits, the most calls took 1.3 s, and results of 4 bytes a character 1.6 GB and 3.8 s. With an
+# eighth, | map('upper') | join(',') of an Airflow variable would be refused.
+MAX_WORK = 2**27
 # Characters that lists of an expression are made of, each of which may be an item of 90 bytes: to sort them took 1.3 s
 # and 300 MB.
 MAX_LISTED = 2**20

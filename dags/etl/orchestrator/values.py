@@ -56,6 +56,7 @@ MAX_TEXT = 8192  # characters of any text: ECS takes as many for all of a task
 class Text(Shape, str):
     """Text without control characters."""
 
+    hint = ""  # what to write instead
     pattern = re.compile(r"[^\x00-\x08\x0b-\x1f\x7f-\x9f]*")
 
     @classmethod
@@ -72,13 +73,14 @@ class Text(Shape, str):
         if len(value) > MAX_TEXT:
             raise InvalidValue(f"a text of {len(value)} characters; at most {MAX_TEXT} are taken", key=value)
         if not cls.pattern.fullmatch(value):
-            raise InvalidValue(f"{value[:60]!r} is not {cls.what()}", key=value)
+            raise InvalidValue(f"{value[:60]!r} is not {cls.what()}", cls.hint, key=value)
         return value
 
 
 class Constant(Text):
     """Text without {{ and {% (a template does not work here)."""
 
+    hint = "write the template where the value is used: in the command or environment of a task"
     pattern = re.compile(r"(?s)(?!.*\{[{%])[^\x00-\x08\x0b-\x1f\x7f-\x9f]*")
 
 

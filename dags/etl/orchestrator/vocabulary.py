@@ -280,7 +280,7 @@ FILTERS: Dict[str, Entry] = {
     "string": Entry(TEXT, "{{ params.shard | string }}", "", of=PRINTABLE),
     "urlencode": Entry(TEXT, "{{ params.name | urlencode }}", "", times=12, of=PRINTABLE),  # %F0%9F%98%80
     "tojson": Entry(TEXT, "{{ params.countries | tojson }}", "", times=16, of=(TEXT, NUMBER, BOOLEAN, LIST)),
-    "int": Entry(NUMBER, "{{ params.shard | int }}", "default?:small", times=64, of=(TEXT, NUMBER, BOOLEAN)),  # 1e308
+    "int": Entry(NUMBER, "{{ params.shard | int }}", "default?:small", times=12, of=(TEXT, NUMBER, BOOLEAN)),  # 1e308
     "float": Entry(NUMBER, "{{ params.share | float }}", "default?:small", size=SHORT, of=(TEXT, NUMBER, BOOLEAN)),
     "abs": Entry(NUMBER, "{{ params.days | int | abs }}", "", of=(NUMBER,)),
     "round": Entry(NUMBER, "{{ params.share | round(2) }}", "precision?:small", of=(NUMBER,)),
