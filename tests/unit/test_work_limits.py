@@ -252,6 +252,14 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         50,
         "the DAGs could look 510 times a minute at what they wait for; those of a file at most 500",
     ),
+    "tasks of a DAG with an sla": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\ndefaults: {{task_definition: a}}\n"
+            f"tasks:\n  s: {{sla: 1h}}\n{lines('  t{}: {{}}' + chr(10), n - 1)}{UN}"
+        ),
+        200,
+        "201 tasks with an sla; a DAG has at most 200",
+    ),
     "tasks that depend on the past": (
         lambda n: (
             f"{HEAD}schedule: '@daily'\ndefaults: {{task_definition: a, depends_on_past: true}}\n"

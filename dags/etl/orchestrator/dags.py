@@ -80,15 +80,14 @@ def dags_of_folder(
         result = load(root, environment, dag_id)
         check_files(root, sizes, [each.dag_id for found in result.definitions for each in found.awaited.values()])
         dags, problems = build(result, commits)
+        is_missing = task_id and not (dag_id in dags and dags[dag_id].has_task(task_id))
+        if is_missing and KEEPS_SLOTS and parse_dag_id(dag_id, home_of(root).name):
+            from .missing import missing_dag
+
+            return {dag_id: missing_dag(dag_id, task_id, problems)}
     if not dag_id or list(dags) != [dag_id]:  # or else it can be had alone
         check_files(root, sizes)
         dags, problems = build(load(root, environment), commits)
-    is_missing = KEEPS_SLOTS and task_id and not (dag_id in dags and dags[dag_id].has_task(task_id))
-    names = parse_dag_id(dag_id, home_of(root).name) if is_missing else None
-    if names:
-        from .missing import missing_dag
-
-        return {dag_id: missing_dag(dag_id, task_id, names, problems)}
     problems = [*problems_of_releases(root, activation or {}, reports, environment), *problems]
     return {**dags, **show_problems(report(problems))} if problems and list(dags) != [dag_id] else dags
 

@@ -1,5 +1,6 @@
 """Definitions: one record for each DAG to be, the layers that it comes from, and its id."""
 
+import json
 from typing import Any, Callable, Collection, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Tuple, Type
 
 from pendulum import DateTime
@@ -189,6 +190,11 @@ def as_json(value: Any) -> Any:
     if isinstance(value, ParamValues):
         return vars(value)
     raise TypeError(f"a {type(value).__name__} cannot be written as JSON")
+
+
+def json_length(value: Any) -> int:
+    """Return how many characters of JSON a value is, in ASCII, as Airflow stores it: an emoji is 12."""
+    return len(json.dumps(value, default=str, skipkeys=True))
 
 
 # Of Jinja's policy json.dumps_kwargs, for {{ params | tojson }}. To sort is its default.

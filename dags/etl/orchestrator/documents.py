@@ -42,6 +42,7 @@ MAX_NUMBER = 100  # characters: reading a number takes the square of them
 MAX_TEMPLATES = 2**16  # characters of different texts with a brace: to parse and check them takes 0.5 s
 MAX_HANDLES = 10  # of tags: libyaml compares each with all before it, in one call
 MAX_NUMBER_KEYS = 100  # of a mapping: numbers with the same hash are compared with one another
+MAX_SEARCHED = 2**21  # characters, for the places of names within templates: 0.3 us each
 NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 TEXT = "tag:yaml.org,2002:str"
 MERGE, VALUE = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:value"  # of << and = without quotes
@@ -156,6 +157,7 @@ class Document:
         self.path, self.text = path, text
         self.problems: List[Problem] = []
         self.credentials: Dict[KeyPath, Problem] = {}
+        self._to_search = MAX_SEARCHED
         self._suggestions, self._comparisons = MAX_SUGGESTIONS, MAX_COMPARISONS
         self._marks: Dict[Tuple[int, str, bool], Any] = {}
         self._lines: List[str] = []
@@ -264,7 +266,8 @@ class Document:
     def _find(self, node: Any, text: str, in_template: bool = False) -> Any:
         """Return the mark of a text in the first line of a node that has it, or has it in a template; None if none."""
         is_inside = False  # a template may be several lines long
-        for line, start, end in self._spans(node):
+        for line, start, end in self._spans(node) if self._to_search > 0 else ():
+            self._to_search -= end - start
             column = self.lines[line].find(text, start, end)
             if in_template:
                 column, is_inside = find_in_template(self.lines[line], text, start, end, is_inside)

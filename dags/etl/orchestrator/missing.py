@@ -1,6 +1,6 @@
 """What stands for a DAG that is not there. A module of its own: only the task of such a DAG imports it."""
 
-from typing import Any, Iterable, Sequence
+from typing import Any, Sequence
 
 import pendulum
 
@@ -28,7 +28,7 @@ class MissingDag(DAG):
         return False
 
 
-def missing_dag(dag_id: str, task_id: str, names: Sequence[str], problems: Iterable[Problem]) -> DAG:
+def missing_dag(dag_id: str, task_id: str, problems: Sequence[Problem]) -> DAG:
     """Return a DAG with one task, which fails and says why it, or its DAG, is not there.
 
     Without that, the process of a task ends before the task has another state. If it has alerts, 2.2.2 asks the parse
@@ -38,16 +38,12 @@ def missing_dag(dag_id: str, task_id: str, names: Sequence[str], problems: Itera
     Args:
         dag_id: The DAG's.
         task_id: The task's.
-        names: The DAG's family, pipeline and provider.
-        problems: Those of all definitions.
+        problems: Those of its definition and environment.
     """
-    places = f"/pipelines/{names[0]}/{names[1]}.yaml", "/configs"
-    of_file = [each for each in problems if any(place in each.location.path for place in places)]
-    reasons = [str(each) for each in of_file if each.provider in ("", names[2])]
     dag = MissingDag(dag_id, **dag_arguments(None, None, None))
     # What is deployed may not have arrived here yet: the task is tried again, as often as the database says.
     task = MissingTask(task_id=task_id, start_date=pendulum.datetime(1970, 1, 1), retries=1, dag=dag)
     why = "it was deleted or renamed, its definition has a mistake, or the deploy has not reached this worker"
-    shown = ["Problems of its file and environment:", *reasons[:MAX_REASONS]] if reasons else []
-    task.reason = "\n".join([f"task {task_id} of DAG {dag_id} is not there: {why}", *shown])
+    reasons = map(str, problems[:MAX_REASONS])
+    task.reason = "\n".join([f"task {task_id} of DAG {dag_id} is not there: {why}", *reasons])
     return dag

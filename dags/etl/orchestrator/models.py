@@ -142,14 +142,17 @@ class Task(Model):
     )
     sla: Optional[Duration] = Field(
         None,
-        description="When the task should have succeeded, from the run's planned start; less than 25 intervals.",
+        description="When the task should have succeeded, from the run's planned start; less than 25 intervals."
+        " Only in a DAG of at most 200 tasks.",
     )
     pool: Optional[Pool] = Field(None, description="Airflow pool that the task takes a slot of.")
     priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
     trigger_rule: Optional[TriggerRule] = Field(
         None, description="When the task runs, by the states of those before it."
     )
-    depends_on_past: Optional[StrictBool] = Field(None, description="Wait for this task's success in the run before.")
+    depends_on_past: Optional[StrictBool] = Field(
+        None, description="Wait for this task's success in the run before; for at most 50 tasks of a DAG."
+    )
 
 
 JsonType = Literal["string", "number", "integer", "boolean", "array", "object", "null"]

@@ -14,7 +14,7 @@ from jinja2.runtime import Context as JinjaContext
 from lazy_object_proxy import Proxy  # type: ignore[import]
 
 from .dates import as_written, dates_of_run
-from .definitions import JSON_OPTIONS, ParamValues, items_alone
+from .definitions import JSON_OPTIONS, ParamValues, items_alone, json_length
 from .ecs import (
     FAILED_TO_START,
     NO_CAPACITY,
@@ -44,7 +44,7 @@ from .generations import (
 from .models import Param
 from .planning import run_task_parameters, started_by
 from .problems import did_you_mean
-from .rules import json_length, misfits, overrides_length
+from .rules import misfits, overrides_length
 from .templates import MAX_OVERRIDES
 from .vocabulary import MAX_PARAM_CHARACTERS
 

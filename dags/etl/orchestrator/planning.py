@@ -20,6 +20,7 @@ from .definitions import (
     PlannedTask,
     References,
     format_dag_id,
+    json_length,
     merge,
 )
 from .documents import Document, has_value, value_at
@@ -200,7 +201,7 @@ def plan_tasks(document: Document, pipeline: Pipeline, provider: Optional[str], 
     # A provider may have left some out, and its template an 'or'.
     known = dict.fromkeys(chain(by_id, *(ids_of(name, task) for name, task in pipeline.tasks.items())))
     problems += islice(check_pulled(tasks.values(), known), MAX_PROBLEMS + 1)
-    length = sum(len(repr(planned.operator)) * max(1, len(planned.task.for_each or "")) for planned in tasks.values())
+    length = sum(json_length(each.operator) * max(1, len(each.task.for_each or "")) for each in tasks.values())
     return Plan(by_id, problems, references, length, ready_at_once(tasks))
 
 

@@ -5,7 +5,7 @@ from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
 from .credentials import NAMED_IN_ECS
-from .definitions import parse_dag_id
+from .definitions import json_length, parse_dag_id
 from .documents import Document, has_value, value_at
 from .models import Cluster, Environment, Pipeline, Settings, Task
 from .problems import MAX_PROBLEMS, AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
@@ -84,7 +84,7 @@ def check_extent(document: Document, providers: Mapping[Any, Any]) -> None:
         Rejected: It cannot.
     """
     shared = {key: value for key, value in document.data.items() if key != "providers"}
-    length, number = len(repr(shared)), len(providers)
+    length, number = json_length(shared), len(providers)
 
     def limit(extent: int, most: int, things: str) -> None:
         if extent > most:

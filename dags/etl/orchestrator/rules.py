@@ -12,7 +12,7 @@ from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Set
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
 from jsonschema.exceptions import SchemaError
 
-from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, References
+from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, References, json_length
 from .documents import Document
 from .graphs import find_cycles, sort_tasks
 from .models import Cluster, Param, Settings, Task
@@ -424,11 +424,6 @@ def mistake_in_schema(schema: str) -> str:
     except SchemaError as error:
         return f"not a JSON Schema: {error.message[:200]}"
     return ""
-
-
-def json_length(values: Mapping[str, Any]) -> int:
-    """Return how many characters of JSON the values of params are."""
-    return len(json.dumps(values))
 
 
 FORMATS = FormatChecker()

@@ -26,6 +26,9 @@ POKE_INTERVAL = timedelta(minutes=5)
 # Tasks of a DAG with depends_on_past: for each, 2.2.2 asks the database once or twice at each look at a run, and has 20
 # looks in a loop. 60 DAGs of 500 such tasks made a loop of 60 s; without, it took 3 s.
 MAX_PAST = 50
+# Of a DAG with an sla: for each look at a run, 2.2.2 reads the last success of all of them, in the pass over the DAG
+# file. 20 DAGs of 500 tasks made passes of 39 s and more.
+MAX_TASKS_WITH_SLA = 200
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
 
 
@@ -41,10 +44,14 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     """
     for tasks_of_dag in {id(each.plan): each.plan.tasks for each in definitions}.values():
         past = sum(bool(each.task.depends_on_past) for each in tasks_of_dag.values())
-        if past > MAX_PAST:
-            message = f"{past} tasks with depends_on_past; a DAG has at most {MAX_PAST}"
-            hint = "write it at the first tasks only: the others wait for these"
-            raise Rejected(document.problem(("tasks",), message, hint, "dependencies", at_key=True))
+        with_sla = len(tasks_of_dag) if any(each.task.sla for each in tasks_of_dag.values()) else 0
+        for number, most, what, hint in (
+            (past, MAX_PAST, "depends_on_past", "write it at the first tasks only: the others wait for these"),
+            (with_sla, MAX_TASKS_WITH_SLA, "an sla", "give them execution_timeout instead, or split the pipeline"),
+        ):
+            if number > most:
+                message = f"{number} tasks with {what}; a DAG has at most {most}"
+                raise Rejected(document.problem(("tasks",), message, hint, "dependencies", at_key=True))
     shared = {id(each.settings): each.settings for each in definitions}
     counts: Dict[str, float] = defaultdict(int)
     tasks: Dict[int, int] = defaultdict(int)

@@ -308,7 +308,8 @@ class TimeZone(Text):
     def validate(cls, value: Any) -> str:
         if isinstance(value, str) and cls.pattern.fullmatch(value) and is_time_zone(value):
             return value
-        raise InvalidValue(f"expected a time zone, got {describe(value)}", cls.hint_for(str(value)[:60]), "schedule")
+        hint = cls.hint_for(value[:60] if isinstance(value, str) else "")
+        raise InvalidValue(f"expected a time zone, got {describe(value)}", hint, "schedule")
 
     @classmethod
     @lru_cache(maxsize=256)  # a file has at most 50 different ones (MAX_ZONES)

@@ -16,7 +16,7 @@ def run(runs: Runs, max_tries: int) -> Any:
     """Run the task as a worker's process does; return its task instance."""
     instance = runs.create()
     runs.change(instance, max_tries=max_tries, state="running", _try_number=1)
-    instance.task = missing_dag(instance.dag_id, "load", ["cwr", "big"], []).get_task("load")
+    instance.task = missing_dag(instance.dag_id, "load", []).get_task("load")
     with pytest.raises(AirflowException, match="is not there"):
         instance._run_raw_task()
     instance.refresh_from_db()
