@@ -282,7 +282,9 @@ CALLED_OTHERWISE = {
     **dict.fromkeys(("disk", "storage"), "ephemeral_storage"),
     **dict.fromkeys(("choices", "options"), "enum"),
     "none_failed_or_skipped": "none_failed_min_one_success",
-    **{"dict": "object", "float": "number", "list": "array", "text": "string"},
+    **{"dict": "object", "float": "number", "list": "array"},
+    **dict.fromkeys(("date", "datetime", "text", "time"), "string"),
+    **dict.fromkeys(("args", "arguments", "cmd"), "command"),
 }
 
 
@@ -296,6 +298,8 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
         return message, "it is the DAG's: put it at the top of a pipeline's file, or under a provider", (key,)
     if key in Cluster.__fields__ and known is Task.__fields__:
         return message, "it is a cluster's: the task names one of the environment with 'cluster:'", (key,)
+    if key == "variables":
+        return message, "it is a provider's, under its name, or the environment's in configs/", (key,)
     if key == "secrets":
         return message, NAMED_IN_ECS, (key,)
     meant = CALLED_OTHERWISE.get(key)

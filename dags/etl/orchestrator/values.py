@@ -258,6 +258,9 @@ class Cron(Text):
 
     @classmethod
     def validate(cls, value: Any) -> str:
+        if not isinstance(value, str):
+            hint = "write a cron expression such as '0 3 * * *', or null for a DAG that is only triggered"
+            raise InvalidValue(f"expected a schedule, got {describe(value)}", hint, key=value)
         text = super().validate(value)
         if len(text) > MAX_CRON:
             message = f"a schedule of {len(text)} characters; it has at most {MAX_CRON}"
@@ -275,7 +278,8 @@ class Cron(Text):
             return None if text in cls.presets else (f"unknown schedule {text[:60]!r}", did_you_mean(text, cls.presets))
         parts = text.split()
         if len(parts) != len(cls.fields):
-            hint = f"they are: {', '.join(cls.fields)}" + "; null: only triggered" * (len(parts) < 2)
+            hint = f"they are: {', '.join(cls.fields)}"
+            hint += "; or write null for a DAG that is only triggered" if len(parts) < 2 else ""
             return f"a cron expression has five fields, this has {len(parts)}", hint
         for index, part in enumerate(parts):
             ranges = [abs(int(end) - int(start)) + 1 for start, end in re.findall("(?<![0-9])([0-9]+)-([0-9]+)", part)]
