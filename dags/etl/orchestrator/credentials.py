@@ -36,8 +36,8 @@ VALUE = (
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
-    rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<colon>:(?=\w))|[\"']{SPACES}:{SPACES}|"
-    rf"(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
+    rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<colon>:(?=\w))"
+    rf"|[\"']{SPACES}:{SPACES}|(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
     rf"|(?<![\w-])--(?!no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
     rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!--|-\w?(?!\S))"
@@ -57,7 +57,7 @@ TEMPLATE = re.compile(
     r"(?![^{}]{0,200}(?:\b(?:or|else)\b|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)\s{0,9}[\"']\w)"
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
-SAID = r"\s*(?:echo|printf)\b"  # what a shell does not ask for
+SAID = r"\s*(?:echo|printf)\b"  # commands that only repeat what is written
 REFERENCE = re.compile(
     rf"{TEMPLATE.pattern}|\$\{{\w+(?::-\$\w+|[/%#][^{{}}]*)?\}}|\$\w+|<[\w -]{{1,40}}>"
     rf"|\$\((?!{SAID})[^()]*\)|`(?!{SAID})[^`]*`"
@@ -134,9 +134,8 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         is_scope = match.group("colon") and not is_name(before, match)
         is_code = CODE.match(text, match.start("value")) if match.group("value") else None
         is_tested = match.group("prose") and TESTED.search(before)
-        if not (is_prose or is_code or is_tested or is_scope) and is_literal(
-            match.group("value") or match.group("argument")
-        ):
+        value = match.group("value") or match.group("argument")
+        if not (is_prose or is_code or is_tested or is_scope) and is_literal(value):
             return match.start(), literal(match.group("word") or match.group("option"))
     return None
 

@@ -17,7 +17,7 @@ from .waiting import OtherDags, check_circles
 
 # Of what is left of a pass, for the environment, and then for all files: building takes four times as long.
 READING = 0.4
-MAX_LEVELS = 5  # of folders in which a definition is looked for that stands too deep
+MAX_LEVELS = 5  # of folders that are looked into, for definitions that stand too deep: os.walk calls itself for each
 AWAITING = 0.1  # of what reading leaves: to look up 100,000 DAGs takes a second
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
 
@@ -39,7 +39,7 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
         return LoadResult([], list(rejected.args))
     if read is None:
         return LoadResult([], [takes_too_long(display_path(root, root / "configs" / f"{environment}.yaml"))])
-    context = read
+    context = read  # a name of its own for the type
     names = parse_dag_id(dag_id, context.folder) if dag_id else None
     problems: List[Problem] = []
     if names:
@@ -184,7 +184,7 @@ def pipeline_files(root: Path) -> Tuple[List[Path], List[Problem]]:
     base = str(root / "pipelines")
     for top, folders, names in os.walk(base, onerror=unreadable):
         folders[:] = [name for name in folders if not name.startswith(".")]
-        if top.count(os.sep) - base.count(os.sep) == MAX_LEVELS:  # os.walk calls itself for each level
+        if top.count(os.sep) - base.count(os.sep) == MAX_LEVELS:
             files += [Path(top, name) for name in folders]
             folders.clear()
         visible = (name for name in (*folders, *names) if not name.startswith("."))
