@@ -73,7 +73,6 @@ def pipeline(**changes: Any) -> Data:
             "retry_delay": LONGEST,
             "retry_exponential_backoff": True,
             "execution_timeout": LONGEST,
-            "sla": LONGEST,
             "tags": {f"{number:02}".ljust(128, "k"): "v" * 256 for number in range(50)},
         },
         "tasks": tasks(),

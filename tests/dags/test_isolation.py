@@ -330,11 +330,11 @@ def test_however_often_airflow_looks_for_slas_each_task_has_its_turn_and_a_pass_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
-    tasks = "".join(f"  t{number}: {{sla: 30d}}\n" for number in range(500))
+    tasks = "".join(f"  t{number}: {{sla: 30d}}\n" for number in range(200))
     text = (
         f"start_date: 2022-01-01\nschedule: '@daily'\ncatchup: true\ndefaults: {{task_definition: x}}\ntasks:\n{tasks}"
     )
-    providers = "".join(f"  p{number}: {{}}\n" for number in range(10))
+    providers = "".join(f"  p{number}: {{}}\n" for number in range(25))
     dags = dag_bag(tree(tmp_path, {"cwr/big.yaml": f"{text}providers:\n{providers}"})).dags
     now = pendulum.now("UTC")
 

@@ -73,7 +73,7 @@ def test_what_should_not_have_been_allowed_is_seen(
 ) -> None:
     monkeypatch.setattr(rendered, "read_template", lambda text: NOTHING)
     monkeypatch.setattr(confinement, "SECONDS", 1)
-    monkeypatch.setattr(rendered, "WRITTEN", 10**6)
+    monkeypatch.setattr(rendered, "MAX_WORK", 10**6)
 
     with pytest.raises(AssertionError, match=reason):
         renderer.check(Example(text))
