@@ -175,9 +175,12 @@ def test_a_long_circle_takes_linear_time(tmp_path: Path) -> None:
         text = f"{HEAD}tasks: {{a: {{task_definition: a}}}}\nproviders:\n{providers}"
         root = tree(tmp_path / str(number), {"a/a.yaml": text})
 
-        start = time.process_time()
-        problems = load(root, "development").problems
-        seconds.append(time.process_time() - start)
+        rounds = []
+        for _ in range(3):  # what else the process holds is collected in one of them
+            start = time.process_time()
+            problems = load(root, "development").problems
+            rounds.append(time.process_time() - start)
+        seconds.append(min(rounds))
 
         assert len(problems) == number
         assert problems[-1].message.startswith(f"a circle of DAGs: a-a_dag_p{number - 1} -> a-a_dag_p0 -> a-a_dag_p1")
