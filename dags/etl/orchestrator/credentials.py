@@ -63,7 +63,7 @@ REFERENCE = re.compile(
     rf"|\$\((?!{SAID})[^()]*\)|`(?!{SAID})[^`]*`"
 )
 PLACE = re.compile(  # where it is
-    r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/)+[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
+    r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/){1,99}[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
 )
 HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|str(?:ing)?|token|arn:\S*", re.I)
 PRAGMA = re.compile("# *pragma: ?(allow|white)list[ -]secret")  # as detect-secrets has it, in linear time
