@@ -128,7 +128,7 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         return match.start(), f"a credential is written down: {kind}"
     for match in NAMED.finditer(text):
         before = text[max(0, match.start() - 60) : match.start()]
-        opened = QUOTE_BEFORE.search(before)
+        opened = match.group("prose") and QUOTE_BEFORE.search(before)
         is_quoted = opened and opened[1] in text[match.end() - 1 : match.end() + 1]  # a value may end with its quote
         is_prose = match.group("prose") and not is_yaml and not is_quoted and not END.match(text, match.end())
         is_scope = match.group("colon") and not is_name(before, match)

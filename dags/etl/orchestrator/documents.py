@@ -268,9 +268,10 @@ class Document:
         is_inside = False  # a template may be several lines long
         for line, start, end in self._spans(node) if self._to_search > 0 else ():
             self._to_search -= end - start
-            column = self.lines[line].find(text, start, end)
             if in_template:
                 column, is_inside = find_in_template(self.lines[line], text, start, end, is_inside)
+            else:
+                column = self.lines[line].find(text, start, end)
             if column >= 0:
                 return SimpleNamespace(line=line, column=column)
         return None
