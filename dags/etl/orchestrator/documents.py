@@ -64,8 +64,7 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
         self.depth = self.values = 0
         self.templates: Set[str] = set()
         self.templated = 0  # characters of them
-        self.duplicates: List[yaml.Node] = []
-        self.without_value: List[yaml.Node] = []  # keys with nothing behind them, as YAML reads {a:b}
+        self.mistakes: List[Tuple[yaml.Node, str, str]] = []  # keys, each with message and hint
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         """Compose a node, but neither an alias, nor one with a tag, nor one beyond the limits."""
@@ -112,17 +111,19 @@ class Loader(Composer, CParser, SafeConstructor, Resolver):
                 raise ConstructorError(None, None, f"more than {MAX_NUMBER_KEYS} keys are numbers", key.start_mark)
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Dict[Any, Any]:
-        """Construct a mapping and remember the keys that stand twice."""
+        """Construct a mapping and note the keys that stand twice, or have nothing behind them."""
         mapping = super().construct_mapping(node, deep)
         if len(mapping) < len(node.value):
             seen = set()
             for key, _ in node.value:
                 if (key.tag, key.value) in seen:
-                    self.duplicates.append(key)
+                    message = f"duplicate key '{key.value[:60]}'"
+                    self.mistakes.append((key, message, "YAML would take the last one silently"))
                 seen.add((key.tag, key.value))
-        if None in mapping.values():
-            pairs = [(key, value) for key, value in node.value if ":" in key.value and not key.style]
-            self.without_value += [key for key, value in pairs if key.end_mark.index == value.end_mark.index]
+        for key, value in node.value if None in mapping.values() else ():
+            is_empty = key.end_mark.index == value.end_mark.index
+            if is_empty and ":" in key.value and not key.style:  # as YAML reads {a:b}
+                self.mistakes.append((key, "a key without a value", "write a blank behind the colon"))
         return mapping
 
     def construct_yaml_int(self, node: Any) -> Any:
@@ -181,11 +182,7 @@ class Document:
         odd = [key for key in self.data if not isinstance(key, str)]
         if odd:
             raise self._rejected(*(self.problem((key,), *non_text_key(key), at_key=True) for key in odd))
-        for key in loader.duplicates:
-            message, hint = f"duplicate key '{key.value[:60]}'", "YAML would take the last one silently"
-            self.problems.append(self._problem_at(self._location_of(key), message, hint))
-        for key in loader.without_value:
-            message, hint = "a key without a value", "write a blank behind the colon"
+        for key, message, hint in loader.mistakes:
             self.problems.append(self._problem_at(self._location_of(key), message, hint))
 
     @property
