@@ -67,15 +67,8 @@ from .problems import (
     internal_error,
     listed,
 )
-from .rules import (
-    FARGATE_MEMORY,
-    MAX_CAPACITY_PROVIDERS,
-    MAX_CHAIN,
-    MAX_DAG_TAGS,
-    MAX_DAG_TASKS,
-    MAX_ECS_TAGS,
-    MAX_FOR_EACH,
-)
+from .rules import FARGATE_MEMORY, MAX_CAPACITY_PROVIDERS, MAX_DAG_TAGS, MAX_ECS_TAGS, MAX_FOR_EACH
+from .scheduler import MAX_CHAIN, MAX_DAG_TASKS
 from .templates import MAX_OVERRIDES, parse_template, read_template, repeated_work
 from .values import (
     MAX_TEXT,

@@ -27,7 +27,6 @@ from .documents import Document, has_value, value_at
 from .models import SETTING_DEFAULTS, Cluster, Environment, Model, Pipeline, Provider, Settings, Task
 from .problems import MAX_PROBLEMS, KeyPath, Problem, Rejected, name_providers
 from .rules import (
-    MAX_DAG_TASKS,
     add_references,
     check_dag_id,
     check_dependencies,
@@ -42,7 +41,7 @@ from .rules import (
     templated_texts_of_cluster,
     text_problems,
 )
-from .scheduler import check_runs, ready_at_once
+from .scheduler import MAX_DAG_TASKS, check_runs, ready_at_once
 from .values import PlainText, ProviderName
 from .waiting import check_sensors, check_waits
 

@@ -17,6 +17,7 @@ from .documents import Document
 from .graphs import find_cycles, sort_tasks
 from .models import Cluster, Param, Settings, Task
 from .problems import KeyPath, Problem
+from .scheduler import check_size
 from .templates import MAX_FAULTS, MAX_OVERRIDES, MAX_WORK, read_template, repeated_work
 from .values import TaskId, Text
 from .vocabulary import MAX_PARAM_CHARACTERS
@@ -297,48 +298,6 @@ def check_dependencies(tasks: Mapping[str, PlannedTask], left_out: Collection[st
         message, hint = f"a cycle: {' -> '.join(excerpt)}", "each task waits for the one after its arrow"
         yield first.layers.problem(path, message, hint, "dependencies")
     yield from check_size(tasks, order, before)
-
-
-# The scheduler computes a task's weight by a recursion over all tasks after it (BaseOperator.get_flat_relative_ids), as
-# do web pages that clear tasks. A chain of 1,000 tasks ends the scheduler for all DAGs with RecursionError. The sensor
-# of wait_for is one more.
-MAX_CHAIN = 300
-# It does so for every task: 500 tasks with 25,000 dependencies take 0.24 s whenever the scheduler reads the DAG again,
-# and the time grows with the square.
-MAX_DAG_TASKS = 500
-MAX_DAG_DEPENDENCIES = 25_000  # 5 tasks of 100 items each, which all wait for those before them, have 100,000
-
-
-def check_size(
-    tasks: Mapping[str, PlannedTask], order: Iterable[str], before: Mapping[str, List[str]]
-) -> Iterator[Problem]:
-    """Check that the scheduler bears the number of tasks, and of those that wait for one another in a row.
-
-    Args:
-        tasks: Those of a DAG.
-        order: Their ids, each after those that it waits for.
-        before: The tasks that each task waits for.
-    """
-    items = {name: 1 if each.task.for_each is None else len(each.task.for_each) for name, each in tasks.items()}
-    number = sum(items.values())
-    dependencies = sum(items[name] * sum(items[other] for other in others) for name, others in before.items())
-    if dependencies > MAX_DAG_DEPENDENCIES:
-        most = tasks[max(before, key=lambda name: items[name] * sum(items[other] for other in before[name]))]
-        message = f"{dependencies} dependencies between tasks and items; a DAG has at most {MAX_DAG_DEPENDENCIES}"
-        hint = "let a task without for_each stand between: it waits for all items, and all others for it"
-        yield most.layers.problem(("depends_on",), message, hint, "dependencies")
-    if number > MAX_DAG_TASKS:
-        last = list(tasks.values())[: MAX_DAG_TASKS + 1][-1]
-        message = f"{number} tasks; a DAG has at most {MAX_DAG_TASKS}"
-        yield last.layers.problem((), message, "split it into several pipelines", "dependencies")
-    length: Dict[str, int] = {}
-    for task_id in order:
-        length[task_id] = 1 + max((length[earlier] for earlier in before[task_id]), default=0)
-        if length[task_id] > MAX_CHAIN:
-            message = f"more than {MAX_CHAIN} tasks in a row wait for one another"
-            hint = "let some run side by side, or split the pipeline"
-            yield tasks[task_id].layers.problem(("depends_on",), message, hint, "dependencies")
-            return
 
 
 # ---------------------------------------------------------------------------------------------------- settings

@@ -3,7 +3,7 @@
 from collections import Counter, defaultdict
 from datetime import timedelta
 from functools import lru_cache
-from typing import Dict, List, Mapping, Sequence
+from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from croniter import croniter
 
@@ -11,7 +11,7 @@ from .definitions import Definition, PlannedTask
 from .documents import Document
 from .graphs import sort_tasks
 from .models import SETTING_DEFAULTS, Settings
-from .problems import Rejected
+from .problems import KeyPath, Problem, Rejected
 
 # The scheduler creates 10 runs in each of its loops, which take 1 to 2 s, and first those that lie back furthest
 # (DagModel.dags_needing_dagruns): DAGs that need more keep all others from getting any. So do runs of many tasks: it
@@ -23,13 +23,76 @@ MAX_CATCHING_UP = 1000  # runs at once for days past, where a DAG has several: c
 MAX_TASKS_CATCHING_UP = 50_000  # of these runs
 MAX_LOOKS = 500  # a minute, of sensors: each takes a worker's slot for some 3 s, and comes before the tasks behind it
 POKE_INTERVAL = timedelta(minutes=5)
+MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
+
+# The scheduler computes a task's weight by a recursion over all tasks after it (BaseOperator.get_flat_relative_ids), as
+# do web pages that clear tasks. A chain of 1,000 tasks ends the scheduler for all DAGs with RecursionError. The sensor
+# of wait_for is one more.
+MAX_CHAIN = 300
+# It does so for every task: 500 tasks with 25,000 dependencies take 0.24 s whenever the scheduler reads the DAG again,
+# and the time grows with the square.
+MAX_DAG_TASKS = 500
+MAX_DAG_DEPENDENCIES = 25_000  # 5 tasks of 100 items each, which all wait for those before them, have 100,000
 # Tasks of a DAG with depends_on_past: for each, 2.2.2 asks the database once or twice at each look at a run, and has 20
 # looks in a loop. 60 DAGs of 500 such tasks made a loop of 60 s; without, it took 3 s.
 MAX_PAST = 50
 # Of a DAG with an sla: for each look at a run, 2.2.2 reads the last success of all of them, in the pass over the DAG
 # file. 20 DAGs of 500 tasks made passes of 39 s and more.
 MAX_TASKS_WITH_SLA = 200
-MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
+
+
+def check_size(
+    tasks: Mapping[str, PlannedTask], order: Iterable[str], before: Mapping[str, List[str]]
+) -> Iterator[Problem]:
+    """Check that the scheduler bears the tasks: how many, with what, and how many wait for one another in a row.
+
+    Args:
+        tasks: Those of a DAG.
+        order: Their ids, each after those that it waits for.
+        before: The tasks that each task waits for.
+    """
+    items = {name: 1 if each.task.for_each is None else len(each.task.for_each) for name, each in tasks.items()}
+    dependencies = sum(items[name] * sum(items[other] for other in others) for name, others in before.items())
+    if dependencies > MAX_DAG_DEPENDENCIES:
+        widest = tasks[max(before, key=lambda name: items[name] * sum(items[other] for other in before[name]))]
+        message = f"{dependencies} dependencies between tasks and items; a DAG has at most {MAX_DAG_DEPENDENCIES}"
+        hint = "let a task without for_each stand between: it waits for all items, and all others for it"
+        yield widest.layers.problem(("depends_on",), message, hint, "dependencies")
+    every = list(tasks)
+    past = [name for name in every if tasks[name].task.depends_on_past]
+    slas = [name for name in every if tasks[name].task.sla]
+    bounds: Iterable[Tuple[List[str], List[str], KeyPath, int, str, str]] = (
+        (every, every, (), MAX_DAG_TASKS, "tasks", "split it into several pipelines"),
+        (
+            past,
+            past,
+            ("depends_on_past",),
+            MAX_PAST,
+            "tasks with depends_on_past",
+            "write it at the first tasks only: the others wait for these",
+        ),
+        (
+            every if slas else [],
+            slas[:1],
+            ("sla",),
+            MAX_TASKS_WITH_SLA,
+            "tasks with an sla among them",
+            "write execution_timeout instead, or split the pipeline",
+        ),
+    )
+    for counted, at, path, most, what, hint in bounds:
+        number = sum(items[name] for name in counted)
+        if number > most:
+            message = f"{number} {what}; a DAG has at most {most}"
+            yield tasks[at[: most + 1][-1]].layers.problem(path, message, hint, "dependencies")
+    length: Dict[str, int] = {}
+    for task_id in order:
+        length[task_id] = 1 + max((length[earlier] for earlier in before[task_id]), default=0)
+        if length[task_id] > MAX_CHAIN:
+            message = f"more than {MAX_CHAIN} tasks in a row wait for one another"
+            hint = "let some run side by side, or split the pipeline"
+            yield tasks[task_id].layers.problem(("depends_on",), message, hint, "dependencies")
+            return
 
 
 def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
@@ -42,16 +105,6 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
     Raises:
         Rejected: It cannot.
     """
-    for tasks_of_dag in {id(each.plan): each.plan.tasks for each in definitions}.values():
-        past = sum(bool(each.task.depends_on_past) for each in tasks_of_dag.values())
-        with_sla = len(tasks_of_dag) if any(each.task.sla for each in tasks_of_dag.values()) else 0
-        for number, most, what, hint in (
-            (past, MAX_PAST, "depends_on_past", "write it at the first tasks only: the others wait for these"),
-            (with_sla, MAX_TASKS_WITH_SLA, "an sla", "give them execution_timeout instead, or split the pipeline"),
-        ):
-            if number > most:
-                message = f"{number} tasks with {what}; a DAG has at most {most}"
-                raise Rejected(document.problem(("tasks",), message, hint, "dependencies", at_key=True))
     shared = {id(each.settings): each.settings for each in definitions}
     counts: Dict[str, float] = defaultdict(int)
     tasks: Dict[int, int] = defaultdict(int)
