@@ -176,8 +176,8 @@ def extent_of(shared: Mapping[Any, Any], override: Mapping[Any, Any]) -> Tuple[i
 # By pydantic's name of the error, with the key where a key has words of its own.
 EXPECTED = {
     "type_error": ("text", ""),  # a list or mapping where a choice is; pydantic says: unhashable type
-    "type_error.dict": ("a mapping", "write it as lines of 'key: value'"),
-    "type_error.list": ("a list", "write it as [one, two]"),
+    "type_error.dict": ("a mapping", "write it as lines of 'key: value', with a blank behind each colon"),
+    "type_error.list": ("a list", "write it as [one, two], or as lines of '- one'"),
     "type_error.list.command": ("a list", 'write each argument as an item: [fetch, --date, "{{ ds }}"]'),
     "type_error.list.wait_for": ("a mapping, or a list of them", ""),
     "type_error.integer": ("a whole number", ""),

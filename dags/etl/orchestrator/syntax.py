@@ -3,7 +3,7 @@
 import re
 from typing import Tuple
 
-KEYS_ALIKE = "indent the keys of a mapping alike, and quote a text as a whole; a key without a value ends with ':'"
+KEYS_ALIKE = "here or before: indent keys alike, each with a colon and a blank behind it; quote a text as a whole"
 QUOTE_COLON = "quote a text that holds ': '"
 QUOTE_STAR = 'quote a text that starts with * or &, such as "* * * * *"; otherwise write the value itself'
 NO_MERGE = "write the keys themselves, or put what is shared under 'defaults:'"
@@ -29,7 +29,7 @@ SYNTAX = (
     ("keys are numbers", "", "quote them, as in '1': {}"),
     ("mapping values are not allowed", "a key cannot stand here", KEYS_ALIKE),
     ("while parsing a block mapping, did not find expected key", "expected a key", KEYS_ALIKE),
-    ("could not find expected ':'", "a key without ':'", "write it as 'key: value'"),
+    ("could not find expected ':'", "a key without ':'", "write it as 'key: value', with a blank behind the colon"),
     (
         "did not find expected ',' or ']'",
         "no ',' or ']' in the list of line {begin}",
