@@ -162,6 +162,12 @@ WRITTEN = {
     "dots": "defaults: {{command: ['--conf spark.secret.key={w}{inside}'], tags: {{A: b{beside}}}}}\n",
     "without a blank, in small letters": "defaults: {{environment: {{api_key:{w}, A: {{B: 1{beside}}}}}}}\n",
     "said by a shell": "defaults: {{command: ['PASSWORD=\"$(echo {w})\"{inside}'], tags: {{A: {{B: 1{beside}}}}}}}\n",
+    "header without a blank": "defaults: {{command: [curl, -H, 'X-Api-Key:{w}{inside}'], tags: {{A: b{beside}}}}}\n",
+    "header of a shell": "defaults: {{command: ['curl -sH \"Auth-Token:{w}\" x{inside}'], tags: {{A: b{beside}}}}}\n",
+    "one dash": "defaults: {{command: ['load -password {w}{inside} -all'], tags: {{A: b{beside}}}}}\n",
+    "value instead of a param": "params: {{db: {{password: {w}{inside}{beside}}}}}\n",
+    "list of params": "params: [{{db_password: {w}{inside}{beside}}}]\n",
+    "joined to a template": "defaults: {{environment: {{PASSWORD: \"{{{{ ds ~ '{w}' }}}}\"{beside}}}}}\n",
     "of a provider's variables": "variables: {{password: {w}{inside}{beside}}}\n",
 }
 INSIDE = ["", " {{ nope }}", "\\", "\x07"]
@@ -250,6 +256,9 @@ tasks:
       - jq '{"token": .token}' and f(token=token) and PASSWORD=${DB_PASSWORD:-$OTHER} and TOKEN=${X//a/b}
       - --no-password
       - etl
+      - load --password "${DB_PASSWORD:?}" --token "${TOKEN:?is missing}" --secret "${SECRET:-}" -token $TOKEN
+      - -H
+      - "X-Api-Key:$API_KEY"
       - if [ $TOKEN = x ]; then [ ${TOKEN} = y ]; fi
       - load --private-key /run/keys/un.pem --credentials=s3://bucket/un.json
       - --token
@@ -275,6 +284,8 @@ tasks:
       E_TOKEN: "true"
       G_TOKEN: "{{ params.token or '' }}"
       BOARDING_PASS: "5"
+      USE_TOKEN: "1"
+      ROTATE_PASSWORD: "0"
       PWD: /data
       GOOGLE_APPLICATION_CREDENTIALS: /app/GCP.json
       DB_SECRET: etl/prod/db

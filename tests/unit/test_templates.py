@@ -151,6 +151,33 @@ def test_a_constant_number_that_python_or_jinja_cannot_write_is_refused(number: 
     assert others == [[], []]
 
 
+def test_a_comment_of_jinja_is_refused_and_the_length_of_a_shell_has_another_way(tmp_path: Path) -> None:
+    texts = ["N=${#FILES[@]}; load; archive ${NAME%%#}", "N=${#NAME}", "{# {{ ds }} #}"]
+    others = ["N=${{ '{' }}#NAME}", "{{ '{#' }}", "{% raw %}N=${#NAME}{% endraw %}"]
+    found = problems_by_text(tmp_path, texts + others)
+    refused, allowed = ([found[text] for text in each] for each in (texts, others))
+
+    assert [[problem.message for problem in problems] for problems in refused] == [
+        ["'{#' begins a comment of Jinja"]
+    ] * 3
+    assert allowed == [[]] * 3
+
+
+def test_the_xcoms_of_many_tasks_count_as_often(tmp_path: Path) -> None:
+    names = ", ".join(["'load'"] * 1000)
+    (found,) = problems_by_text(tmp_path, [f"{{{{ ti.xcom_pull([{names}]) | tojson }}}}"]).values()
+
+    assert found[0].message.startswith("the template could write 8,")
+
+
+def test_a_long_text_is_no_number(tmp_path: Path) -> None:
+    long = f"{{{{ ('{'1' * 300}' | replace('1', params.x) | int) % 7 }}}}"
+    (refused,), allowed = problems_by_text(tmp_path, [long, "{{ (params.x | int) % 7 }}"]).values()
+
+    assert refused.message == "int is not for a text that a template has made long"
+    assert allowed == []
+
+
 def test_a_long_number_beside_a_broken_expression_is_no_failure(tmp_path: Path) -> None:
     (found,) = problems_by_text(tmp_path, [f"{{{{ | }}}} {{{{ {'9' * 5000} }}}}"]).values()
 

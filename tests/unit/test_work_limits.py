@@ -111,12 +111,12 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     ),
     "runs that catch up": (
         lambda n: (
-            f"{HEAD}schedule: '@daily'\ncatchup: true\n{LOAD}{providers(10, '{max_active_runs: 100}')}"
-            + lines("  q{}: {{max_active_runs: 2}}\n", n % 1000)
+            f"{HEAD}schedule: '@daily'\ncatchup: true\n{LOAD}{providers(3, '{max_active_runs: 100}')}"
+            + lines("  q{}: {{max_active_runs: 2}}\n", n % 300)
             + lines("  r{}:\n", 1000)
         ),
-        1000,
-        "the DAGs could catch up with 1002 runs at once; those of a file at most 1000",
+        300,
+        "the DAGs could catch up with 302 runs at once; those of a file at most 300",
     ),
     "tags of all DAGs": (
         lambda n: (
@@ -291,6 +291,15 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         ),
         100_000,
         "100250 arguments, variables, tags and dependencies of all tasks; a file has at most 100000",
+    ),
+    "keys": (
+        lambda n: (
+            f"{HEAD}defaults:\n  task_definition: a\n  command: [{'x, ' * 10}]\n  environment:\n"
+            f"{lines('    ? ' + 'k' * 1024 + '{}' + chr(10) + '    : x' + chr(10), 7)}"
+            f"tasks:\n{lines('  t{}: {{}}' + chr(10), 450)}{providers(n, '{defaults: {}}')}"
+        ),
+        6,
+        "111600 arguments, variables, tags and dependencies of all tasks; a file has at most 100000",
     ),
     "characters of tasks": (
         lambda n: (

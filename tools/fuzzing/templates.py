@@ -74,7 +74,13 @@ def statement(draw: Any, variable: str = "") -> str:
     """Draw an output or a statement; ``variable`` is that of the loop around it."""
     form = draw(st.sampled_from(["text", "output", "output", "output", "if", "for"]))
     if form == "text":
-        return str(draw(st.sampled_from(["x", " ", "--day=", "{% raw %}{{{% endraw %}", "{# no #}", "s3://b/*"])))
+        return str(
+            draw(
+                st.sampled_from(
+                    ["x", " ", "--day=", "{% raw %}{{{% endraw %}", "{% raw %}${#x}{% endraw %}", "s3://b/*"]
+                )
+            )
+        )
     if form == "output":
         return f"{{{{ {expression(draw, draw(st.sampled_from(KINDS)), variable=variable)} }}}}"
     if form == "if":

@@ -53,7 +53,13 @@ DEFINITION = st.from_regex(r"\A[A-Za-z0-9_-]{1,12}(:[0-9]{1,3})?\Z") | st.just(
 SIZE = st.sampled_from([(256, 512), (512, 4096), (1024, 2048), (2048, 5120), (4096, 30720), (16384, 122880)])
 ARN = st.sampled_from(["arn:aws:iam::000000000000:role/etl", "{{ env.name }}"])
 TEMPLATE = st.sampled_from(
-    ["{{ ds }}", "{{ provider.name }}", "{{ env['name'] }}", "{% if ds %}{{ ts_nodash }}{% endif %}", "{# no #}"]
+    [
+        "{{ ds }}",
+        "{{ provider.name }}",
+        "{{ env['name'] }}",
+        "{% if ds %}{{ ts_nodash }}{% endif %}",
+        "{% raw %}${#x}{% endraw %}",
+    ]
 )
 TEMPLATED = st.lists(TEXT | TEMPLATE, max_size=3).map("".join)
 # No task's name ends like an item, so that no two ids are the same.

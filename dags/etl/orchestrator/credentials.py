@@ -39,7 +39,7 @@ NAMED = re.compile(
     rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<colon>:(?=\w))"
     rf"|[\"']{SPACES}:{SPACES}|(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
-    rf"|(?<![\w-])--(?!no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
+    rf"|(?<![\w-])--?(?!-?no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
     rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!--|-\w?(?!\S))"
     rf"{VALUE.replace('value', 'argument')}",
     re.I,
@@ -47,25 +47,26 @@ NAMED = re.compile(
 # What follows a value in prose: "the token: see below" has none, nor has a test of a shell, [ $TOKEN = x ].
 END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|[^\s\\\"'])", re.M)
 TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
-QUOTE_BEFORE = re.compile(r"(?:-H|--header)[ =]{0,9}([\"'])[\w.-]*$")  # before the name of a header in a shell
+HEADER = r"(?:-\w{0,9}H|--header)"  # curl's
+QUOTE_BEFORE = re.compile(rf"(?<!\S){HEADER}[ =]{{0,9}}([\"'])[\w.-]*$")  # before the name of a header in a shell
 COLON_NAME = re.compile(r"(?:^|[\s{,\[\"'])[\w.-]*$")  # before NAME:value; arn:aws:...:secret:x is no name
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'].
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
 # But one that begins with a literal, or ends with one for want of another value.
 TEMPLATE = re.compile(
     r"\{\{(?![-([\s]*[\"'])"
-    r"(?![^{}]{0,200}(?:\b(?:or|else)\b|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)\s{0,9}[\"']\w)"
+    r"(?![^{}]{0,200}(?:\b(?:or|else)\b|~|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)\s{0,9}[\"']\w)"
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
 SAID = r"\s*(?:echo|printf)\b"  # commands that only repeat what is written
 REFERENCE = re.compile(
-    rf"{TEMPLATE.pattern}|\$\{{\w+(?::-\$\w+|[/%#][^{{}}]*)?\}}|\$\w+|<[\w -]{{1,40}}>"
+    rf"{TEMPLATE.pattern}|\$\{{\w+(?::?-(?:\$\w+)?|:?\?[^{{}}]*|[/%#][^{{}}]*)?\}}|\$\w+|<[\w -]{{1,40}}>"
     rf"|\$\((?!{SAID})[^()]*\)|`(?!{SAID})[^`]*`"
 )
 PLACE = re.compile(  # where it is
     r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/){1,99}[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
 )
-HARMLESS = re.compile(r"true|false|yes|no|on|off|null|none|str(?:ing)?|token|arn:\S*", re.I)
+HARMLESS = re.compile(r"[01]|true|false|yes|no|on|off|null|none|str(?:ing)?|token|arn:\S*", re.I)
 PRAGMA = re.compile("# *pragma: ?(allow|white)list[ -]secret")  # as detect-secrets has it, in linear time
 NAMED_IN_ECS = "name it under 'secrets' in the ECS task definition"
 HINT = f"keep it in AWS Secrets Manager, and {NAMED_IN_ECS}; if it is no credential, rename it"
@@ -102,7 +103,7 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
         for part, key, value in texts:
             below = word or word_of(part)
             if part not in ABOUT and path[-2:-1] == ("params",):
-                below = word_of(str(path[-1]))
+                below = below or word_of(str(path[-1]))
             elif part.lower() == "value":
                 below = below or named
             elif path[-1:] and path[-1] in THINGS and isinstance(value, yaml.MappingNode):
@@ -111,12 +112,13 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
             yield from find_credentials(key, (*path, part), word or word_without_blank(part) if is_set else "")
             yield from find_credentials(value, (*path, part), below)
     elif isinstance(node, yaml.SequenceNode):
-        option = ""  # such as --password, whose value is the next item
+        option, is_header = "", False  # such as --password and -H, whose value is the next item
         for index, item in enumerate(node.value):
             text = item.value if isinstance(item, yaml.ScalarNode) else ""
             is_option = re.match(r"--|-\w?$", text)
-            yield from find_credentials(item, (*path, index), word or ("" if is_option else option))
-            match = OPTION.search(text)
+            option = "" if is_option else word_without_blank(text) if is_header else option
+            yield from find_credentials(item, (*path, index), word or option)
+            match, is_header = OPTION.search(text), bool(re.fullmatch(HEADER, text))
             option = match.group("word") if match else ""
 
 
@@ -131,7 +133,7 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         opened = match.group("prose") and QUOTE_BEFORE.search(before)
         is_quoted = opened and opened[1] in text[match.end() - 1 : match.end() + 1]  # a value may end with its quote
         is_prose = match.group("prose") and not is_yaml and not is_quoted and not END.match(text, match.end())
-        is_scope = match.group("colon") and not is_name(before, match)
+        is_scope = match.group("colon") and not QUOTE_BEFORE.search(before) and not is_name(before, match)
         is_code = CODE.match(text, match.start("value")) if match.group("value") else None
         is_tested = match.group("prose") and TESTED.search(before)
         value = match.group("value") or match.group("argument")

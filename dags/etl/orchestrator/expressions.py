@@ -21,11 +21,13 @@ from .vocabulary import (
     NUMBER,
     PLACES,
     SHORT,
+    SUM_OF_TEXT,
     SUMS,
     SYNTAX,
     TESTS,
     TEXT,
     Entry,
+    a,
 )
 
 # The parser takes some 12 of Python's 1,000 frames for a level, and a worker is called from deeper than a scheduler.
@@ -81,11 +83,6 @@ def merge(*values: Value) -> Value:
         if kind in kinds:
             return Value(kind, size)
     return Value(kinds.pop() if len(kinds) == 1 else JSON if kinds <= set(PLAIN) else ANY, size)
-
-
-def a(kind: str) -> str:
-    """Return how a message names a kind of value."""
-    return {JSON: "a param", ANY: "what may be of several kinds"}.get(kind, f"a {kind}")
 
 
 class Expressions:
@@ -244,9 +241,8 @@ class Expressions:
             place, _, key = place.rpartition(".")
         place = place or path
         there = sorted(name[len(place) + 1 :] for name in (*NAMES, *LOOP) if name.startswith(f"{place}."))
-        hint = f"of '{place}' there are: {', '.join(there)}"
-        if "*" in there:
-            hint = f"name one of its members: {place}.x"
+        is_any = "*" in there
+        hint = f"name one of its members: {place}.x" if is_any else f"of '{place}' there are: {', '.join(there)}"
         return self.fault(f"a template cannot reach '{path}'", INSTEAD.get(key, hint), key or path)
 
     def slice(self, node: Any) -> Value:
@@ -275,6 +271,8 @@ class Expressions:
         if entry is None:
             return self.unknown("filter", node.name, FILTERS)
         self.check_kind(f"the filter {node.name}", value, entry, node.name)
+        if node.name == "int" and value.size > LATE:  # Python before 3.7.14 takes the square of its length
+            self.fault("int is not for a text that a template has made long", "let the container do it", node.name)
         return self.result(node.name, entry, node, value)
 
     def test(self, node: nodes.Test) -> Value:
@@ -312,6 +310,8 @@ class Expressions:
         }
         added = sum(value.size for value in values.values())
         size = above.size * entry.times + added + SHORT if entry.size is None else entry.size
+        if isinstance(given.get("task_ids"), nodes.List):
+            size *= len(given["task_ids"].items)  # an XCom of each
         if entry.spreads:
             size = (above.size + 1) * entry.times * (1 + added)
         self.work += CALL + size
@@ -377,7 +377,7 @@ class Expressions:
         if sign == "+" and kinds == {JSON, LIST}:
             result = LIST
         if result is None:
-            hint = "write ~ to join texts" if TEXT in kinds else "add numbers, or dates and lengths of time"
+            hint = SUM_OF_TEXT if TEXT in kinds else "add numbers, or dates and lengths of time"
             return self.fault(f"{a(left.kind)} {sign} {a(right.kind)} is nothing", hint, sign)
         size = 6 * (left.size + right.size)  # the text of tojson escapes what is put to it
         self.work += size

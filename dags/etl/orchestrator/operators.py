@@ -118,6 +118,21 @@ def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     return environment
 
 
+MAX_RENDERED = 2**15  # characters of JSON: those of 50 tags of ECS are 20,000
+
+
+def check_rendered(task: Any) -> None:
+    """Check the length of a task's fields, with their templates filled in: Airflow stores them before it is executed.
+
+    Raises:
+        AirflowFailException: They are too long.
+    """
+    length = overrides_length({name: getattr(task, name) for name in task.template_fields if name != "overrides"})
+    if length > MAX_RENDERED:
+        message = f"what the task is given, with its templates filled in, is {length} characters of JSON"
+        raise exceptions.AirflowFailException(f"{message}; at most {MAX_RENDERED} are allowed")
+
+
 # ------------------------------------------------------------------------------------------------------ the task
 
 LOOKS = (0, 3, 7)  # seconds before each look for an ECS task: ListTasks shows a new one only after a while
@@ -158,9 +173,10 @@ class EcsTask(EcsOperator):
             context["item"] = self.item
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
         length = overrides_length(self.overrides)
-        if length > MAX_OVERRIDES:  # Airflow would store them, whatever their length, before ECS refuses them
+        if length > MAX_OVERRIDES:
             message = f"command, environment and sizes, with their templates filled in, are {length} characters of JSON"
             raise exceptions.AirflowFailException(f"{message}; ECS takes at most {MAX_OVERRIDES}: put the data on S3")
+        check_rendered(self)
 
     def execute(self, context: Any, **_: Any) -> Optional[str]:
         """Run the ECS task to its end; return the last line of its container's log, which becomes the XCom.

@@ -373,11 +373,12 @@ def check_merging(document: Document, pipeline: Pipeline, context: Context) -> N
 
 
 def items_of(task: Optional[Task]) -> int:
-    """Return how many items the lists and mappings of a task have; long texts count by their length, too."""
+    """Return how many items the lists and mappings of a task have; long texts and keys count by their length, too."""
     values = list(vars(task).values()) if task else []
     lists = [each.values() if isinstance(each, dict) else each for each in values if isinstance(each, (dict, list))]
     held = list(chain.from_iterable(lists))
-    texts = [text for text in [*held, *values] if isinstance(text, str)]
+    keys = chain.from_iterable(each for each in values if isinstance(each, dict))
+    texts = [text for text in [*held, *values, *keys] if isinstance(text, str)]
     return len(held) + sum(len(text) // (16 if "{" in text else 512) for text in texts)
 
 

@@ -8,7 +8,7 @@ from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from .definitions import Awaited
 from .generations import BaseSensorOperator, exceptions
 from .models import Param
-from .operators import IN_TASK, render_with_params
+from .operators import IN_TASK, check_rendered, render_with_params
 from .runs import awaited_date, find_run
 
 
@@ -22,6 +22,7 @@ class Sensor(BaseSensorOperator):
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger."""
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
+        check_rendered(self)
 
     def execute(self, context: Any, **others: Any) -> Any:
         """Wait; name what is missing when the time is over."""

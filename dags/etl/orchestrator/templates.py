@@ -66,6 +66,9 @@ def parse_template(text: str) -> Template:
     if len(text) > MAX_OVERRIDES:
         message = f"a text of {len(text)} characters; ECS takes {MAX_OVERRIDES} for all of a task"
         return NOTHING._replace(faults=[Fault(message, "", "")])
+    if "{#" in text and has_comment(text):
+        hint = "for ${#x} of a shell, write {% raw %}${#x}{% endraw %}; a comment stands behind a # of YAML"
+        return NOTHING._replace(faults=[Fault("'{#' begins a comment of Jinja", hint, "{#")])
     try:
         if not is_flat(text):
             raise RecursionError
@@ -98,6 +101,14 @@ def parse_template(text: str) -> Template:
         frozenset(checker.pulled),
         work if not checker.faults else 0,
     )
+
+
+def has_comment(text: str) -> bool:
+    """Return whether Jinja would leave out a part of a text: one behind ${#name} of a shell, without a word."""
+    try:
+        return any(kind == "comment_begin" for _, kind, _ in jinja_environment().lex(text))
+    except jinja2.TemplateSyntaxError as error:
+        return "comment" in str(error.message)
 
 
 def is_flat(text: str) -> bool:

@@ -17,6 +17,12 @@ JSON = "JSON"  # what a person gives: text, a number, a boolean, a list or a map
 ANY = "any"
 PRINTABLE = (TEXT, NUMBER, BOOLEAN, DATE, DATETIME, DURATION, ANY)  # a list shows as Python writes it
 
+
+def a(kind: str) -> str:
+    """Return how a message names a kind of value."""
+    return {JSON: "a param", ANY: "what may be of several kinds"}.get(kind, f"a {kind}")
+
+
 # Characters at most. ECS takes 8,192 for all that a task overrides: a longer param could not be passed on.
 MAX_PARAM_CHARACTERS = 8192  # of all params of a DAG together, as JSON
 MAX_VARIABLE = 1024  # of a variable of env or provider; an S3 key is no longer
@@ -338,6 +344,7 @@ SUMS = {
     (DURATION, "+", DURATION): DURATION,
     (DURATION, "-", DURATION): DURATION,
 }
+SUM_OF_TEXT = "for another day, write macros.ds_add(ds, 1), or brackets before |: (x - y) | ds; to join texts, ~"
 
 # --------------------------------------------------------------------------------------------- what is not allowed
 
