@@ -232,6 +232,7 @@ A template may say what is listed here, and nothing else:
 - `+`, `-` and `//`; `%` between numbers (a param needs `type: integer`, or write `params.x | int`)
 - items and parts by constants: `params.x['y']`, `ds[:4]`
 - `{{% if %}}`, and `{{% for %}}` over a param or a list, not within another one
+- `{{% raw %}}` for what is not to be filled in: `{{% raw %}}${{#FILES[@]}}{{% endraw %}}` of a shell
 
 Values have limits, so that no template can grow without bound: a variable has at most {variable} characters, all params
 of a DAG together {params} as JSON. `./etl check` reports whatever is not allowed, and what to write instead.
