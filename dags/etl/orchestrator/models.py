@@ -5,10 +5,12 @@ operator's arguments, the RunTask request) or in dags.py (the DAG); CONTRIBUTING
 """
 
 import re
+from datetime import date, datetime
+from functools import lru_cache
 from math import isfinite
 from typing import Any, Dict, List, Optional, Tuple, Union
 
-from pendulum import DateTime
+import pendulum
 from typing_extensions import Literal
 
 from .compat import SHAPE_DICT, BaseModel, DictError, Field, ModelField, StrictBool, validator
@@ -50,7 +52,6 @@ from .values import (
     TimeZone,
     VariableName,
     Weight,
-    moment_in,
 )
 
 
@@ -219,6 +220,17 @@ class WaitFor(Model):
     poke_interval: Optional[Duration] = Field(None, description="Pause between looks; default: 5m.")
 
 
+@lru_cache(maxsize=1024)  # a thousand providers share a few dates
+def moment_in(when: date, zone: str) -> pendulum.DateTime:
+    """Return a date as midnight of a time zone, or a moment as what the clocks there show.
+
+    Airflow takes the time zone of a DAG's schedule from its start date, and insists on one of pendulum.
+    """
+    if isinstance(when, datetime):
+        return pendulum.instance(when).in_timezone(zone)
+    return pendulum.datetime(when.year, when.month, when.day, tz=zone)
+
+
 # What holds where no layer says anything else.
 SETTING_DEFAULTS: Dict[str, Any] = {"owner": "airflow", "catchup": False, "max_active_runs": 1, "timezone": "UTC"}
 
@@ -259,7 +271,7 @@ class Settings(Model):
     environments: Optional[List[Text]] = Field(None, description="Where it exists; default: everywhere.")
 
     @property
-    def period(self) -> Tuple[Optional[DateTime], Optional[DateTime]]:
+    def period(self) -> Tuple[Optional[pendulum.DateTime], Optional[pendulum.DateTime]]:
         """The moments from and until which runs are scheduled, in the DAG's time zone."""
         zone = self.timezone or SETTING_DEFAULTS["timezone"]
         start, end = (None if when is None else moment_in(when, zone) for when in (self.start_date, self.end_date))

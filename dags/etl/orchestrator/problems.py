@@ -16,6 +16,7 @@ MAX_SUGGESTIONS = 100  # of a file
 MAX_COMPARISONS = 5000  # of a file
 MAX_COMPARED = 1000  # names
 MAX_COMPARED_LENGTH = 50  # characters
+LIKENESS = 0.6  # of two names, from which one may be meant by the other: difflib's own default
 MAX_LISTED = 20  # names in "known: ..."
 MAX_MESSAGE = 1000  # characters of a message or a hint, which may quote what a file holds
 MAX_NAMED = 3  # providers or DAGs that share a mistake
@@ -150,12 +151,12 @@ def describe(value: Any) -> str:
     return {"dict": "a mapping", "list": "a list"}.get(type(value).__name__, f"a {type(value).__name__}")
 
 
-def closest(name: Any, known: Iterable[str]) -> Optional[str]:
-    """Return the known name that was probably meant, or None if none is close."""
+def closest(name: Any, known: Iterable[str], likeness: float = LIKENESS) -> Optional[str]:
+    """Return the known name that was probably meant, or None if none is close; ``likeness`` is difflib's ratio."""
     if len(str(name)) > MAX_COMPARED_LENGTH:
         return None
     names = sorted(each for each in islice(known, MAX_COMPARED) if len(each) <= MAX_COMPARED_LENGTH)
-    return next(iter(difflib.get_close_matches(str(name), names, n=1)), None)
+    return next(iter(difflib.get_close_matches(str(name), names, 1, likeness)), None)
 
 
 def did_you_mean(name: Any, known: Iterable[str]) -> str:

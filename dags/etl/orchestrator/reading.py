@@ -8,7 +8,7 @@ from .credentials import NAMED_IN_ECS
 from .definitions import json_length, parse_dag_id
 from .documents import Document, has_value, value_at
 from .models import Cluster, Environment, Pipeline, Settings, Task
-from .problems import MAX_PROBLEMS, AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
+from .problems import LIKENESS, MAX_PROBLEMS, AmbiguousInteger, KeyPath, Problem, Rejected, closest, describe
 from .values import PipelineAddress
 
 # What bounds the work that a file can ask for. 10,000 providers of 3 tasks take 3.5 s; what only just fits into one of
@@ -219,9 +219,7 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
         elif kind == "value_error.const":
             given = context["given"]
             message = f"unknown value {repr(given[:60]) if isinstance(given, str) else describe(given)}"
-            meant = CALLED_OTHERWISE.get(str(given))
-            is_known = meant in context["permitted"]
-            hint = f"did you mean '{meant}'?" if is_known else document.did_you_mean(given, context["permitted"])
+            hint, _ = hint_for_name(document, given, context["permitted"], LIKENESS)
         elif kind.startswith("value_error.number"):
             bound = "at most" if kind.endswith("le") else "at least"
             message = f"expected a whole number, {bound} {context['limit_value']}"
@@ -268,24 +266,37 @@ def waiting_hint(text: str) -> str:
     return f'write {{pipeline: {example}}} for another DAG, or {{s3: "s3://bucket/key"}} for a delivery'
 
 
-# What keys and choices are called in Airflow, in other factories and in other tools, and here.
-CALLED_OTHERWISE = {
-    **dict.fromkeys(("email", "emails", "notify", "on_failure", "on_failure_callback"), "alerts"),
-    "queue": "cluster",
-    **dict.fromkeys(("after", "needs", "upstream"), "depends_on"),
-    **dict.fromkeys(("env", "env_vars"), "environment"),
-    **dict.fromkeys(("time_limit", "timeout"), "execution_timeout"),
-    **dict.fromkeys(("expand", "items", "loop", "matrix", "parallel", "shards", "with_items"), "for_each"),
-    **dict.fromkeys(("dag", "dag_id", "external_dag_id"), "pipeline"),
-    **dict.fromkeys(("cron", "every"), "schedule"),
-    **dict.fromkeys(("tz", "zone"), "timezone"),
-    **dict.fromkeys(("disk", "storage"), "ephemeral_storage"),
-    **dict.fromkeys(("choices", "options"), "enum"),
-    "none_failed_or_skipped": "none_failed_min_one_success",
-    **{"dict": "object", "float": "number", "list": "array"},
-    **dict.fromkeys(("date", "datetime", "text", "time"), "string"),
-    **dict.fromkeys(("args", "arguments", "cmd"), "command"),
+# What a key or a choice is called in Airflow, in other factories and in other tools, by its name here.
+OTHER_NAMES = {
+    "alerts": ("email", "emails", "notify", "on_failure", "on_failure_callback"),
+    "array": ("list",),
+    "cluster": ("queue",),
+    "command": ("args", "arguments", "cmd"),
+    "dagrun_timeout": ("time_limit", "timeout"),
+    "depends_on": ("after", "dependencies", "needs", "requires", "upstream"),
+    "end_date": ("end",),
+    "enum": ("choices", "options"),
+    "environment": ("env", "env_vars"),
+    "ephemeral_storage": ("disk", "storage"),
+    "execution_timeout": ("time_limit", "timeout"),
+    "for_each": ("expand", "items", "loop", "matrix", "parallel", "shards", "with_items"),
+    "group": ("task_group",),
+    "logs": ("awslogs_group", "log_group"),
+    "memory": ("mem",),
+    "none_failed_min_one_success": ("none_failed_or_skipped",),
+    "number": ("float",),
+    "object": ("dict",),
+    "pipeline": ("dag", "dag_id", "external_dag_id"),
+    "retries": ("retry",),
+    "schedule": ("cron", "every", "schedule_interval"),
+    "start_date": ("start",),
+    "string": ("date", "datetime", "text", "time"),
+    "tasks": ("jobs", "stages", "steps"),
+    "timezone": ("tz", "zone"),
+    # Trigger rules of newer Airflows, of which none here is one, however alike they look.
+    "": ("all_done_min_one_success", "all_done_setup_success", "all_skipped", "one_done"),
 }
+LIKENESS_OF_KEYS = 0.7  # with less, "waiter_delay" would be "retry_delay" and "deadline" be "pipeline"
 
 
 def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tuple[str, str, Tuple[str, ...]]:
@@ -302,12 +313,21 @@ def unknown_key(document: Document, model: Type[BaseModel], path: KeyPath) -> Tu
         return message, "it is a provider's, under its name, or the environment's in configs/", (key,)
     if key == "secrets":
         return message, NAMED_IN_ECS, (key,)
-    meant = CALLED_OTHERWISE.get(key)
-    if meant and meant in known:
-        return message, f"did you mean '{meant}'?", (key, meant)
-    hint = document.did_you_mean(key, known)
-    meant = hint and closest(key, known)
+    hint, meant = hint_for_name(document, key, known, LIKENESS_OF_KEYS)
     return message, hint, (key, meant) if meant else (key,)
+
+
+def hint_for_name(document: Document, name: Any, known: Iterable[str], likeness: float) -> Tuple[str, Optional[str]]:
+    """Return the hint for an unknown key or choice, and the name that was probably meant, or None.
+
+    What others call something is never taken for a name that only looks like it.
+    """
+    meanings = [ours for ours, others in OTHER_NAMES.items() if name in others]
+    meant = next((ours for ours in meanings if ours in known), None)
+    hint = "" if meant else document.did_you_mean("", known)  # all names, but for the first problems of a file only
+    if hint and not meanings:
+        meant = closest(name, known, likeness)
+    return f"did you mean '{meant}'?" if meant else hint, meant
 
 
 def keys_at(model: Type[BaseModel], path: KeyPath) -> Iterable[str]:

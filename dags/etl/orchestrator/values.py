@@ -8,9 +8,8 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Iterator, Optional, Tuple, Union
+from typing import Any, ClassVar, Dict, Iterator, Optional, Tuple, Union
 
-import pendulum
 from croniter import croniter
 
 from .compat import ConstrainedInt, PydanticValueError, is_time_zone, time_zones
@@ -254,6 +253,7 @@ class Cron(Text):
     """A cron expression of five fields, or a preset."""
 
     presets = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
+    presets_of_cron: ClassVar[Dict[str, str]] = {"@midnight": "@daily", "@annually": "@yearly"}
     fields = ("minute", "hour", "day of month", "month", "day of week")
 
     @classmethod
@@ -274,8 +274,14 @@ class Cron(Text):
     @lru_cache(maxsize=1024)  # a thousand providers share a few schedules; a file has at most 1,000 (MAX_SCHEDULES)
     def mistake_in(cls, text: str) -> Optional[Tuple[str, str]]:
         """Return message and hint, or None. Airflow itself finds a bad expression only when it bags the DAG."""
-        if text.startswith("@") or f"@{text.lower()}" in cls.presets:
-            return None if text in cls.presets else (f"unknown schedule {text[:60]!r}", did_you_mean(text, cls.presets))
+        preset = f"@{text.lower().lstrip('@')}"
+        if text in cls.presets:
+            return None
+        if text.startswith("@") or preset in (*cls.presets, *cls.presets_of_cron):
+            meant = cls.presets_of_cron.get(preset) or closest(preset, cls.presets)
+            # YAML refuses an @ without quotes.
+            hint = f"write '{meant}', with its quotes" if meant else did_you_mean(text, cls.presets)
+            return f"unknown schedule {text[:60]!r}", hint
         parts = text.split()
         if len(parts) != len(cls.fields):
             hint = f"they are: {', '.join(cls.fields)}"
@@ -343,17 +349,6 @@ class Moment(Shape, date):
             hint = f"write {value.isoformat()}Z for UTC, or an offset such as +01:00"
             raise InvalidValue("a date with a time needs its offset from UTC", hint, "schedule")
         return value
-
-
-@lru_cache(maxsize=1024)  # a thousand providers share a few dates
-def moment_in(when: date, zone: str) -> pendulum.DateTime:
-    """Return a date as midnight of a time zone, or a moment as what the clocks there show.
-
-    Airflow takes the time zone of a DAG's schedule from its start date, and insists on one of pendulum.
-    """
-    if isinstance(when, datetime):
-        return pendulum.instance(when).in_timezone(zone)
-    return pendulum.datetime(when.year, when.month, when.day, tz=zone)
 
 
 class Duration(Shape, timedelta):
