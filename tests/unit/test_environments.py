@@ -101,6 +101,15 @@ def test_concurrent_set_ups_create_the_environment_once(uv: Uv, monkeypatch: pyt
     assert uv.created == 1
 
 
+def test_an_environment_that_is_a_link_is_named_with_the_reason(uv: Uv, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "sample").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(SetupError, match=r"/\.local/sample cannot be written: Cannot call rmtree"):
+        environments.ensure(ENVIRONMENT)
+
+
 @pytest.mark.parametrize("path", [".local", ".local/setup.lock", ".local/sample"])
 def test_what_cannot_be_written_is_named(path: str, uv: Uv, tmp_path: Path) -> None:
     # To root, no folder is read-only: another kind of file is in the place.

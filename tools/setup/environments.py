@@ -271,7 +271,7 @@ def run(program: str, *arguments: str, quiet: bool = False) -> bool:
 
 def unwritable(path: Path, error: OSError) -> SetupError:
     """Return the error of a path that cannot be written, as in a read-only checkout or in that of another person."""
-    reason = f"{path} cannot be written: {error.strerror}"
+    reason = f"{path} cannot be written: {error.strerror or error}"
     return SetupError(f"{reason}; ./etl keeps there what it needs: make it writable, or use a clone of your own")
 
 
