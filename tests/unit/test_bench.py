@@ -64,6 +64,8 @@ def test_the_time_and_memory_of_check_are_measured_and_its_memory_is_bounded() -
         ("--contenders lop", "there is no lop; known: loop, own-loop"),
         ("--repeats 0", "there is at least one round"),
         ("fuzz --minutes 0", "it takes some time"),
+        ("fuzz --minutes nan", "it takes some time"),
+        ("fuzz --minutes inf", "it takes some time"),
     ],
 )
 def test_invalid_arguments_are_reported(arguments: str, message: str) -> None:

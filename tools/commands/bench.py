@@ -1,6 +1,7 @@
 """./etl bench: what the factory costs beside a hand-written loop, its peers, and one file a DAG."""
 
 import argparse
+import math
 import signal
 import sys
 import time
@@ -89,7 +90,7 @@ def parse_fuzz(arguments: List[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=5, help="how long (default: 5)")
     parser.add_argument("--seed", type=int, default=int(time.time()), help="to repeat a run (default: the time)")
     options = parser.parse_args(arguments)
-    if options.minutes <= 0:
+    if not 0 < options.minutes < math.inf:  # nan is neither
         parser.error("it takes some time: --minutes 1")
     return options
 
