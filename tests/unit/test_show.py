@@ -498,6 +498,18 @@ def test_the_problems_of_the_dag_are_reported(etl: Path, capsys: pytest.CaptureF
     assert Output(etl, capsys, "cwr-big_dag_wcm").status == 0
 
 
+@pytest.mark.parametrize(
+    "arguments", [["cwr", "--date", "2022-01-05"], ["cwr/big", "--origin"], ["--origin"], ["--date", "2022-01-05"]]
+)
+def test_an_option_of_one_dag_is_a_usage_error_for_a_table(
+    arguments: List[str], etl: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = Output(etl, capsys, *arguments)
+
+    assert (output.status, output.out) == (2, "")
+    assert output.err.startswith("etl: --date and --origin are for one DAG")
+
+
 def test_an_invalid_date_is_a_usage_error(etl: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as error:
         Output(etl, capsys, "cwr-big_dag_un", "--date", "tomorrow")

@@ -64,6 +64,9 @@ def main(arguments: List[str], etl: Path = ETL) -> int:
     from tools.views.selection import Selection, UnknownSelection
 
     selection = None if options.selection is None else Selection(options.selection)
+    if (options.date or options.origin) and not (selection and selection.is_dag_id):
+        print_status("--date and --origin are for one DAG: ./etl show cwr-big_dag_un --origin")
+        return WRONG_USE
     missing = no_environment(etl)
     if missing:
         print_status("\n".join(["nothing can be shown:", *map(str, missing)]))
