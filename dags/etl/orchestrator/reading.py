@@ -1,6 +1,7 @@
 """Document -> Pipeline or Environment; what pydantic finds wrong, in words and places."""
 
 import re
+from datetime import date
 from typing import Any, Dict, Iterable, Mapping, Optional, Tuple, Type
 
 from .compat import SHAPE_SINGLETON, BaseModel, ValidationError
@@ -179,14 +180,20 @@ EXPECTED = {
     "type_error.dict": ("a mapping", "write it as lines of 'key: value', with a blank behind each colon"),
     "type_error.list": ("a list", "write it as [one, two], or as lines of '- one'"),
     "type_error.list.command": ("a list", 'write each argument as an item: [fetch, --date, "{{ ds }}"]'),
+    "type_error.list.for_each": (
+        "a list",
+        "write the items here, as [de, fr]: a DAG's tasks are known before its runs",
+    ),
     "type_error.list.wait_for": ("a mapping, or a list of them", ""),
     "type_error.integer": ("a whole number", ""),
     "type_error.integer.cpu": ("a whole number of CPU units", "1024 are one vCPU"),
     "type_error.integer.memory": ("a whole number of MiB", "4 GB are 4096"),
+    "type_error.integer.retries": ("a whole number", "write how many, 0 for none"),
     "type_error.none.not_allowed": ("a value", ""),
     "value_error.strictbool": ("true or false", ""),
 }
-UNQUOTED = ("type_error.integer", "value_error.strictbool")  # in quotes it is another kind of value
+# What is right without its quotes, by pydantic's name of the error: in quotes it is another kind of value.
+UNQUOTED = {"type_error.integer": re.compile("[0-9]+"), "value_error.strictbool": re.compile("true|false")}
 
 
 def schema_problems(document: Document, model: Type[BaseModel], error: ValidationError) -> Dict[KeyPath, Problem]:
@@ -229,12 +236,12 @@ def schema_problems(document: Document, model: Type[BaseModel], error: Validatio
             message = f"expected {expected}, got {describe(value)}"
             if "a mapping" in expected:
                 hint = mapping_hint(path, value) or hint
-            if isinstance(value, AmbiguousInteger):
+            if isinstance(value, AmbiguousInteger) and kind == "type_error.integer":
                 hint = f"write {value.value}"
-            elif kind in UNQUOTED and isinstance(value, str) and re.fullmatch("[0-9]+|true|false", value):
+            elif kind in UNQUOTED and isinstance(value, str) and UNQUOTED[kind].fullmatch(value):
                 hint = f"leave out the quotes: {value}"
-        elif path[-2:-1] == ("environment",) and isinstance(value_at(document.data, path), (dict, list)):
-            hint = "quote it, as JSON: '{\"a\": 1}'"
+        elif kind == "value_error.invalid" and has_value(document.data, path):
+            hint = text_hint(path, value_at(document.data, path)) or hint
         if "{source}" in hint and not at_key and isinstance(value_at(document.data, path), (dict, list)):
             hint = hint.partition(":")[0]  # it is about something inside
         problems.setdefault(path, document.problem(path, message, hint, rule, at_key, names=names))
@@ -249,9 +256,30 @@ def mapping_hint(path: KeyPath, value: Any) -> str:
     if path == ("providers",) and isinstance(first, str):
         return f"write each as a line of its own, such as '{first[:60]}: {{}}'"
     if path[-2:-1] == ("params",) and len(path) in (2, 4):  # of the pipeline, or of a provider
+        if isinstance(value, date):
+            return f"write '{str(path[-1])[:60]}: {{default: \"{value}\"}}', in quotes"
         return f"write '{str(path[-1])[:60]}: {{default: ...}}'"
     if "wait_for" in path[-2:]:
         return waiting_hint(str(value))
+    return ""
+
+
+def text_hint(path: KeyPath, value: Any) -> str:
+    """Return what to write instead of a value that is not the text it should be; "" as in :func:`mapping_hint`."""
+    key, parent, is_many = path[-1], path[-2:-1], isinstance(value, (dict, list))
+    if parent == ("environment",) and is_many:
+        return "quote it, as JSON: '{\"a\": 1}'"
+    if parent == ("variables",) and is_many:
+        return "a variable is one text, number or boolean: write each part as a variable of its own"
+    if parent == ("for_each",) and is_many:
+        return "an item is one word, which templates have as {{ item }}"
+    if parent == ("for_each",) and isinstance(value, str) and "{" in value:
+        return EXPECTED["type_error.list.for_each"][1]
+    if "wait_for" in path and key == "pipeline" and isinstance(value, str):
+        return waiting_hint(value)
+    if "wait_for" in path and key == "s3" and isinstance(value, dict):
+        bucket, name = (str(value.get(part, part))[:200] for part in ("bucket", "key"))
+        return f'write s3: "s3://{bucket}/{name}"'
     return ""
 
 

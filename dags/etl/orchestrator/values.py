@@ -67,8 +67,12 @@ class Text(Shape, str):
     @classmethod
     def validate(cls, value: Any) -> str:
         if not isinstance(value, str):
-            hint = "quote it: '{source}'" if isinstance(value, (bool, int, float, date, AmbiguousInteger)) else ""
-            raise InvalidValue(f"expected text, got {describe(value)}", hint, key=value)
+            in_quotes = str(value.value if isinstance(value, AmbiguousInteger) else value).lower()
+            if not isinstance(value, (bool, int, float, date, AmbiguousInteger)):
+                raise InvalidValue(f"expected text, got {describe(value)}", key=value)
+            if not cls.pattern.fullmatch(in_quotes):  # as it would be refused then, too
+                raise InvalidValue(f"expected {cls.what()}, got {describe(value)}", cls.hint, key=value)
+            raise InvalidValue(f"expected text, got {describe(value)}", "quote it: '{source}'", key=value)
         if len(value) > MAX_TEXT:
             raise InvalidValue(f"a text of {len(value)} characters; at most {MAX_TEXT} are taken", key=value)
         if not cls.pattern.fullmatch(value):
