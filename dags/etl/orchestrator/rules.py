@@ -7,16 +7,16 @@ import json
 import re
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Set, Tuple
+from typing import Any, Collection, Dict, Iterable, Iterator, List, Mapping, Optional, Set, Tuple
 
 from jsonschema import Draft7Validator, FormatChecker  # what Airflow's Param validates with
-from jsonschema.exceptions import SchemaError
+from jsonschema.exceptions import SchemaError, ValidationError
 
 from .definitions import MAX_DAG_ID, Context, Definition, Layer, Layers, PlannedTask, References, json_length
 from .documents import Document
 from .graphs import find_cycles, sort_tasks
 from .models import Cluster, Param, Settings, Task
-from .problems import KeyPath, Problem
+from .problems import KeyPath, Problem, describe
 from .scheduler import check_size
 from .templates import MAX_FAULTS, MAX_OVERRIDES, MAX_WORK, read_template, repeated_work
 from .values import TaskId, Text
@@ -356,33 +356,80 @@ def check_dag_id(definition: Definition) -> Iterator[Problem]:
 
 def check_param(param: Param, layers: Layers, path: KeyPath) -> Iterator[Problem]:
     """Check that a param has a default that fits."""
-    if param.default is None and "null" not in (param.type or ()):
-        message = "a param needs a 'default': a scheduled run has nobody to type a value"
-        yield layers.problem(path, message, names=("default", "type"))
+    whole = layers.origin(path)
+    if param.default is not None or "null" in (param.type or ()):
+        mistakes = param_mistakes(param)
+    elif layers.origin((*path, "default")):
+        types = param.type if isinstance(param.type, list) else [param.type or "string"]
+        hint = f"for a param that may be empty, write 'type: [\"null\", {', '.join(types)}]'"
+        mistakes = [("default", "the default is null: a scheduled run has nobody to type a value", hint)]
     else:
-        for message in param_mistakes(param):
-            yield layers.problem(path, message)
+        mistakes = [("", "a param needs a 'default': a scheduled run has nobody to type a value", "")]
+    for key, message, hint in mistakes:
+        origin = layers.origin((*path, key))
+        is_own = origin is not None and whole is not None and origin.path == (*whole.path, key)
+        # If another layer than the default's has the type, the param there is what is wrong.
+        place, hint = ((*path, key), hint) if is_own else (path, "")
+        yield layers.problem(place, message, hint, names=() if param.default is not None else ("default", "type"))
 
 
-def param_mistakes(param: Param) -> List[str]:
-    """Return what is wrong with a param's schema or its default."""
+def param_mistakes(param: Param) -> List[Tuple[str, str, str]]:
+    """Return what is wrong with a param's schema or its default: a key, message and hint each."""
     schema = param.json_schema
     # Thousands of params may differ only in numbers, any of which will do.
     shape = {key: 0 if type(value) in (int, float) else value for key, value in schema.items() if key != "enum"}
     mistake = mistake_in_schema(json.dumps(shape, sort_keys=True))
-    return (
-        [mistake] if mistake else [f"the default does not fit: {each[:200]}" for each in misfits(param.default, schema)]
-    )
+    if mistake:
+        return [mistake]
+    errors = list(Draft7Validator(schema, format_checker=FORMATS).iter_errors(param.default))
+    of_type = [error for error in errors if error.validator == "type"]  # of another type, nothing else fits either
+    of_default = [
+        ("default", f"the default does not fit: {text}", hint) for text, hint in map(misfit, of_type or errors)
+    ]
+    return of_default if len(errors) == 1 else [(*each[:2], "") for each in of_default]  # a hint is for one mistake
 
 
 @lru_cache(maxsize=256)  # to check one takes 0.4 ms
-def mistake_in_schema(schema: str) -> str:
-    """Return why a text is no JSON Schema; "" if it is one."""
+def mistake_in_schema(schema: str) -> Optional[Tuple[str, str, str]]:
+    """Return key, message and hint for why a text is no JSON Schema; None if it is one."""
     try:
         Draft7Validator.check_schema(json.loads(schema))
     except SchemaError as error:
-        return f"not a JSON Schema: {error.message[:200]}"
-    return ""
+        message, hint = misfit(error)
+        return str(next(iter(error.path), "")), f"not a JSON Schema: {message}", hint
+    return None
+
+
+# By their names in JSON Schema.
+TYPES = {
+    **{"string": "text", "number": "a number", "integer": "a whole number", "boolean": "true or false"},
+    **{"array": "a list", "object": "a mapping", "null": "null"},
+}
+
+
+def misfit(error: ValidationError) -> Tuple[str, str]:
+    """Return message and hint for an error of JSON Schema, in YAML's words where jsonschema uses Python's."""
+    value, expected = error.instance, error.validator_value
+    if error.validator == "type":
+        types = expected if isinstance(expected, list) else [expected]
+        is_number = {"integer", "number"} & set(types) and re.fullmatch("-?[0-9]+", str(value))
+        hint = ""
+        if isinstance(value, str) and (is_number or ("boolean" in types and value in ("true", "false"))):
+            hint = f"leave out the quotes: {value}"
+        elif isinstance(value, (bool, int, float)) and "string" in types:
+            hint = "quote it: '{source}'"
+        return f"expected {' or '.join(TYPES.get(each, each) for each in types)}, got {describe(value)}", hint
+    if error.validator == "enum":
+        hint = ""
+        if isinstance(value, str) and any(isinstance(each, bool) for each in expected):
+            hint = "YAML reads yes, no, on and off as true and false: quote them in 'enum', too"
+        elif isinstance(value, str) and value in [str(each) for each in expected]:
+            hint = f"leave out the quotes: {value}"
+        elif str(value) in expected or (isinstance(value, bool) and any(isinstance(each, str) for each in expected)):
+            hint = "quote it: '{source}'"
+        text, choice = (json.dumps(part, ensure_ascii=False)[:200] for part in (value, expected))
+        return f"{text} is not one of {choice}", hint
+    return error.message[:200], ""
 
 
 FORMATS = FormatChecker()
