@@ -68,6 +68,7 @@ BASE: Dict[str, Any] = {
     },
 }
 TEXTS = ["other", "https://example.com/{commit}/{path}", "Europe/London", "gone", "17 4 * * *", "s3://other/key", "7"]
+TEXTS += ["eu-north-1", "1.4.0"]
 NUMBERS = [7, 1]
 ANY: List[Any] = ["2022-01-01", 7, -7]
 TYPED = ["", "word", "a longer text", 0, 100, True, None, [], {}, "2022-01-01"]  # for a param, at the trigger

@@ -254,6 +254,11 @@ def test_definitions_outside_a_family_are_reported_and_other_files_ignored(tmp_p
             "ECS takes at most 5 sec",
         ),
         ("region: eu-west-1\nclusters: {a: {cluster: x, launch_type: FARGAT}}\n", "unknown value 'FARGAT'"),
+        ("region: x y\nclusters: {a: {cluster: x}}\n", "'x y' is not an AWS region"),
+        ("region: '3'\nclusters: {a: {cluster: x}}\n", "'3' is not an AWS region"),
+        ("region: eu-west-1\naws_conn_id: '  '\nclusters: {a: {cluster: x}}\n", "'  ' is not a connection's name"),
+        ("region: eu-west-1\nclusters: {a: {cluster: x, platform_version: ' '}}\n", "' ' is not a version of Fargate"),
+        ("region: eu-west-1\nclusters: {a: {cluster: x, logs: {group: g, prefix: p, region: eu}}}\n", "'eu' is not an"),
     ],
 )
 def test_a_bad_environment_is_reported_and_builds_no_dag(text: str, expected: str, tmp_path: Path) -> None:
@@ -265,6 +270,15 @@ def test_a_bad_environment_is_reported_and_builds_no_dag(text: str, expected: st
     assert not result.definitions
     assert [problem.location.path for problem in result.problems] == ["dags/etl/configs/development.yaml"]
     assert result.problems[0].message.startswith(expected)
+
+
+@pytest.mark.parametrize("region", ["eu-west-1", "us-gov-east-1", "us-iso-west-1", "ap-southeast-7", "eusc-de-east-1"])
+def test_regions_of_every_partition_are_taken(region: str, tmp_path: Path) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    file = root / "configs" / "development.yaml"
+    file.write_text(file.read_text().replace("eu-west-1", region))
+
+    assert load(root, "development").problems == []
 
 
 @pytest.mark.parametrize(

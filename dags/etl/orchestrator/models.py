@@ -318,12 +318,24 @@ class CapacityProvider(Model):
     base: Optional[ProviderBase] = Field(None, description="How many tasks it takes before weights count.")
 
 
+class Region(Text):
+    """An AWS region, such as eu-west-1."""
+
+    pattern = re.compile(r"[a-z]{2,}(-[a-z]+)+-[0-9]{1,2}")  # us-gov-east-1 and us-iso-west-1, too
+
+
+class PlatformVersion(Text):
+    """A version of Fargate's platform: LATEST, or digits such as 1.4.0."""
+
+    pattern = re.compile(r"LATEST|[0-9]+\.[0-9]+\.[0-9]+")
+
+
 class Logs(Model):
     """Where the containers' awslogs driver writes: streams are called prefix/container/task id."""
 
     group: LogGroup = Field(..., description="CloudWatch log group: awslogs-group of the task definition.")
     prefix: LogPrefix = Field(..., description="Start of the streams: awslogs-stream-prefix of the task definition.")
-    region: Optional[PlainText] = Field(None, description="Default: the environment's.")
+    region: Optional[Region] = Field(None, description="Default: the environment's.")
 
 
 class Cluster(Model):
@@ -336,7 +348,9 @@ class Cluster(Model):
     capacity_provider_strategy: Optional[List[CapacityProvider]] = Field(
         None, description="Instead of launch_type; at most 20.", maxItems=20
     )
-    platform_version: Optional[PlainText] = Field(None, description="Fargate's, such as 1.4.0; default: the latest.")
+    platform_version: Optional[PlatformVersion] = Field(
+        None, description="Fargate's, such as 1.4.0; default: the latest."
+    )
     subnets: Optional[List[Text]] = Field(
         None, description="1 to 16 subnets of the awsvpc network. Templated.", maxItems=16
     )
@@ -372,7 +386,7 @@ class SourceUrl(Text):
 class Environment(Model):
     """One environment of the company: where its tasks run."""
 
-    region: PlainText = Field(..., description="AWS region of the clusters, such as eu-west-1.")
+    region: Region = Field(..., description="AWS region of the clusters, such as eu-west-1.")
     aws_conn_id: ConnectionId = Field("aws_default", description="Airflow connection for AWS.")
     variables: Dict[VariableName, Scalar] = Field({}, description="`{{ env.x }}` in templates.")
     timezone: Optional[TimeZone] = Field(

@@ -182,7 +182,7 @@ class Pool(PlainText):
 class ConnectionId(PlainText):
     """A connection's name: 1 to 250 characters on one line (a template does not work here)."""
 
-    pattern = re.compile(r"[^\x00-\x1f\x7f-\x9f{}]{1,250}")  # connection.conn_id
+    pattern = re.compile(r"(?! *$)[^\x00-\x1f\x7f-\x9f{}]{1,250}")  # connection.conn_id
 
 
 class TaskDefinition(Text):
