@@ -108,7 +108,8 @@ def check_references(definition: Definition, references: References) -> Iterator
             if reported[text] > MAX_FAULTS:
                 continue
             if is_unknown:
-                message, hint = f"unknown name '{name}' in the template", layers.did_you_mean(member, known[root])
+                message = f"unknown name '{name}' in the template"
+                hint = layers.did_you_mean(member, known[root]) or f"add it under '{root}:'"  # params, if there is none
             else:
                 message, hint = f"'{name}' has to be a number", f"give the param 'type: integer', or write {name} | int"
             problem = layers.problem(path, message, hint, "template", name, names)
