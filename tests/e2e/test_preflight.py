@@ -44,7 +44,6 @@ POLICY: Dict[str, Dict[str, Any]] = {
     "logs:GetLogEvents": {"Resource": f"arn:aws:logs:{REGION}:123456789012:log-group:/ecs/etl:log-stream:etl/*"},
     "sns:Publish": {"Resource": f"arn:aws:sns:{REGION}:123456789012:alerts"},
     "s3:ListBucket": {"Resource": "arn:aws:s3:::deliveries", "Condition": {"StringEquals": {"s3:prefix": "un/x/"}}},
-    "s3:GetObject": {"Resource": "arn:aws:s3:::deliveries/un/*"},
 }
 # The error code with which each service refuses an operation.
 REFUSALS = {
@@ -82,7 +81,6 @@ LACKING = {
     "logs:GetLogEvents": [(f"{CONFIG}:10:19", STREAM)],
     "sns:Publish": [(f"{CONFIG}:25:28", f"arn:aws:sns:{REGION}:123456789012:alerts")],
     "s3:ListBucket": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries")],
-    "s3:GetObject": [(f"{PIPELINE}:3:16", "arn:aws:s3:::deliveries/un/x/x.xml")],
 }
 # Runs in a process of its own, like ./etl deploy; prints the problems for each role and every call that was made.
 CODE = """

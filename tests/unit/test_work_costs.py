@@ -83,8 +83,9 @@ FILES: Dict[str, Tuple[str, str]] = {
     "a long description": (f"{HEAD}description: '{'(' * 1500}'\n{LOAD}{providers(10_000)}", ENVIRONMENT),
     "tags": (f"{HEAD}tags: [{lines('t#, ', 50)}]\n{LOAD}{providers(10_000)}", ENVIRONMENT),
     "dependencies": (
-        f"{HEAD}tasks:\n{lines('  a#: {task_definition: a}' + chr(10), 158)}"
-        + lines(f"  b#: {{task_definition: a, depends_on: [{', '.join(f'a{n}' for n in range(158))}]}}\n", 158)
+        f"{HEAD}tasks:\n  r: {{task_definition: a}}\n"
+        + lines("  a#: {task_definition: a, depends_on: [r]}" + chr(10), 158)
+        + lines(f"  b#: {{task_definition: a, depends_on: [{', '.join(f'a{n}' for n in range(158))}]}}\n", 157)
         + providers(8),
         ENVIRONMENT,
     ),

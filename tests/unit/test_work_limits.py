@@ -197,8 +197,9 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "dependencies": (
         lambda n: (
             f"{HEAD}defaults: {{task_definition: a}}\ntasks:\n"
-            + lines("  a{}: {{}}\n", 100)
-            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 100)}]}}}}\n", 200)
+            + "  r: {}\n"
+            + lines("  a{}: {{depends_on: [r]}}\n", 100)
+            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 100)}]}}}}\n", 199)
             + lines("  c: {{depends_on: [a0]}}\n", n % 200_000)
             + providers(10)
         ),
@@ -208,8 +209,9 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "dependencies of a DAG": (
         lambda n: (
             f"{HEAD}defaults: {{task_definition: a}}\ntasks:\n"
-            + lines("  a{}: {{}}\n", 100)
-            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 100)}]}}}}\n", 250)
+            + "  r: {}\n"
+            + lines("  a{}: {{depends_on: [r]}}\n", 100)
+            + lines(f"  b{{}}: {{{{depends_on: [{lines('a{}, ', 100)}]}}}}\n", 249)
             + lines("  c: {{depends_on: [a0]}}\n", n % 25_000)
             + UN
         ),
@@ -300,6 +302,15 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         ),
         6,
         "111600 arguments, variables, tags and dependencies of all tasks; a file has at most 100000",
+    ),
+    "tasks of the page Tree": (
+        lambda n: (
+            f"{HEAD}defaults: {{task_definition: a}}\ntasks:\n  a: {{for_each: [{lines('{}, ', 100)}]}}\n"
+            f"  b: {{depends_on: [a]}}\n  c: {{depends_on: [b], for_each: [{lines('{}, ', 100)}]}}\n"
+            f"  d: {{depends_on: [b], for_each: [{lines('{}, ', n)}]}}\n{UN}"
+        ),
+        18,
+        "too many tasks come after 100 that wait for none",
     ),
     "characters of tasks": (
         lambda n: (

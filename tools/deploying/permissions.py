@@ -21,7 +21,6 @@ ROLE_PERMISSIONS = {
     "ecs:TagResource",
     "iam:PassRole",
     "logs:GetLogEvents",
-    "s3:GetObject",
     "s3:ListBucket",
     "sns:Publish",
 }
@@ -95,7 +94,6 @@ def needs_of_definitions(
             key = re.sub(r"\{\{.*?\}\}|\{%.*?%\}|\s", "x", key)
             prefix = (("s3:prefix", re.split(r"[*?]", key)[0]),)
             yield Need("s3:ListBucket", f"{arn}{thing.name}", prefix), place
-            yield Need("s3:GetObject", f"{arn}{thing.name}/{re.sub('[*?]', 'x', key)}"), place
 
 
 def check_permissions(context: Context, role: str, needs: Iterable[Tuple[Need, Place]]) -> List[Problem]:

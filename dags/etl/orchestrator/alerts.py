@@ -2,7 +2,8 @@
 
 import logging
 import time
-from typing import Any, Mapping
+from functools import partialmethod
+from typing import Any, Callable, Mapping
 
 from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 from botocore.config import Config
@@ -51,22 +52,33 @@ class Publisher:
         return AwsBaseHook(connection, client_type="sns", region_name=region, config=config).get_conn()
 
 
-# Airflow stores the source of a task's callback with each DAG, so that any change here changes every stored DAG.
-def alert_failure(tell: Any, context: Any) -> None:
-    """Tell of a task that has failed and has no retries left."""
-    ti = context["task_instance"]
-    number = number_of_try(ti)
-    if not context.get("exception") and number <= ti.max_tries:
-        return  # Airflow 3 calls this for every lost worker, also before another try
-    if context.get("exception") and is_over(ti, logging.getLogger(__name__)):
-        return
-    fields = {
-        "Run": context["run_id"],
-        "Try": f"{number} of {ti.max_tries + 1}",
-        "Reason": context.get("exception") or "none is known: its process was killed, or its worker went away",
-        "Log": ti.log_url,
-    }
-    tell(f"{ti.dag_id} {ti.task_id} failed", {"DAG": ti.dag_id, "Task": ti.task_id, **fields})
+class FailureAlert:
+    """Tells of a task that has failed and has no retries left: what the task calls with the context of its end.
+
+    Airflow 2.2.2 stores the source of each task's callback with its DAG, and takes 0.6 ms to find it, four times as
+    long as for all else of a task, at every pass. Of a partialmethod, it finds none.
+    """
+
+    def __init__(self, tell: Any) -> None:
+        self.tell = tell
+
+    def report(self, context: Any) -> None:
+        """Publish the alert."""
+        ti = context["task_instance"]
+        number = number_of_try(ti)
+        if not context.get("exception") and number <= ti.max_tries:
+            return  # Airflow 3 calls this for every lost worker, also before another try
+        if context.get("exception") and is_over(ti, logging.getLogger(__name__)):
+            return
+        fields = {
+            "Run": context["run_id"],
+            "Try": f"{number} of {ti.max_tries + 1}",
+            "Reason": context.get("exception") or "none is known: its process was killed, or its worker went away",
+            "Log": ti.log_url,
+        }
+        self.tell(f"{ti.dag_id} {ti.task_id} failed", {"DAG": ti.dag_id, "Task": ti.task_id, **fields})
+
+    __call__: Callable[..., None] = partialmethod(report)  # type: ignore[assignment]
 
 
 def alert_timeout(publish: Any, context: Any) -> None:

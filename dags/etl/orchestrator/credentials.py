@@ -20,7 +20,7 @@ CREDENTIAL = re.compile(
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token"
-    r"|(?:api|access|private|secret|encryption|fernet)[._ -]?key"
+    r"|(?:api|access|account|private|secret|encryption|fernet)[._ -]?key"
     r"|creds|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?(?:pass|pw))"
 )
 ENDING = r"(?:_(?:prod|production|dev|development|stag(?:e|ing)|test|uat|qa))?[0-9_]{0,4}"  # one for each environment
@@ -55,7 +55,7 @@ CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
 # But one that begins with a literal, or ends with one for want of another value.
 TEMPLATE = re.compile(
     r"\{\{(?![-([\s]*[\"'])"
-    r"(?![^{}]{0,200}(?:\b(?:or|else)\b|~|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)\s{0,9}[\"']\w)"
+    r"(?![^{}]{0,200}(?:\b(?:or|else)\b|~|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)[(\s]{0,9}[\"']\w)"
     r"[^{}]*\}\}|\{%[^{}]*%\}"
 )
 SAID = r"\s*(?:echo|printf)\b"  # commands that only repeat what is written

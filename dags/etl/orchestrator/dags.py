@@ -16,7 +16,7 @@ import setproctitle
 from airflow.configuration import conf
 from airflow.timetables.base import DagRunInfo, DataInterval
 
-from .alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout, tell_nobody
+from .alerts import FailureAlert, Publisher, alert_sla_miss, alert_timeout, tell_nobody
 from .definitions import Definition, LoadResult, Plan, PlannedTask, parse_dag_id, sensor_ids
 from .documents import Document, display_path, home_of
 from .generations import (
@@ -310,7 +310,7 @@ class Builder:
                 own.poke_interval = max(pause, MIN_POKE_INTERVAL)
                 own.timeout = (wait.timeout or timedelta(hours=12)).total_seconds()
                 own.set_downstream(roots)
-        on_failure = as_callback(partial(alert_failure, publish)) if publish else None
+        on_failure = as_callback(FailureAlert(publish)) if publish else None
         is_last = LOOKS_AT_FEW_TASKS and ready * dag.max_active_runs > dag.max_active_tasks
         for task in tasks.values():
             if is_last:

@@ -118,19 +118,28 @@ def render_with_params(task: Any, context: Any, jinja_env: Any) -> Any:
     return environment
 
 
-MAX_RENDERED = 2**15  # characters of JSON: those of 50 tags of ECS are 20,000
+MAX_GROWTH = 2**15  # characters of JSON: 50 tags of ECS are 20,000
 
 
-def check_rendered(task: Any) -> None:
-    """Check the length of a task's fields, with their templates filled in: Airflow stores them before it is executed.
+def stored_length(task: Any) -> int:
+    """Return how many characters Airflow stores of a task's fields, but for overrides, which ECS bounds."""
+    return json_length({name: getattr(task, name) for name in task.template_fields if name != "overrides"})
+
+
+def check_growth(task: Any, written: int) -> None:
+    """Check that a task's templates have not made it long: Airflow stores them before it executes the task.
+
+    Args:
+        task: Its templates are filled in.
+        written: Its :func:`stored_length` before that, which the definition's own bounds hold.
 
     Raises:
-        AirflowFailException: They are too long.
+        AirflowFailException: They have.
     """
-    length = overrides_length({name: getattr(task, name) for name in task.template_fields if name != "overrides"})
-    if length > MAX_RENDERED:
+    length = stored_length(task)
+    if length > written + MAX_GROWTH:
         message = f"what the task is given, with its templates filled in, is {length} characters of JSON"
-        raise exceptions.AirflowFailException(f"{message}; at most {MAX_RENDERED} are allowed")
+        raise exceptions.AirflowFailException(f"{message}; its templates may add {MAX_GROWTH}")
 
 
 # ------------------------------------------------------------------------------------------------------ the task
@@ -171,12 +180,13 @@ class EcsTask(EcsOperator):
             self.before = fields_of_try_before(context["ti"])
         if self.item is not None:
             context["item"] = self.item
+        written = stored_length(self)
         super().render_template_fields(context, render_with_params(self, context, jinja_env))
         length = overrides_length(self.overrides)
         if length > MAX_OVERRIDES:
             message = f"command, environment and sizes, with their templates filled in, are {length} characters of JSON"
             raise exceptions.AirflowFailException(f"{message}; ECS takes at most {MAX_OVERRIDES}: put the data on S3")
-        check_rendered(self)
+        check_growth(self, written)
 
     def execute(self, context: Any, **_: Any) -> Optional[str]:
         """Run the ECS task to its end; return the last line of its container's log, which becomes the XCom.

@@ -2,7 +2,8 @@
 
 from collections import Counter, defaultdict
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, reduce
+from operator import or_
 from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
 
 from croniter import croniter
@@ -41,6 +42,9 @@ MAX_PAST = 50
 # Of a DAG with an sla: for each look at a run, 2.2.2 reads the last success of all of them, in the pass over the DAG
 # file. 20 DAGs of 500 tasks made passes of 39 s and more.
 MAX_TASKS_WITH_SLA = 200
+# The page "Tree" draws all tasks once for each that waits for none. 250 of these before 250 others were 57 MB, and took
+# the web server 16 s, and the page asks every 3 s while a run is active; 100 before 100 took 3 s.
+MAX_DRAWN = 12_000
 
 
 def check_size(
@@ -87,6 +91,13 @@ def check_size(
         if number > most:
             message = f"{number} {what}; a DAG has at most {most}"
             yield tasks[at[: most + 1][-1]].layers.problem(path, message, hint, "dependencies")
+    order = list(order)
+    roots = sum(items[name] for name in order if not before[name])
+    if roots * sum(items.values()) > MAX_DRAWN and drawn_in_tree(items, order, before) > MAX_DRAWN:
+        first = next(name for name in order if not before[name])
+        message = f"too many tasks come after {roots} that wait for none: Airflow's page draws them once for each"
+        hint = "let one task come before all others, or split the pipeline"
+        yield tasks[first].layers.problem((), message, hint, "dependencies")
     length: Dict[str, int] = {}
     for task_id in order:
         length[task_id] = 1 + max((length[earlier] for earlier in before[task_id]), default=0)
@@ -95,6 +106,28 @@ def check_size(
             hint = "let some run side by side, or split the pipeline"
             yield tasks[task_id].layers.problem(("depends_on",), message, hint, "dependencies")
             return
+
+
+def drawn_in_tree(items: Mapping[str, int], order: Sequence[str], before: Mapping[str, List[str]]) -> int:
+    """Return how many tasks Airflow's page "Tree" draws: for each that waits for none, those that come after it, too.
+
+    Args:
+        items: How many tasks of a DAG each name stands for.
+        order: The names, each after those that it waits for.
+        before: The names that each one waits for.
+    """
+    roots: Dict[str, int] = {}  # those that come before a task, as bits
+    counts: List[int] = []
+    for name in order:
+        if not before[name]:
+            roots[name] = 1 << len(counts)
+            counts.append(items[name])
+        else:
+            roots[name] = reduce(or_, (roots[other] for other in before[name]))
+    drawn = 0
+    for name in order:
+        drawn += items[name] * sum(count for bit, count in enumerate(counts) if before[name] and roots[name] >> bit & 1)
+    return drawn + sum(counts)
 
 
 def check_runs(document: Document, definitions: Sequence[Definition]) -> None:

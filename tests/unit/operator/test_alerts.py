@@ -10,8 +10,8 @@ import pytest
 from airflow.exceptions import AirflowException
 from botocore.exceptions import ConnectTimeoutError
 from orchestrator import Environment
-from orchestrator.alerts import Publisher, alert_failure, alert_sla_miss, alert_timeout
-from orchestrator.generations import HAS_SLAS, IS_3
+from orchestrator.alerts import FailureAlert, Publisher, alert_sla_miss, alert_timeout
+from orchestrator.generations import HAS_SLAS, IS_2_2, IS_3
 
 from tests.ecs import client_error
 
@@ -43,8 +43,15 @@ def publisher(environment: Any) -> Any:
     return partial(Publisher(environment).publish, TOPIC, "un_dag_x")
 
 
+@pytest.mark.skipif(not IS_2_2, reason="newer Airflows store only that there is a callback")
+def test_airflow_stores_no_source_of_the_callback_and_does_not_look_for_it(environment: Any) -> None:
+    from airflow.utils.code_utils import get_python_source
+
+    assert str(get_python_source(FailureAlert(publisher(environment)))).startswith("No source code available")
+
+
 def test_an_alert_names_the_failure_and_its_log(environment: Any, sns: Any) -> None:
-    alert_failure(publisher(environment), failed())
+    FailureAlert(publisher(environment))(failed())
 
     sns.publish.assert_called_once_with(
         TopicArn=TOPIC,
@@ -55,7 +62,7 @@ def test_an_alert_names_the_failure_and_its_log(environment: Any, sns: Any) -> N
 
 
 def test_an_alert_fits_into_an_sns_message(environment: Any, sns: Any) -> None:
-    alert_failure(publisher(environment), failed("x" * 300_000, "t" * 200))
+    FailureAlert(publisher(environment))(failed("x" * 300_000, "t" * 200))
 
     (call,) = sns.publish.call_args_list
     assert len(call[1]["Subject"]) < 100
@@ -64,7 +71,7 @@ def test_an_alert_fits_into_an_sns_message(environment: Any, sns: Any) -> None:
 
 
 def test_an_alert_without_an_exception_reports_a_killed_process(environment: Any, sns: Any) -> None:
-    alert_failure(publisher(environment), {**failed(), "exception": None})
+    FailureAlert(publisher(environment))({**failed(), "exception": None})
 
     assert (
         "Reason: none is known: its process was killed, or its worker went away" in sns.publish.call_args[1]["Message"]
@@ -75,7 +82,7 @@ def test_a_lost_worker_is_no_failure_before_another_try(environment: Any, sns: A
     context = failed()
     context["task_instance"].max_tries = 3
 
-    alert_failure(publisher(environment), {**context, "exception": None})  # as Airflow 3 does, of its own accord
+    FailureAlert(publisher(environment))({**context, "exception": None})  # as Airflow 3 does, of its own accord
 
     assert not sns.publish.called
 
@@ -86,7 +93,7 @@ def test_a_try_that_airflow_has_ended_is_no_failure(state: Any, environment: Any
     context = failed("Task received SIGTERM signal")
     context["task_instance"].get_task_states.return_value = {"manual": {"load": state}}
 
-    alert_failure(publisher(environment), context)
+    FailureAlert(publisher(environment))(context)
 
     assert not sns.publish.called
 
@@ -95,7 +102,7 @@ def test_an_alert_is_published_although_airflow_does_not_answer(environment: Any
     context = failed("no")
     context["task_instance"].get_task_states.side_effect = RuntimeError
 
-    alert_failure(publisher(environment), context)
+    FailureAlert(publisher(environment))(context)
 
     assert sns.publish.called
 
@@ -105,7 +112,7 @@ def test_an_alert_that_cannot_be_published_is_logged_and_raises_nothing(
 ) -> None:
     sns.publish.side_effect = client_error("AuthorizationErrorException", "Publish")
 
-    alert_failure(publisher(environment), failed())
+    FailureAlert(publisher(environment))(failed())
 
     assert "(AuthorizationErrorException)" in caplog.text
     assert "Reason: no" in caplog.text
@@ -117,8 +124,8 @@ def test_an_unreachable_topic_is_tried_once_in_a_parse(
     sns.publish.side_effect = ConnectTimeoutError(endpoint_url="https://sns")
     publish = publisher(environment)
 
-    alert_failure(publish, failed("first"))
-    alert_failure(publish, failed("second"))
+    FailureAlert(publish)(failed("first"))
+    FailureAlert(publish)(failed("second"))
 
     assert sns.publish.call_count == 1
     assert "Reason: second" in caplog.text
@@ -131,8 +138,8 @@ def test_a_slow_topic_takes_only_so_long_in_a_parse(
     sns.publish.side_effect = lambda **_: time.sleep(0.02)
     publish = publisher(environment)
 
-    alert_failure(publish, failed("first"))
-    alert_failure(publish, failed("second"))
+    FailureAlert(publish)(failed("first"))
+    FailureAlert(publish)(failed("second"))
 
     assert sns.publish.call_count == 1
     assert "did not answer in time before" in caplog.text
@@ -143,7 +150,7 @@ def test_publishing_ends_before_the_parse_times_out(environment: Any, monkeypatc
     hook = Mock()
     monkeypatch.setattr("orchestrator.alerts.AwsBaseHook", hook)
 
-    alert_failure(publisher(environment), failed())
+    FailureAlert(publisher(environment))(failed())
 
     config = hook.call_args[1]["config"]
     assert (1 + config.retries["max_attempts"]) * (config.connect_timeout + config.read_timeout) < 20

@@ -1,10 +1,11 @@
 """The delivery sensor: which keys it accepts, and how it reports a late delivery."""
 
+import time
 from pathlib import Path
 from typing import Any, List
 
 import pytest
-from airflow.exceptions import AirflowSensorTimeout
+from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
 from orchestrator import load
 from orchestrator.dags import Builder
 from orchestrator.generations import IS_3
@@ -21,11 +22,10 @@ def keys(monkeypatch: pytest.MonkeyPatch) -> List[str]:
 
     keys: List[str] = []
 
-    def list_keys(hook: Any, bucket: str, prefix: str, delimiter: str) -> List[str]:
+    def list_keys(hook: Any, bucket: str, prefix: str) -> List[str]:
         return [key for key in keys if key.startswith(prefix)]
 
     monkeypatch.setattr(S3Hook, "list_keys", list_keys)
-    monkeypatch.setattr(S3Hook, "get_key", lambda hook, key, bucket: (bucket, key))
     return keys
 
 
@@ -47,12 +47,33 @@ def sensor(bucket_key: str, **more: Any) -> Any:
         ("un/[1].xml", ["un/[1].xml"], True),
         ("un/[1]*.xml", ["un/1.xml"], False),
         ("un/*.xml", [], False),
+        ("un/*-*-?.xml", ["un/a-b-c.xml"], True),
+        ("un/*-*-?.xml", ["un/a-b-cd.xml"], False),
+        ("un/a*a.xml", ["un/a.xml"], False),
+        ("un/*", ["un/line\nend"], True),
+        ("un/.*", ["un/x"], False),
     ],
 )
 def test_wildcards_match_whole_keys(pattern: str, arrived: List[str], expected: bool, keys: List[str]) -> None:
     keys += arrived
 
     assert sensor(f"s3://bucket/{pattern}").poke({}) is expected
+
+
+@pytest.mark.parametrize(
+    "pattern", ["un/" + "*" * 900 + ".done", "un/" + "*?" * 400 + ".done", "un/" + "*a" * 400 + "b"]
+)
+def test_many_wildcards_take_no_longer_than_few(pattern: str, keys: List[str]) -> None:
+    keys += [f"un/{'a' * 900}{index}" for index in range(20)]
+    started = time.process_time()
+
+    assert not sensor(f"s3://bucket/{pattern}").poke({})
+    assert time.process_time() - started < 5  # fnmatch of Python 3.7 would go on for ever
+
+
+def test_a_key_that_cannot_exist_is_not_looked_for(keys: List[str]) -> None:
+    with pytest.raises(AirflowFailException, match="at most 1024 bytes, not 1025"):
+        sensor(f"s3://bucket/{'k' * 1025}").poke({})
 
 
 def test_a_late_delivery_fails_with_the_awaited_address(keys: List[str]) -> None:
