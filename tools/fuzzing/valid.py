@@ -176,7 +176,7 @@ def environments(draw: Any) -> Data:
 
 AWAITED = mapping(
     {"s3": st.sampled_from(["s3://bucket/in/*", "s3://{{ env.name }}/{{ provider.name }}/{{ ds }}/[x]?"])},
-    more=optional({"timeout": DURATION, "poke_interval": DURATION}),
+    more=optional({"timeout": DURATION, "poke_interval": st.sampled_from(["5m", "1h", 600])}),  # looks are counted
 )
 PIPELINE_SETTINGS = optional(
     {
