@@ -192,7 +192,7 @@ def groups_of(group: Any, around: Tuple[str, ...] = ()) -> Iterator[Tuple[str, L
 def topic_of(task: Any) -> Any:
     """Return the topic that learns of a task's failure, if any."""
     callback = task.on_failure_callback
-    return callback and callback.args[0].args[0]
+    return callback and callback.tell.args[0]
 
 
 def check_mutant(folder: Folder, text: bytes) -> None:
