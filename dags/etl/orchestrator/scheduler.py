@@ -124,10 +124,11 @@ def drawn_in_tree(items: Mapping[str, int], order: Sequence[str], before: Mappin
             counts.append(items[name])
         else:
             roots[name] = reduce(or_, (roots[other] for other in before[name]))
-    drawn = 0
+    drawn = sum(counts)
     for name in order:
-        drawn += items[name] * sum(count for bit, count in enumerate(counts) if before[name] and roots[name] >> bit & 1)
-    return drawn + sum(counts)
+        if before[name]:
+            drawn += items[name] * sum(count for bit, count in enumerate(counts) if roots[name] >> bit & 1)
+    return drawn
 
 
 def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
