@@ -20,7 +20,7 @@ CREDENTIAL = re.compile(
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token"
-    r"|(?:api|access|account|private|secret|encryption|fernet)[._ -]?key"
+    r"|(?:api|access|private|secret|encryption|fernet)[._ -]?key"
     r"|creds|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?(?:pass|pw))"
 )
 ENDING = r"(?:_(?:prod|production|dev|development|stag(?:e|ing)|test|uat|qa))?[0-9_]{0,4}"  # one for each environment

@@ -93,7 +93,8 @@ def check_size(
             yield tasks[at[: most + 1][-1]].layers.problem(path, message, hint, "dependencies")
     order = list(order)
     roots = sum(items[name] for name in order if not before[name])
-    if roots * sum(items.values()) > MAX_DRAWN and drawn_in_tree(items, order, before) > MAX_DRAWN:
+    is_wide = dependencies <= MAX_DAG_DEPENDENCIES and roots * sum(items.values()) > MAX_DRAWN
+    if is_wide and drawn_in_tree(items, order, before) > MAX_DRAWN:
         first = next(name for name in order if not before[name])
         message = f"too many tasks come after {roots} that wait for none: Airflow's page draws them once for each"
         hint = "let one task come before all others, or split the pipeline"
