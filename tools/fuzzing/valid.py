@@ -160,7 +160,7 @@ CLUSTER = (
 ENVIRONMENT_FIELDS = {
     "variables": st.dictionaries(VARIABLE, SCALAR, max_size=3),
     "schedules": st.booleans(),
-    "aws_conn_id": WORD,
+    "aws_conn_id": WORD.filter(str.strip),
     "timezone": ZONE,
     "alerts": mapping({}, more={name: st.just(topic) for name, topic in TOPICS.items()}),
     "defaults": LAYER | st.none(),
@@ -186,7 +186,7 @@ PIPELINE_SETTINGS = optional(
         "timezone": ZONE,
         "end_date": END,
         "catchup": st.booleans(),
-        "max_active_runs": st.integers(1, 100),
+        "max_active_runs": st.integers(1, 50),
         "max_active_tasks": POSITIVE,
         "dagrun_timeout": st.integers(3600, 10**8) | st.sampled_from(["90m", "1d12h"]),  # runs that end soon are many
         "tags": st.lists(WORD, max_size=3),
