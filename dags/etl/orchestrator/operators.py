@@ -1,6 +1,7 @@
 """The ECS task: one for each try of an Airflow task, taken up by the next try if its worker was lost."""
 
 import time
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import chain
 from typing import Any, Callable, ClassVar, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple
@@ -75,7 +76,7 @@ def params_of_run(params: Mapping[str, Param], context: Any) -> Dict[str, Any]:
     values = {name: typed.get(name, param.default) for name, param in params.items()}
     for name in params:
         if name in typed:
-            mistakes += [f"'{name}': {message[:200]}" for message in misfits(typed[name], params[name].json_schema)]
+            mistakes += [f"'{name}': {error.message[:200]}" for error in misfits(typed[name], params[name].json_schema)]
     length = json_length(values)
     if length > MAX_PARAM_CHARACTERS:  # a template could grow by more than it is checked for
         mistakes.append(f"all params together are {length} characters of JSON, and may be {MAX_PARAM_CHARACTERS}")
@@ -126,16 +127,17 @@ def stored_length(task: Any) -> int:
     return json_length({name: getattr(task, name) for name in task.template_fields if name != "overrides"})
 
 
-def check_growth(task: Any, written: int) -> None:
-    """Check that a task's templates have not made it long: Airflow stores them before it executes the task.
+@contextmanager
+def growth_bounded(task: Any) -> Iterator[None]:
+    """Check that a task's templates do not make it long: Airflow stores its fields before it executes the task.
 
-    Args:
-        task: Its templates are filled in.
-        written: Its :func:`stored_length` before that, which the definition's own bounds hold.
+    Around what fills them in. What is written in the definition has bounds of its own.
 
     Raises:
-        AirflowFailException: They have.
+        AirflowFailException: They do.
     """
+    written = stored_length(task)
+    yield
     length = stored_length(task)
     if length > written + MAX_GROWTH:
         message = f"what the task is given, with its templates filled in, is {length} characters of JSON"
@@ -180,13 +182,13 @@ class EcsTask(EcsOperator):
             self.before = fields_of_try_before(context["ti"])
         if self.item is not None:
             context["item"] = self.item
-        written = stored_length(self)
-        super().render_template_fields(context, render_with_params(self, context, jinja_env))
-        length = overrides_length(self.overrides)
-        if length > MAX_OVERRIDES:
-            message = f"command, environment and sizes, with their templates filled in, are {length} characters of JSON"
-            raise exceptions.AirflowFailException(f"{message}; ECS takes at most {MAX_OVERRIDES}: put the data on S3")
-        check_growth(self, written)
+        with growth_bounded(self):
+            super().render_template_fields(context, render_with_params(self, context, jinja_env))
+            length = overrides_length(self.overrides)
+            if length > MAX_OVERRIDES:
+                message = "command, environment and sizes, with their templates filled in"
+                message += f", are {length} characters of JSON; ECS takes at most {MAX_OVERRIDES}"
+                raise exceptions.AirflowFailException(f"{message}: put the data on S3")
 
     def execute(self, context: Any, **_: Any) -> Optional[str]:
         """Run the ECS task to its end; return the last line of its container's log, which becomes the XCom.

@@ -382,7 +382,7 @@ def param_mistakes(param: Param) -> List[Tuple[str, str, str]]:
     mistake = mistake_in_schema(json.dumps(shape, sort_keys=True))
     if mistake:
         return [mistake]
-    errors = list(Draft7Validator(schema, format_checker=FORMATS).iter_errors(param.default))
+    errors = misfits(param.default, schema)
     of_type = [error for error in errors if error.validator == "type"]  # of another type, nothing else fits either
     of_default = [
         ("default", f"the default does not fit: {text}", hint) for text, hint in map(misfit, of_type or errors)
@@ -413,10 +413,11 @@ def misfit(error: ValidationError) -> Tuple[str, str]:
     value, expected = error.instance, error.validator_value
     if error.validator == "type":
         types = expected if isinstance(expected, list) else [expected]
-        is_number = {"integer", "number"} & set(types) and re.fullmatch("-?[0-9]+", str(value))
         hint = ""
-        if isinstance(value, str) and (is_number or ("boolean" in types and value in ("true", "false"))):
-            hint = f"leave out the quotes: {value}"
+        if isinstance(value, str):
+            is_number = {"integer", "number"} & set(types) and re.fullmatch("-?[0-9]+", value)
+            if is_number or ("boolean" in types and value in ("true", "false")):
+                hint = f"leave out the quotes: {value}"
         elif isinstance(value, (bool, int, float)) and "string" in types:
             hint = "quote it: '{source}'"
         return f"expected {' or '.join(TYPES.get(each, each) for each in types)}, got {describe(value)}", hint
@@ -444,6 +445,6 @@ def is_date_time(value: Any) -> bool:
     return bool(match and datetime.strptime(match[1], "%Y-%m-%dT%H:%M:%S")) or not isinstance(value, str)
 
 
-def misfits(value: Any, schema: Mapping[str, Any]) -> List[str]:
-    """Return why a value is not what a JSON Schema asks for."""
-    return [error.message for error in Draft7Validator(schema, format_checker=FORMATS).iter_errors(value)]
+def misfits(value: Any, schema: Mapping[str, Any]) -> List[ValidationError]:
+    """Return in what a value is not what a JSON Schema asks for."""
+    return list(Draft7Validator(schema, format_checker=FORMATS).iter_errors(value))

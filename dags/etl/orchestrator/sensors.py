@@ -2,33 +2,36 @@
 
 import re
 from datetime import timedelta
-from typing import Any, List, Mapping, Optional, Tuple
+from typing import Any, Iterable, List, Mapping, Optional, Tuple
 
 from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
 from .definitions import Awaited
 from .generations import BaseSensorOperator, exceptions
 from .models import Param
-from .operators import IN_TASK, check_growth, render_with_params, stored_length
+from .operators import IN_TASK, growth_bounded, render_with_params
 from .runs import awaited_date, find_run
 
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
 MAX_KEY = 1024  # bytes
 
 
-def matches(key: str, pattern: str) -> bool:
-    """Return whether a key is as a pattern with the wildcards * and ? says.
+def is_among(keys: Iterable[str], pattern: str) -> bool:
+    """Return whether one of the keys is as a pattern with the wildcards * and ? says.
 
     fnmatch, which Airflow's hook takes, tries all ways to share a key out among the stars: with nine, it does not end.
     Here, each part between two of them takes the first place where it fits. [abc] is part of the name.
     """
     parts = [re.escape(part).replace(r"\?", ".") for part in pattern.split("*")]
     parts[-1] += r"\Z"
-    first, *others = (re.compile(part, re.DOTALL) for part in parts)
-    found = first.match(key)
-    for part in others:
-        found = found and part.search(key, found.end())
-    return bool(found)
+    first, *others = [re.compile(part, re.DOTALL) for part in parts]
+    for key in keys:
+        found = first.match(key)
+        for part in others:
+            found = found and part.search(key, found.end())
+        if found:
+            return True
+    return False
 
 
 class Sensor(BaseSensorOperator):
@@ -40,9 +43,8 @@ class Sensor(BaseSensorOperator):
 
     def render_template_fields(self, context: Any, jinja_env: Any = None) -> None:
         """Fill the templates in, with what a person typed at the trigger."""
-        written = stored_length(self)
-        super().render_template_fields(context, render_with_params(self, context, jinja_env))
-        check_growth(self, written)
+        with growth_bounded(self):
+            super().render_template_fields(context, render_with_params(self, context, jinja_env))
 
     def execute(self, context: Any, **others: Any) -> Any:
         """Wait; name what is missing when the time is over."""
@@ -83,7 +85,7 @@ class DeliverySensor(Sensor):
             raise exceptions.AirflowFailException(f"a key of S3 has at most {MAX_KEY} bytes, not {len(key.encode())}")
         self.log.info("Looking for s3://%s/%s", bucket, key)
         keys = S3Hook(self.aws_conn_id).list_keys(bucket, prefix=re.split("[*?]", key, maxsplit=1)[0])
-        return any(matches(each, key) for each in keys or ())
+        return is_among(keys or (), key)
 
     def missing(self) -> str:
         """Return that the delivery has not arrived."""
