@@ -47,8 +47,13 @@ MAX_TASKS_WITH_SLA = 200
 MAX_DRAWN = 12_000
 
 
+def numbers_of(tasks: Mapping[str, PlannedTask]) -> Dict[str, int]:
+    """Return how many tasks of a DAG each name stands for: one, or as many as it has items."""
+    return {name: 1 if each.task.for_each is None else len(each.task.for_each) for name, each in tasks.items()}
+
+
 def check_size(
-    tasks: Mapping[str, PlannedTask], order: Iterable[str], before: Mapping[str, List[str]]
+    tasks: Mapping[str, PlannedTask], order: Sequence[str], before: Mapping[str, List[str]]
 ) -> Iterator[Problem]:
     """Check that the scheduler bears the tasks: how many, with what, and how many wait for one another in a row.
 
@@ -57,7 +62,7 @@ def check_size(
         order: Their ids, each after those that it waits for.
         before: The tasks that each task waits for.
     """
-    items = {name: 1 if each.task.for_each is None else len(each.task.for_each) for name, each in tasks.items()}
+    items = numbers_of(tasks)
     dependencies = sum(items[name] * sum(items[other] for other in others) for name, others in before.items())
     if dependencies > MAX_DAG_DEPENDENCIES:
         widest = tasks[max(before, key=lambda name: items[name] * sum(items[other] for other in before[name]))]
@@ -91,7 +96,6 @@ def check_size(
         if number > most:
             message = f"{number} {what}; a DAG has at most {most}"
             yield tasks[at[: most + 1][-1]].layers.problem(path, message, hint, "dependencies")
-    order = list(order)
     roots = sum(items[name] for name in order if not before[name])
     is_wide = dependencies <= MAX_DAG_DEPENDENCIES and roots * sum(items.values()) > MAX_DRAWN
     if is_wide and drawn_in_tree(items, order, before) > MAX_DRAWN:
@@ -223,5 +227,4 @@ def ready_at_once(tasks: Mapping[str, PlannedTask]) -> int:
     row: Dict[str, int] = {}
     for name in sort_tasks(before)[0]:
         row[name] = 1 + max((row[other] for other in before[name]), default=0)
-    number = sum(1 if each.task.for_each is None else len(each.task.for_each) for each in tasks.values())
-    return number - max(row.values(), default=0) + 1
+    return sum(numbers_of(tasks).values()) - max(row.values(), default=0) + 1
