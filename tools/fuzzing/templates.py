@@ -23,6 +23,7 @@ from orchestrator.vocabulary import (
 )
 
 KINDS = (TEXT, NUMBER, BOOLEAN, DATE, DATETIME, DURATION, LIST, JSON)
+TEXTS = ("x", " ", "--day=", "{% raw %}{{{% endraw %}", "{% raw %}${#x}{% endraw %}", "s3://b/*")
 PARAMS = ("text", "number", "list", "mapping", "flag", "items")
 CONSTANTS: Dict[str, List[str]] = {
     TEXT: ["''", "'a'", "'-'", "'%'", "'<&>'", "'\\u0390'", "'\\U0001f600'", "'2022-01-05'", "'{0}'", "'__class__'"],
@@ -74,13 +75,7 @@ def statement(draw: Any, variable: str = "") -> str:
     """Draw an output or a statement; ``variable`` is that of the loop around it."""
     form = draw(st.sampled_from(["text", "output", "output", "output", "if", "for"]))
     if form == "text":
-        return str(
-            draw(
-                st.sampled_from(
-                    ["x", " ", "--day=", "{% raw %}{{{% endraw %}", "{% raw %}${#x}{% endraw %}", "s3://b/*"]
-                )
-            )
-        )
+        return str(draw(st.sampled_from(TEXTS)))
     if form == "output":
         return f"{{{{ {expression(draw, draw(st.sampled_from(KINDS)), variable=variable)} }}}}"
     if form == "if":

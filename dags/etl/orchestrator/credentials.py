@@ -116,8 +116,8 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
         for index, item in enumerate(node.value):
             text = item.value if isinstance(item, yaml.ScalarNode) else ""
             is_option = re.match(r"--|-\w?$", text)
-            option = "" if is_option else word_without_blank(text) if is_header else option
-            yield from find_credentials(item, (*path, index), word or option)
+            before = word_without_blank(text) if is_header else option  # what the item before says of this one
+            yield from find_credentials(item, (*path, index), word or ("" if is_option else before))
             match, is_header = OPTION.search(text), bool(re.fullmatch(HEADER, text))
             option = match.group("word") if match else ""
 
@@ -130,10 +130,10 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         return match.start(), f"a credential is written down: {kind}"
     for match in NAMED.finditer(text):
         before = text[max(0, match.start() - 60) : match.start()]
-        opened = match.group("prose") and QUOTE_BEFORE.search(before)
+        opened = (match.group("prose") or match.group("colon")) and QUOTE_BEFORE.search(before)
         is_quoted = opened and opened[1] in text[match.end() - 1 : match.end() + 1]  # a value may end with its quote
         is_prose = match.group("prose") and not is_yaml and not is_quoted and not END.match(text, match.end())
-        is_scope = match.group("colon") and not QUOTE_BEFORE.search(before) and not is_name(before, match)
+        is_scope = match.group("colon") and not opened and not is_name(before, match)
         is_code = CODE.match(text, match.start("value")) if match.group("value") else None
         is_tested = match.group("prose") and TESTED.search(before)
         value = match.group("value") or match.group("argument")

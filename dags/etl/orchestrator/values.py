@@ -67,9 +67,9 @@ class Text(Shape, str):
     @classmethod
     def validate(cls, value: Any) -> str:
         if not isinstance(value, str):
-            in_quotes = str(value.value if isinstance(value, AmbiguousInteger) else value).lower()
             if not isinstance(value, (bool, int, float, date, AmbiguousInteger)):
                 raise InvalidValue(f"expected text, got {describe(value)}", key=value)
+            in_quotes = str(value.value if isinstance(value, AmbiguousInteger) else value).lower()
             if not cls.pattern.fullmatch(in_quotes):  # as it would be refused then, too
                 raise InvalidValue(f"expected {cls.what()}, got {describe(value)}", cls.hint, key=value)
             raise InvalidValue(f"expected text, got {describe(value)}", "quote it: '{source}'", key=value)
