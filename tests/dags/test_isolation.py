@@ -1,11 +1,13 @@
 """Whatever a file holds, the DAGs of the other files are built and the problem is reported."""
 
+import logging
 import os
 import shutil
 import signal
 import tempfile
 import time
 from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, Callable, Dict, Iterator, List
 
@@ -14,6 +16,8 @@ import pytest
 from airflow.timetables.base import DataInterval
 from orchestrator import load
 from orchestrator.generations import IS_2_2
+from sqlalchemy import create_engine, event
+from sqlalchemy.orm import Session
 
 from tests.releases import pass_time
 from tests.trees import DATA, SMALL, dag_bag, import_error, python, stem, tree
@@ -353,6 +357,39 @@ def test_however_often_airflow_looks_for_slas_each_task_has_its_turn_and_a_pass_
 
     assert min(min(of_dag) for of_dag in looks[0]) >= 1  # each task of each DAG has its turn
     assert sum(sum(each) for of_pass in looks for each in of_pass) <= 25_000
+
+
+@pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
+def test_airflow_reads_the_history_of_a_dag_with_slas_once_in_a_pass(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from airflow.dag_processing.processor import DagFileProcessor
+    from airflow.models import DagRun, SlaMiss, TaskInstance
+    from airflow.models.base import Base
+
+    monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
+    text = "schedule: '@hourly'\n" + SMALL.replace("loader}", "loader, sla: 1h}\n  other: {task_definition: x}")
+    dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": text})).dags["cwr-big_dag_un"]
+    engine = create_engine("sqlite://")
+    Base.metadata.create_all(engine)
+    session = Session(engine)
+    due = datetime.now(timezone.utc).replace(minute=0, second=0, microsecond=0) - timedelta(hours=6)
+    interval = due, due + timedelta(hours=1)
+    session.add(DagRun(dag.dag_id, "run", execution_date=due, run_type="scheduled", data_interval=interval))
+    session.add_all(TaskInstance(task, run_id="run", state="success") for task in dag.tasks)
+    session.commit()
+    histories: List[str] = []
+
+    def note(connection: Any, cursor: Any, statement: str, parameters: Any, *others: Any) -> None:
+        if "max(dag_run.execution_date)" in statement:
+            histories.append(str(parameters))
+
+    event.listen(engine, "before_cursor_execute", note)
+    for _ in range(3):  # times that the scheduler has looked at a run since the pass before
+        DagFileProcessor(dag_ids=None, log=logging.getLogger()).manage_slas(dag, session=session)
+        assert session.query(SlaMiss).count() == 4
+    assert ["load" in each for each in histories] == [True, False, False]
+    assert "other" in dag.task_ids  # or Airflow would delete its instances as those of a task that is gone
 
 
 @pytest.mark.skipif(not IS_2_2, reason="2.2.2 has SLAs")

@@ -254,6 +254,14 @@ def test_definitions_outside_a_family_are_reported_and_other_files_ignored(tmp_p
             "ECS takes at most 5 sec",
         ),
         ("region: eu-west-1\nclusters: {a: {cluster: x, launch_type: FARGAT}}\n", "unknown value 'FARGAT'"),
+        (
+            "region: eu-west-1\nclusters: {a: {cluster: x}}\ndefaults: {for_each: [a, b]}\n",
+            "an environment's defaults have no 'for_each'",
+        ),
+        (
+            "region: eu-west-1\nclusters: {a: {cluster: x}}\ndefaults: {depends_on: [load]}\n",
+            "an environment's defaults have no 'depends_on'",
+        ),
         ("region: x y\nclusters: {a: {cluster: x}}\n", "'x y' is not an AWS region"),
         ("region: '3'\nclusters: {a: {cluster: x}}\n", "'3' is not an AWS region"),
         ("region: eu-west-1\naws_conn_id: '  '\nclusters: {a: {cluster: x}}\n", "'  ' is not a connection's name"),

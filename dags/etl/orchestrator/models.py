@@ -143,8 +143,7 @@ class Task(Model):
     )
     sla: Optional[Duration] = Field(
         None,
-        description="When the task should have succeeded, from the run's planned start; less than 25 intervals."
-        " Only in a DAG of at most 200 tasks.",
+        description="When the task should have succeeded, from the run's planned start; less than 25 intervals.",
     )
     pool: Optional[Pool] = Field(None, description="Airflow pool that the task takes a slot of.")
     priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
@@ -399,4 +398,14 @@ class Environment(Model):
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
     pools: List[Pool] = Field([], description="Airflow's pools that a task's `pool` may name, beside `default_pool`.")
     alerts: Dict[AlertsName, Alerts] = Field({}, description="Who is told of failures, by the name that DAGs use.")
-    defaults: Optional[Task] = Field(None, description="Every task of every pipeline starts from these.")
+    defaults: Optional[Task] = Field(
+        None, description="Every task of every pipeline starts from these; without `depends_on` and `for_each`."
+    )
+
+    @validator("defaults", allow_reuse=True)
+    def multiplies_no_task(cls, value: Optional[Task]) -> Optional[Task]:
+        """Refuse what only a pipeline can know: tasks are counted where the pipeline is read."""
+        for key in ("depends_on", "for_each"):
+            if value and getattr(value, key) is not None:
+                raise InvalidValue(f"an environment's defaults have no '{key}'", "write it in a pipeline")
+        return value

@@ -39,9 +39,6 @@ MAX_DAG_DEPENDENCIES = 25_000  # 5 tasks of 100 items each, which all wait for t
 # Tasks of a DAG with depends_on_past: for each, 2.2.2 asks the database once or twice at each look at a run, and has 20
 # looks in a loop. 60 DAGs of 500 such tasks made a loop of 60 s; without, it took 3 s.
 MAX_PAST = 50
-# Of a DAG with an sla: for each look at a run, 2.2.2 reads the last success of all of them, in the pass over the DAG
-# file. 20 DAGs of 500 tasks made passes of 39 s and more.
-MAX_TASKS_WITH_SLA = 200
 # The page "Tree" draws all tasks once for each that waits for none. 250 of these before 250 others were 57 MB, and took
 # the web server 16 s, and the page asks every 3 s while a run is active; 100 before 100 took 3 s.
 MAX_DRAWN = 12_000
@@ -71,31 +68,16 @@ def check_size(
         yield widest.layers.problem(("depends_on",), message, hint, "dependencies")
     every = list(tasks)
     past = [name for name in every if tasks[name].task.depends_on_past]
-    slas = [name for name in every if tasks[name].task.sla]
-    bounds: Iterable[Tuple[List[str], List[str], KeyPath, int, str, str]] = (
-        (every, every, (), MAX_DAG_TASKS, "tasks", "split it into several pipelines"),
-        (
-            past,
-            past,
-            ("depends_on_past",),
-            MAX_PAST,
-            "tasks with depends_on_past",
-            "write it at the first tasks only: the others wait for these",
-        ),
-        (
-            every if slas else [],
-            slas[:1],
-            ("sla",),
-            MAX_TASKS_WITH_SLA,
-            "tasks with an sla among them",
-            "write execution_timeout instead, or split the pipeline",
-        ),
+    at_first = "write it at the first tasks only: the others wait for these"
+    bounds: Iterable[Tuple[List[str], KeyPath, int, str, str]] = (
+        (every, (), MAX_DAG_TASKS, "tasks", "split it into several pipelines"),
+        (past, ("depends_on_past",), MAX_PAST, "tasks with depends_on_past", at_first),
     )
-    for counted, at, path, most, what, hint in bounds:
-        number = sum(items[name] for name in counted)
+    for names, path, most, what, hint in bounds:
+        number = sum(items[name] for name in names)
         if number > most:
             message = f"{number} {what}; a DAG has at most {most}"
-            yield tasks[at[: most + 1][-1]].layers.problem(path, message, hint, "dependencies")
+            yield tasks[names[: most + 1][-1]].layers.problem(path, message, hint, "dependencies")
     roots = sum(items[name] for name in order if not before[name])
     is_wide = dependencies <= MAX_DAG_DEPENDENCIES and roots * sum(items.values()) > MAX_DRAWN
     if is_wide and drawn_in_tree(items, order, before) > MAX_DRAWN:
