@@ -25,6 +25,7 @@ from .generations import (
     KEEPS_SLOTS,
     LOOKS_AT_FEW_TASKS,
     MIN_POKE_INTERVAL,
+    REPEATS_SLA_LOOKS,
     BaseOperator,
     ParamsDict,
     TaskGroup,
@@ -208,11 +209,12 @@ class SlaDag(DAG):
     Templates such as ``{{ next_ds }}`` ask in the same way, in the process of a task.
 
     Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
-    pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has. It
-    also does so once for each look that the scheduler had at a run since the pass before, some hundred times, and reads
-    the last success of all tasks from all runs there have been: 20 DAGs of 3 tasks that had run every minute for 30
-    days made a pass of 37 s. So each DAG is looked at once in a pass: the second time, it has no task to read. It is
-    looked at the last 25 intervals that are late, or at 3 where many DAGs have an SLA.
+    pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has. So it
+    looks at the last 25 intervals that are late, or at 3 where many DAGs have an SLA.
+
+    It also does so once for each look that the scheduler had at a run since the pass before, some hundred times, and
+    reads the last success of every task from all runs there have been: 20 DAGs of 3 tasks that had run every minute for
+    30 days made a pass of 37 s. So a DAG has tasks only the first time. Later versions look once.
     """
 
     dags: ClassVar[int] = 0  # with SLAs, of this process, which is a pass
@@ -333,7 +335,7 @@ class Builder:
             if on_failure:
                 task.on_failure_callback = on_failure
         if isinstance(dag, SlaDag):
-            dag.task_ids = OnePass(tasks)
+            dag.task_ids = OnePass(tasks) if REPEATS_SLA_LOOKS else list(tasks)
             dag.slas = [task.sla for task in tasks.values() if task.sla]
             SlaDag.dags += bool(dag.slas)
         return dag

@@ -55,8 +55,8 @@ HAS_DATABASE = not IS_3  # a task may ask it
 SHOWS_HTML = IS_2_2  # a DAG's docs do; later versions escape it
 KEEPS_SLOTS = IS_2_2  # a task that does not find its DAG does, of its pool; 3 tries again for a while
 LOOKS_AT_FEW_TASKS = IS_2_2  # the scheduler: those that must wait for others of their DAG can keep it from the rest
-# Seconds. 3 learns up to 5 s late that a look is over, and counts one that runs by then as lost: a needless try.
-MIN_POKE_INTERVAL = 10 if IS_3 else 0
+REPEATS_SLA_LOOKS = IS_2_2  # a pass over the DAG file does, once for each look that the scheduler had at a run
+MIN_POKE_INTERVAL = 10 if IS_3 else 0  # seconds; 3 takes a look for lost that is over when the next one begins
 
 # ------------------------------------------------------------------------------------------------------ a parse
 
