@@ -33,10 +33,14 @@ def no_environment(etl: Path = ETL) -> List[Problem]:
     return [] if environments(etl) else load(etl, None).problems
 
 
-def misnamed_environments(etl: Path) -> List[Path]:
-    """Return the files in ``configs/`` that nothing reads, as their name ends in .yml or .YAML."""
-    files = (file for file in etl.glob("configs/*") if is_yaml(file.name) and file.suffix != ".yaml")
-    return sorted(file for file in files if not file.name.startswith("."))
+def unread_files(etl: Path) -> List[Path]:
+    """Return the YAML files that nothing reads: beside ``pipelines/``, or not like an environment in ``configs/``."""
+    found: List[Path] = []
+    for base in (etl, etl / "configs"):
+        for top, folders, names in os.walk(str(base)):
+            folders[:] = [name for name in folders if not name.startswith(".") and Path(top, name) != etl / "pipelines"]
+            found += [Path(top, name) for name in names if is_yaml(name) and not name.startswith(".")]
+    return sorted(set(found) - {etl / "configs" / f"{name}.yaml" for name in environment_names(etl)})
 
 
 def definition_files(etl: Path) -> List[Path]:

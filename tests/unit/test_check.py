@@ -306,6 +306,22 @@ def test_an_environment_with_another_suffix_is_reported(path: str, run_check: Ch
     assert problem["hint"] == "rename it: configs/prod.yaml"
 
 
+@pytest.mark.parametrize("file", ["cwr/works.yaml", "works.yml", "configs/old/works.yaml"])
+@pytest.mark.parametrize("is_named", [False, True])
+def test_a_definition_where_nothing_reads_it_is_reported(
+    file: str, is_named: bool, run_check: Checker, tmp_path: Path
+) -> None:
+    root = tree(tmp_path, {"cwr/big.yaml": SMALL})
+    (root / file).parent.mkdir(parents=True, exist_ok=True)
+    (root / file).write_text(SMALL)
+
+    (problem,) = problems(run_check({}, *[f"dags/etl/{file}"] * is_named, "--format", "json"))
+
+    assert (problem["path"], problem["rule"]) == (f"dags/etl/{file}", "schema")
+    assert problem["message"] == "is not called or placed like a definition, and nothing reads it"
+    assert problem["hint"] == "one is pipelines/<family>/<name>.yaml"
+
+
 @pytest.mark.parametrize("arguments", [[], ["dags/etl/pipelines/cwr"], ["--airflow", "3"]], ids=" ".join)
 def test_a_checkout_without_an_environment_is_a_problem(
     arguments: List[str], run_check: Checker, tmp_path: Path

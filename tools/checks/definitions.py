@@ -26,7 +26,7 @@ from orchestrator import (
 )
 
 from tools import checkout
-from tools.checkout import definition_files, misnamed_environments, real_path
+from tools.checkout import definition_files, real_path, unread_files
 from tools.checks.credentials import with_credentials, without_values
 from tools.checks.generations import check_contexts, check_definitions_for
 from tools.checks.removed import check_removed
@@ -56,7 +56,7 @@ def select_files(etl: Path, paths: Sequence[str]) -> Optional[Set[Path]]:
     """Return the definitions that the paths name or hold; None, for all of them, without a path."""
     if not paths:
         return None
-    places = {real_path(file): file for file in [*definition_files(etl), *misnamed_environments(etl)]}
+    places = {real_path(file): file for file in [*definition_files(etl), *unread_files(etl)]}
     selected: Set[Path] = set()
     for path in paths:
         typed = real_path(typed_path(path))
@@ -92,10 +92,10 @@ def check_definitions(
     problems += unreadable_problems
     # An environment that cannot be read is reported even if it is not selected: nothing can be checked for it.
     unreadable = set(configs) - {etl / "configs" / f"{context.name}.yaml" for context in contexts}
-    misnamed = misnamed_environments(etl)
-    files = (set(configs + misnamed + pipelines) if selected is None else selected) | unreadable
+    unread = unread_files(etl)
+    files = (set(configs + unread + pipelines) if selected is None else selected) | unreadable
     paths = {display_path(etl, file) for file in files}
-    problems += [misnamed_problem(etl, file) for file in misnamed if file in files]
+    problems += [unread_problem(etl, file) for file in unread if file in files]
     dag_ids: Set[str] = set()
     # A problem in an environment's defaults shows only when they are laid under a pipeline's tasks.
     related = pipelines if files & set(configs) else [file for file in pipelines if file in files]
@@ -133,10 +133,12 @@ def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[
     return contexts, problems
 
 
-def misnamed_problem(etl: Path, file: Path) -> Problem:
-    """Return the problem of an environment's file that nothing reads."""
-    message = "is not called like an environment, and nothing reads it"
-    return Problem(Location(display_path(etl, file)), message, f"rename it: configs/{file.stem}.yaml")
+def unread_problem(etl: Path, file: Path) -> Problem:
+    """Return the problem of a file that nothing reads."""
+    is_config = file.parent == etl / "configs"
+    hint = f"rename it: configs/{file.stem}.yaml" if is_config else "one is pipelines/<family>/<name>.yaml"
+    what = "called like an environment" if is_config else "called or placed like a definition"
+    return Problem(Location(display_path(etl, file)), f"is not {what}, and nothing reads it", hint)
 
 
 def check_pipeline(
