@@ -174,7 +174,7 @@ def test_a_long_text_is_no_number(tmp_path: Path) -> None:
     long = f"{{{{ ('{'1' * 300}' | replace('1', params.x) | int) % 7 }}}}"
     (refused,), allowed = problems_by_text(tmp_path, [long, "{{ (params.x | int) % 7 }}"]).values()
 
-    assert refused.message == "int is not for a text that a template has made long"
+    assert refused.message == "int is not for text that became so long"
     assert allowed == []
 
 

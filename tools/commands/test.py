@@ -24,8 +24,8 @@ EXAMPLES = {
 }
 NOTES = """\
 parts:
-  unit  functions and commands, ruff and mypy: three minutes
-  dags  the DAGs, as Airflow loads them: three minutes
+  unit  functions and commands, ruff and mypy: seven minutes
+  dags  the DAGs, as Airflow loads them: six minutes
   e2e   ./etl itself, with a real scheduler and the emulated AWS: a quarter of an hour; six minutes of it are a look
         at Airflow 2.11 and 3 (test_newer_airflow.py)
 

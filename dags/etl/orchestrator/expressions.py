@@ -271,8 +271,8 @@ class Expressions:
         if entry is None:
             return self.unknown("filter", node.name, FILTERS)
         self.check_kind(f"the filter {node.name}", value, entry, node.name)
-        if node.name == "int" and value.size > LATE:  # Python before 3.7.14 takes the square of its length
-            self.fault("int is not for a text that a template has made long", "let the container do it", node.name)
+        if value.size > (entry.most or value.size):
+            self.fault(f"{node.name} is not for text that became so long", "let the container do it", node.name)
         return self.result(node.name, entry, node, value)
 
     def test(self, node: nodes.Test) -> Value:

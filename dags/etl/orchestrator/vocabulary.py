@@ -46,6 +46,7 @@ class Entry(NamedTuple):
         each: Of what makes a list of a value's characters or items (title does, too): how many characters are written
             in the time that one of them takes. A list takes up to 90 bytes for each.
         of: The kinds that a filter or test is for; JSON may be each of them.
+        most: How many characters the value of a filter has at most; None: any number.
     """
 
     kind: str
@@ -56,6 +57,7 @@ class Entry(NamedTuple):
     spreads: bool = False
     each: Optional[int] = None
     of: Tuple[str, ...] = (*PRINTABLE, LIST)
+    most: Optional[int] = None
 
 
 def text(example: str) -> Entry:
@@ -286,7 +288,8 @@ FILTERS: Dict[str, Entry] = {
     "string": Entry(TEXT, "{{ params.shard | string }}", "", of=PRINTABLE),
     "urlencode": Entry(TEXT, "{{ params.name | urlencode }}", "", times=12, of=PRINTABLE),  # %F0%9F%98%80
     "tojson": Entry(TEXT, "{{ params.countries | tojson }}", "", times=16, of=(TEXT, NUMBER, BOOLEAN, LIST)),
-    "int": Entry(NUMBER, "{{ params.shard | int }}", "default?:small", times=12, of=(TEXT, NUMBER, BOOLEAN)),  # 1e308
+    # 1e308 has 309 digits. Python before 3.7.14 takes the square of a text's length.
+    "int": Entry(NUMBER, "{{ params.shard | int }}", "default?:small", times=12, of=(TEXT, NUMBER, BOOLEAN), most=LATE),
     "float": Entry(NUMBER, "{{ params.share | float }}", "default?:small", size=SHORT, of=(TEXT, NUMBER, BOOLEAN)),
     "abs": Entry(NUMBER, "{{ params.days | int | abs }}", "", of=(NUMBER,)),
     "round": Entry(NUMBER, "{{ params.share | round(2) }}", "precision?:small", of=(NUMBER,)),
