@@ -130,6 +130,11 @@ def layers(draw: Any) -> Data:
     return layer
 
 
+def without_items(layer: Data) -> Data:
+    """Return a layer as an environment may have it."""
+    return {key: value for key, value in layer.items() if key != "for_each"}
+
+
 LAYER = layers()
 LOGS = mapping(
     {"group": st.text("abXY09_/.#-", min_size=1, max_size=12), "prefix": WORD.filter(lambda text: "*" not in text)},
@@ -163,7 +168,7 @@ ENVIRONMENT_FIELDS = {
     "aws_conn_id": WORD.filter(str.strip),
     "timezone": ZONE,
     "alerts": mapping({}, more={name: st.just(topic) for name, topic in TOPICS.items()}),
-    "defaults": LAYER | st.none(),
+    "defaults": LAYER.map(without_items) | st.none(),
 }
 
 
