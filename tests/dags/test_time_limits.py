@@ -73,7 +73,7 @@ def parse(root: Path) -> Any:
     return bag
 
 
-@pytest.mark.parametrize("place", ["loading.read_pipeline", "waiting.OtherDags:resolve", "dags.Builder:build"])
+@pytest.mark.parametrize("place", ["loading.read_pipeline", "dags.Builder:build"])
 @pytest.mark.parametrize(
     "names",
     [
@@ -113,20 +113,40 @@ def test_hundreds_of_slow_files_before_a_healthy_one(
     assert import_error(bag).count(TOO_LONG) == 100
 
 
-@pytest.mark.parametrize(
-    ("place", "calls"), [("loading.read_pipeline", 1), ("waiting.OtherDags:resolve", 1), ("dags.Builder:build", 2)]
-)
-def test_the_smallest_file_comes_first(place: str, calls: int, slow: Callable[..., Path], tmp_path: Path) -> None:
-    names = ["a_slow", "b_slow", "z_slow"]
-    root = slow(tmp_path, names, place, seconds=chain(repeat(0, calls), FOR_EVER))
-    for name in names[:2]:
-        with (root / "pipelines" / "cwr" / f"{name}.yaml").open("a", encoding="utf-8") as file:
-            file.write("  more: {wait_for: {pipeline: cwr/z_slow, provider: un}}\n")
+@pytest.mark.parametrize(("place", "calls"), [("loading.read_pipeline", 1), ("dags.Builder:build", 3)])
+def test_the_largest_file_comes_first(place: str, calls: int, slow: Callable[..., Path], tmp_path: Path) -> None:
+    root = slow(tmp_path, ["a_slow", "b_slow", "z_slow"], place, seconds=chain(repeat(0, calls), FOR_EVER))
+    with (root / "pipelines" / "cwr" / "z_slow.yaml").open("a", encoding="utf-8") as file:
+        file.write("  sacem: {}\n")
 
     bag = parse(root)
 
-    assert sorted(bag.dags) == dags_of(["z_slow"])
+    assert sorted(bag.dags) == ["cwr-z_slow_dag_sacem", *dags_of(["z_slow"])]
     assert import_error(bag).count(TOO_LONG) == 2
+
+
+@pytest.mark.slow
+def test_many_files_that_each_take_a_second_cost_a_large_one_nothing(
+    slow: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = slow(tmp_path, [f"a{number}_slow" for number in range(30)], seconds=repeat(1))
+    (root / "pipelines" / "cwr" / "large.yaml").write_text(SMALL + "".join(f"  p{n}: {{}}\n" for n in range(1000)))
+    limit_import(monkeypatch, 30)  # Airflow's default
+
+    assert sum("large" in dag_id for dag_id in parse(root).dags) == 1002
+
+
+def test_what_takes_long_to_await_costs_a_dag_nothing_but_its_sensor(slow: Callable[..., Path], tmp_path: Path) -> None:
+    root = slow(tmp_path, ["a_slow", "b"], "waiting.OtherDags:resolve")
+    with (root / "pipelines" / "cwr" / "a_slow.yaml").open("a", encoding="utf-8") as file:
+        file.write("  sacem: {wait_for: {pipeline: cwr/b, provider: un}}\n")
+
+    bag = parse(root)
+
+    assert sorted(bag.dags) == sorted([*dags_of(["a_slow", "b"]), "cwr-a_slow_dag_sacem"])
+    assert "/cwr/a_slow.yaml:1:1: it takes too much of the scheduler's time to read what" in import_error(bag)
+    (sensor,) = (task for task in bag.dags["cwr-a_slow_dag_sacem"].tasks if task.task_id.startswith("wait"))
+    assert (sensor.awaited.dag_id, sensor.awaited.is_known) == ("cwr-b_dag_un", False)
 
 
 def test_a_file_that_takes_long_is_tried_again_after_the_others(slow: Callable[..., Path], tmp_path: Path) -> None:

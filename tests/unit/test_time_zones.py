@@ -167,6 +167,14 @@ def test_show_takes_a_day_for_one_of_the_zone(tmp_path: Path, capsys: pytest.Cap
     assert dag["run"]["run_id"] == "scheduled__2026-06-01T23:30:00+00:00"
 
 
+def test_show_takes_a_start_on_the_day_that_samoa_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = WEEKLY.replace("Europe/London", "Pacific/Apia").replace("start_date: ", "start_date: 2011-12-30 #")
+    root = root_with(tmp_path, text)
+
+    assert show.main(["cwr-big_dag_un", "--environment", "development"], root) == 0
+    assert "Pacific/Apia; next run" in capsys.readouterr().out
+
+
 def test_plan_shows_another_zone(tmp_path: Path) -> None:
     before, after = root_with(tmp_path / "a", WEEKLY), root_with(tmp_path / "b", WEEKLY.replace("London", "Paris"))
 

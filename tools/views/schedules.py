@@ -45,7 +45,8 @@ class Cron:
     def _utc(self, moment: datetime, find: Callable[[datetime], Any]) -> pendulum.DateTime:
         """Return what is found among the times of the clocks; many times a day are counted from the moment on."""
         here = pendulum.instance(moment).in_timezone(self.timezone)
-        local = datetime(*here.timetuple()[:6], here.microsecond)  # pendulum's own would count in days and months
+        # pendulum's own would count in days and months, and has no timetuple() of the day that Samoa left out.
+        local = datetime(here.year, here.month, here.day, here.hour, here.minute, here.second, here.microsecond)
         found: datetime = find(local)
         time = pendulum.instance(found, self.timezone) if self._is_fixed else pendulum.instance(here + (found - local))
         return time.in_timezone("UTC")

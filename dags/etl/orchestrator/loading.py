@@ -1,19 +1,19 @@
 """A folder of files -> definitions and problems."""
 
 import os
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
 
 from .definitions import Context, LoadResult, parse_dag_id
-from .documents import display_path, home_of, read_document
+from .documents import Document, display_path, home_of, read_document
 from .planning import define, further_problems
 from .problems import Location, Problem, Rejected, in_order, internal_error, takes_too_long
 from .reading import read_environment, read_pipeline
 from .rules import check_cluster
 from .time_limits import in_time
 from .values import EnvironmentName, FamilyName, FolderName, PipelineName, Text
-from .waiting import OtherDags, check_circles
+from .waiting import OtherDags, check_circles, wait_for_unknown
 
 # Of what is left of a pass, for the environment, and then for all files: building takes four times as long.
 READING = 0.4
@@ -89,12 +89,14 @@ def find_awaited(
     """
     read: Dict[Path, LoadResult] = {} if known is None else known
 
+    document_of = lru_cache(maxsize=None)(partial(read_document, root))  # once, for all providers that are awaited
+
     @lru_cache(maxsize=None)  # a path takes as long as all else that is looked up
     def read_for(pipeline: str, of_provider: Optional[str]) -> Optional[LoadResult]:
         file = root / "pipelines" / f"{pipeline}.yaml"
         if file not in read and os.path.lexists(file):
             if of_provider is not None:  # of each file, only the DAG that is awaited
-                return read_file(root, file, context, of_provider)
+                return read_file(root, file, context, of_provider, document_of)
             read[file] = read_file(root, file, context)
         return read.get(file)
 
@@ -111,9 +113,10 @@ def find_awaited(
         return sum(len(each.settings.waits) for each in results[file].definitions if each.settings.wait_for is not None)
 
     others = OtherDags(lookup, names)
-    resolved = each_in_time(root, list(results), resolve, AWAITING, waits)
-    definitions = [definition for result in resolved.values() for definition in result.definitions]
-    problems = [problem for result in resolved.values() for problem in result.problems]
+    resolved = in_time(list(results), resolve, AWAITING, waits)
+    found = [each or unresolved(root, file, results[file]) for file, each in zip(results, resolved)]
+    definitions = [definition for result in found for definition in result.definitions]
+    problems = [problem for result in found for problem in result.problems]
     if provider is not None or not others.found:
         return LoadResult(definitions, problems)
     all_definitions = {each.dag_id: each for result in results.values() for each in result.definitions}
@@ -125,6 +128,13 @@ def find_awaited(
             break
         all_definitions.update((each.dag_id, each) for each in others.resolve(more).definitions)
     return LoadResult(definitions, problems + check_circles(all_definitions, asked))
+
+
+def unresolved(root: Path, file: Path, result: LoadResult) -> LoadResult:
+    """Return definitions that take too long to look up what they wait for: they are there, as others made it slow."""
+    message = "it takes too much of the scheduler's time to read what its DAGs wait for, so that they go on waiting"
+    problem = Problem(Location(display_path(root, file)), message, "shorten the files that they wait for", "internal")
+    return LoadResult(list(map(wait_for_unknown, result.definitions)), [problem])
 
 
 def read_context(root: Path, environment: Optional[str]) -> Context:
@@ -197,8 +207,14 @@ def is_yaml(name: str) -> bool:
     return name.lower().endswith((".yaml", ".yml"))
 
 
-def read_file(root: Path, file: Path, context: Context, provider: Optional[str] = None) -> LoadResult:
-    """Read the definitions of one file, or of one of its providers."""
+def read_file(
+    root: Path,
+    file: Path,
+    context: Context,
+    provider: Optional[str] = None,
+    document_of: Optional[Callable[[Path], Document]] = None,
+) -> LoadResult:
+    """Read the definitions of one file, or of one of its providers; with a function that keeps what it has read."""
     path, hint = display_path(root, file), "a definition is pipelines/<family>/<name>.yaml"
     document = None
     try:
@@ -208,11 +224,12 @@ def read_file(root: Path, file: Path, context: Context, provider: Optional[str] 
         for text, kind in kinds:
             if not kind.pattern.fullmatch(text):
                 raise Rejected(Problem(Location(path), f"{text!r} is not {kind.what()}", hint))
-        document = read_document(root, file)
+        document = document_of(file) if document_of else read_document(root, file)
         pipeline, schema_problems = read_pipeline(document, provider)
         definitions, problems = define(document, pipeline, context) if pipeline else LoadResult([], [])
         if schema_problems or document.problems:
-            further = further_problems(document, schema_problems, context)
+            # Those of one provider are for nobody who mends the file, and a worker has little time.
+            further = further_problems(document, schema_problems, context) if provider is None else ()
             problems += [*document.problems, *schema_problems.values(), *further]
         return LoadResult(definitions, problems)
     except Rejected as rejected:

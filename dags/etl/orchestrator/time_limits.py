@@ -23,10 +23,10 @@ def in_time(
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
     An equal share of half of the time is kept for each item, so that others cost it none, however dear they are. One
-    may take half of what is not kept at first; the smallest come first. Who takes longer is tried again after all
-    others, with half of what is left. The timer is that of the process's processor time, as Airflow uses the other
-    one, and its signal is seen between two bytecodes. Without a main thread, or with a profiler that uses the timer,
-    nothing is limited.
+    may take half of what is not kept at first; the largest come first, as for a small one its share is enough. Who
+    takes longer is tried again after all others, with an equal share of what is left. The timer is that of the
+    process's processor time, as Airflow uses the other one, and its signal is seen between two bytecodes. Without a
+    main thread, or with a profiler that uses the timer, nothing is limited.
 
     Args:
         items: What the work is for, such as files.
@@ -68,13 +68,12 @@ def in_time(
 
     before = signal.signal(signal.SIGPROF, ring)
     try:
-        for number, index in enumerate(sorted(range(len(items)), key=lambda index: size(items[index]))):
+        for number, index in enumerate(sorted(range(len(items)), key=lambda index: -size(items[index]))):
             free = end - clock() - share * (len(items) - number)
             attempt(index, max(free / 2, share))
         again, late = late, []
-        for number, index in enumerate(again, 1):
-            left = end - clock()
-            attempt(index, left if number == len(again) else left / 2)
+        for number, index in enumerate(reversed(again)):
+            attempt(index, (end - clock()) / (len(again) - number))
     finally:
         signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
     return [results.get(index) for index in range(len(items))]

@@ -101,8 +101,7 @@ class OtherDags:
     def find(self, definition: Definition, wait: WaitFor) -> Tuple[Awaited, str, str]:
         """Return the DAG that a definition waits for; of a mistake also what to write instead, and at which key."""
         pipeline, provider = str(wait.pipeline), wait.provider or definition.provider
-        family, _, name = pipeline.partition("/")
-        dag_id = format_dag_id(family, name, provider, definition.context.folder)
+        dag_id = awaited_id(definition, wait)
         if dag_id == definition.dag_id:
             hint = "a task waits for the run before by 'depends_on_past: true'"
             return Awaited(dag_id, mistake="the DAG waits for itself"), hint, "pipeline"
@@ -133,6 +132,19 @@ class OtherDags:
             return Awaited(dag_id, mistake=mistake), hint, "pipeline"
         is_whole, task_ids = wait.task is None, task_ids[:1] if wait.task is None else task_ids
         return Awaited(dag_id, is_whole, task_ids, other.settings.schedule, *other.settings.period), "", ""
+
+
+def awaited_id(definition: Definition, wait: WaitFor) -> str:
+    """Return the id of the DAG that a definition waits for."""
+    family, _, name = str(wait.pipeline).partition("/")
+    return format_dag_id(family, name, wait.provider or definition.provider, definition.context.folder)
+
+
+def wait_for_unknown(definition: Definition) -> Definition:
+    """Return a definition of which nobody knows whether the DAGs that it waits for are there."""
+    waits = zip(definition.settings.waits, sensor_ids(definition.settings))
+    ids = {sensor_id: awaited_id(definition, wait) for (_, wait), sensor_id in waits if wait.pipeline is not None}
+    return definition._replace(awaited={key: Awaited(dag_id, is_known=False) for key, dag_id in ids.items()})
 
 
 def check_circles(definitions: Mapping[str, Definition], dag_ids: Iterable[str]) -> List[Problem]:
