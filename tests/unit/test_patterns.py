@@ -117,7 +117,13 @@ HARD = [
         'password="',
         "password\n" + " " * 99,
         "--password=",
+        "password_${a}",
+        "'password': [",
+        "password=$(echo a",
+        "://${a}",
+        "://${a}:${a}",
     ),
+    *(".get('", ".get(a'", ".replace(\"a'", "a['a'", "a['a' ", "in ['a', ", "in ['a'" + " " * 99, "'a' not ", "for a "),
     *(
         "arn:",
         ":task-definition/",

@@ -234,6 +234,80 @@ def test_an_error_of_the_factory_quotes_no_file_with_a_credential(
     assert WORD not in str(problem) + caplog.text
 
 
+# Lines of a mapping of environment variables.
+GIVEN = [
+    'DATABASE_URL: "postgresql://{{ env.name }}:h8nter2@db/x"',
+    'DATABASE_URL: "postgresql://${USER}:h8nter2@db/x"',
+    'DATABASE_URL: "postgresql://etl:h8nter2{{ env.name }}@db/x"',
+    "DATABASE_URL: \"postgresql://etl:{{ params.pw or 'h8nter2' }}@db/x\"",
+    'DATABASE_URL: "postgresql://etl:${X:-h8nter2}@db/x"',
+    'DATABASE_URL: "postgresql://etl:$PASSWORD@db/x postgresql://{{ env.name }}:h8nter2@db/x"',
+    "DB_PASSWORD: \"{{ env.name + 'h8nter2' }}\"",
+    "DB_PASSWORD: \"{{ params.pw | default(default_value='h8nter2') }}\"",
+    "DB_PASSWORD: \"{{ params.pw or '!h8nter2' }}\"",
+    "DB_PASSWORD: \"{{ params.pw or 'h8nter2/A' }}/{{ ds }}\"",
+    "DB_PASSWORD: \"{{ var.value.get(default_var='h8nter2', item='pw') }}\"",
+    "DB_PASSWORD: \"{{ [ds, 'h8nter2'] | last }}\"",
+    "DB_PASSWORD: \"{{ params.get('x') or ['h8nter2'] | first }}\"",
+    "DB_PASSWORD: \"{{ params.get('x') or['h8nter2'] | first }}\"",
+    "DB_PASSWORD: \"{{ [env.name == 'a', 'h8nter2'] | last }}\"",
+    "DB_PASSWORD: \"{{ params.x | join('h8nter2') }}\"",
+    "DB_PASSWORD: \"{% for x in ['h8nter2'] %}{{ x }}{% endfor %}\"",
+    'DB_PASSWORD: "${X/y/h8nter2}"',
+    '"DB_PASSWORD_{{ env.name | upper }}": h8nter2',
+    '"DB_PASSWORD_${STAGE}": h8nter2',
+    "A: 'DB_PASSWORD_{{ env.name }}=h8nter2'",
+    'A: \'{"password": {"value": "h8nter2"}}\'',
+    'A: \'{"passwords": ["h8nter2"]}\'',
+    'A: \'{"passwords": [{"value": "h8nter2"}]}\'',
+    'A: "export DB_PASSWORD=$(echo h8nter2)"',
+    "A: \"export DB_PASSWORD=$(printf '%s' 'h8nter2')\"",
+    'A: "export DB_PASSWORD=`echo -n h8nter2`"',
+]
+READ = [
+    "DB_PASSWORD: \"{{ var.value.get('db_arn') }}{{ var.value.get(item='db') }}{{ params['pw'] }}\"",
+    "DB_PASSWORD: \"{{ var.value.get('db_arn', default_var='') }}{{ dag_run.conf.get('db_' ~ env.name) }}\"",
+    "DB_PASSWORD: \"{{ ti.xcom_pull('fetch')['password'] }}{{ ti.xcom_pull(task_ids=['a', 'b'], key='token') }}\"",
+    "DB_PASSWORD: \"{{ var.json['db_' ~ env.name]['main'].password }}\"",
+    "DB_PASSWORD: \"{{ params.arn | default('') }}{{ params.arn | default('etl/prod/db') }}\"",
+    "DB_PASSWORD: \"{{ params.arn or 'arn:aws:secretsmanager:eu-west-1:000000000000:secret:db' }}\"",
+    "DB_PASSWORD: \"{{ var.value.a if env.name == 'staging' else var.value.b }}\"",
+    "DB_PASSWORD: \"{{ var.value.a if 'staging' != env.name else var.value.b }}\"",
+    "DB_PASSWORD: \"{{ var.value.a if env.name not in ('staging', 'test') else var.value.b }}\"",
+    "DB_PASSWORD: \"{% if env.name.startswith('prod') %}{{ var.value.a }}{% else %}{{ var.value.b }}{% endif %}\"",
+    "DB_PASSWORD: \"{{ var.value.a | replace('x', '') | trim('y') }}{{ var.value.a.split('user:')[1] }}\"",
+    "DB_PASSWORD: \"{{ var.value.a ~ ' | ' ~ var.value.b }}{{ params.tokens | join('\\\\n') }}\"",
+    "DB_SECRET: \"etl/{{ env.name | replace('development', 'dev') }}/{{ data_interval_start.strftime('v%Y') }}\"",
+    "DB_SECRET: \"{{ macros.ds_format(macros.ds_add(ds, 1), '%Y-%m-%d', 'v%Y') }}{{ env.name ~ '/db' }}\"",
+    "DB_SECRET: \"{{ data_interval_start.in_timezone('Europe/London').format('YYYY') }}\"",
+    "USE_TOKEN: \"{{ 'true' if params.x else 'false' }}\"",
+    'A: "https://{{ provider.user }}:{{ provider.word }}@x https://${USER}:${PASSWORD}@x https://{{ env.u }}:$PW@x"',
+    "A: \"https://etl:{{ var.value.get('pw') }}@x https://{{ env.host }}:8080/a@b s3://{{ env.bucket }}/{{ ds }}:x@y\"",
+    '"DB_PASSWORD_{{ env.name | upper }}": "{{ var.value.x }}"',
+    'A: \'{"password": {"type": "integer"}, "token": {"from": "aws"}, "secret": ["$X"]}\'',
+    'A: \'{"password": {"value": "{{ var.value.pw }}"}} and {"passwords": [.items[].password]}\'',
+    'A: \'export DB_PASSWORD=$(echo "$SECRET" | jq -r .password) TOKEN=$(printf "%s" "$X" | base64 -d)\'',
+    'A: "TOKEN=$(echo {{ var.value.x }} | base64 -d) TOKEN=$(cat /run/secrets/x) TOKEN=`cat /run/x`"',
+    "A: \"TOKEN='$(echo $SECRET | jq -r .password)' PASSWORD=$(aws secretsmanager get-secret-value --secret-id x)\"",
+    'A: "TOKEN=${X//-/_} TOKEN=${X%/*} TOKEN=${X#*:} TOKEN=${X/a/$Y} SECRET=${NAME/test/prod}"',
+]
+
+
+@pytest.mark.parametrize("line", GIVEN)
+def test_a_text_that_a_template_or_a_shell_gives_is_a_credential(line: str, tmp_path: Path) -> None:
+    report = report_of(tmp_path, f"defaults:\n  environment:\n    {line}\n")
+
+    assert "a credential is written down: " in report
+    assert WORD not in report
+
+
+@pytest.mark.parametrize("line", READ)
+def test_a_name_a_format_and_what_is_compared_are_no_credentials(line: str, tmp_path: Path) -> None:
+    result = load(tree(tmp_path, {"cwr/big.yaml": f"defaults:\n  environment:\n    {line}\n{PIPELINE}"}), "development")
+
+    assert [str(problem) for problem in result.problems if problem.rule == "secret"] == []
+
+
 HARMLESS = """\
 description: A token, and where the password is (see secrets); api_key of none
 params:
@@ -334,6 +408,11 @@ def test_a_credential_of_a_provider_disables_only_that_provider(tmp_path: Path) 
         "token='",
         "--token\n-",
         "#token: x y",
+        "://{{ a }}",
+        "://${a}:",
+        "password_{{ a }}",
+        "token=$(echo ",
+        "'password': [",
     ],
 )
 def test_searching_for_credentials_takes_linear_time(part: str, tmp_path: Path) -> None:

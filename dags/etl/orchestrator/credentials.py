@@ -7,6 +7,8 @@ import yaml
 
 from .problems import KeyPath
 
+# What is filled in later. In an address or at the end of a name it stands for a word.
+FILLED = r"(?:\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$\{[^{}\n]*\})"
 # What cannot be anything else. `./etl check` looks for more. Every pattern here takes linear time: no repeat can
 # start at each character of what another start has walked over.
 CREDENTIAL = re.compile(
@@ -16,28 +18,34 @@ CREDENTIAL = re.compile(
     r"|(?<![\w-])eyJ[\w-]{8,}\.eyJ[\w-]{8,}\.[\w-])"
     r"|(?i:\bauthorization)[\"']?:[ ]?[\"']?(?i:basic|bearer|digest|token)[ ]"
     r"(?=[\w.~+/-]{0,99}[0-9]|[\w.~+/-]{16})(?P<authorization>[\w.~+/-]{8,})"
-    r"|://(?P<password_in_a_URL>[^\s/:@'\"{}]*:(?!\$\w+@|<[\w -]{1,40}>@)[^\s/@'\"{}]+)@"
+    # It ends behind ://, so what stands in an address is found as well if its password is none, such as $DB_PASSWORD.
+    rf"|://(?=[^\s/:@'\"{{}}]*(?:{FILLED}[^\s/:@'\"{{}}]*){{0,9}}"
+    rf":(?P<password_in_a_URL>[^\s/@'\"{{}}]*(?:{FILLED}[^\s/@'\"{{}}]*){{0,9}})@)"
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token"
     r"|(?:api|access|private|secret|encryption|fernet)[._ -]?key"
     r"|creds|credentials?|(?:db|pg|ftp|smtp|user|admin)[_-]?(?:pass|pw))"
 )
-ENDING = r"(?:_(?:prod|production|dev|development|stag(?:e|ing)|test|uat|qa))?[0-9_]{0,4}"  # one for each environment
+# One for each environment.
+ENDING = rf"(?:_(?:prod|production|dev|development|stag(?:e|ing)|test|uat|qa))?(?:_?{FILLED}){{0,3}}[0-9_]{{0,4}}"
 # What a file has that has one: a text may be escaped ("\u0070assword"), and a line may end within a name.
 GATE = re.compile(WORD.replace("[._ -]?", r"[._\s-]*") + r"|\\[uUx/\s]", re.I)
 NAME = re.compile(rf"(?P<word>{WORD}){ENDING}\s{{0,9}}$", re.I)
 OPTION = re.compile(rf"(?:^|\s)--?(?!-?no-)[\w.-]{{0,50}}?(?P<word>{WORD}){ENDING}$", re.I)
 QUOTE, SPACES = r"\\?[\"']?", r"[ \t]{0,9}"
+# Commands that only repeat what is written; echo "$X" | jq -r .y reads it.
+SAID = r"\s*(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s(?:\\n)?[\"']?\s+)?[\"']?(?=[^\s\"'$%{`-])"
 # Not "+": Python keeps 150 bytes for each repeat of a group, and 76 MB of them take ten times as long as 38.
 VALUE = (
-    r"(?P<value>(?:\"[^\"\n]*\"|'[^'\n]*'|\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$\{[^{}\n]*\}"
+    rf"(?P<value>(?:\"[^\"\n]*\"|'[^'\n]*'|{FILLED}|\$\((?={SAID})[^()\n]*\)|`(?={SAID})[^`\n]*`"
     r"|[^\s,;&|\"'`(){}<>\[\]]|[\"']\S*){1,999})"
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
     rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<colon>:(?=\w))"
-    rf"|[\"']{SPACES}:{SPACES}|(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
+    rf"|[\"']{SPACES}:{SPACES}(?:\[{SPACES}(?=[\"'{{])|\{{{SPACES}[\"'](?:value|default)[\"']{SPACES}:{SPACES}){{0,3}}"
+    rf"|(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
     rf"|(?<![\w-])--?(?!-?no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
     rf"(?:(?:[ \t]|\\\r?\n){{1,9}}|{QUOTE}{SPACES}(?:,|\r?\n[ \t]{{0,99}}-){SPACES}{QUOTE})(?!--|-\w?(?!\S))"
@@ -52,15 +60,23 @@ QUOTE_BEFORE = re.compile(rf"(?<!\S){HEADER}[ =]{{0,9}}([\"'])[\w.-]*$")  # befo
 COLON_NAME = re.compile(r"(?:^|[\s{,\[\"'])[\w.-]*$")  # before NAME:value; arn:aws:...:secret:x is no name
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'].
 CODE = re.compile(r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])")
-# But one that begins with a literal, or ends with one for want of another value.
-TEMPLATE = re.compile(
-    r"\{\{(?![-([\s]*[\"'])"
-    r"(?![^{}]{0,200}(?:\b(?:or|else)\b|~|\bd(?:efault)?\(|\.get\([^{},]{0,99},(?:\s{0,9}default_var=)?)[(\s]{0,9}[\"']\w)"
-    r"[^{}]*\}\}|\{%[^{}]*%\}"
+TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}")
+TEXT = r"(?:\"[^\"]*\"|'[^']*')"
+# A template may give each text in quotes that it has, but for these: there are too many ways to give one.
+GIVEN = re.compile(
+    r"\bfor\b[\w\s,]{1,99}?\bin\b"  # whose list is not compared
+    # Arguments that are all names or formats, or only the first.
+    r"|(?:\.(?:xcom_pull|str[fp]time|ds_format|format|in_timezone|in_tz|start_of|end_of|r?split|replace|[lr]?strip"
+    r"|startswith|endswith|find|count)|\|\s*(?:replace|trim|map))"
+    rf"\((?:(?:[^()\"']|\([^()\"']{{0,99}}\)){{0,99}}{TEXT}){{1,9}}"
+    r"|(?:\.get\(\s*(?:(?:item|key)\s*=)?|(?<=[\w)\]])(?<!\bor)(?<!\band)(?<!\belse)(?<!\bin)\[)"  # x['a'], no list
+    rf"(?:[^()\[\]\"',=]{{0,99}}{TEXT}){{1,9}}"
+    rf"|(?:[=!]=|\bin\b)\s*(?:{TEXT}|[\[(]\s*{TEXT}(?:\s*,\s*{TEXT}){{0,99}})|{TEXT}\s*(?:[=!]=|(?:not\s+)?in\b)"
+    r"|(?P<quote>[\"'])(?:\\[nrt]|(?!(?P=quote))\W){0,9}(?P=quote)"  # between others
+    r"|[\"'](?P<text>(?<=\")[^\"]*|(?<=')[^']*)[\"']?"
 )
-SAID = r"\s*(?:echo|printf)\b"  # commands that only repeat what is written
-REFERENCE = re.compile(
-    rf"{TEMPLATE.pattern}|\$\{{\w+(?::?-(?:\$\w+)?|:?\?[^{{}}]*|[/%#][^{{}}]*)?\}}|\$\w+|<[\w -]{{1,40}}>"
+REFERENCE = re.compile(  # ${X/a/b} has a short text at most
+    r"\$\{\w+(?::?-(?:\$\w+)?|:?\?[^{}]*|[%#][^{}]*|//?[^{}/]*(?:/(?:\$\w+|[^{}]{0,4}))?)?\}|\$\w+|<[\w -]{1,40}>"
     rf"|\$\((?!{SAID})[^()]*\)|`(?!{SAID})[^`]*`"
 )
 PLACE = re.compile(  # where it is
@@ -124,10 +140,10 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
 
 def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
     """Return the index of the first credential in a text, and what to report; ``is_yaml`` if it is one of a file."""
-    match = CREDENTIAL.search(text)
-    if match:
-        kind = str(match.lastgroup).replace("_", " ")
-        return match.start(), f"a credential is written down: {kind}"
+    for match in CREDENTIAL.finditer(text):
+        kind = str(match.lastgroup)
+        if kind != "password_in_a_URL" or is_literal(match.group(kind)):
+            return match.start(), f"a credential is written down: {kind.replace('_', ' ')}"
     for match in NAMED.finditer(text):
         before = text[max(0, match.start() - 60) : match.start()]
         opened = (match.group("prose") or match.group("colon")) and QUOTE_BEFORE.search(before)
@@ -168,10 +184,11 @@ def find_in_broken(text: str) -> Iterator[Tuple[int, int, str]]:
 
 def is_literal(value: str) -> bool:
     """Return whether a value says something itself, and not where it is to be had."""
-    if PLACE.fullmatch(value) or (TEMPLATE.search(value) and "/" in value):  # as etl/{{ env.name }}/db, a secret's name
-        return False
-    rest = REFERENCE.sub("", value).strip(" \t\r\n:/.,@_*~$\\\"'-")
-    return bool(rest) and not HARMLESS.fullmatch(rest)
+    plain = TEMPLATE.sub("", value)
+    is_place = PLACE.fullmatch(value) or (plain != value and "/" in plain)  # as etl/{{ env.name }}/db, a secret's name
+    rest = REFERENCE.sub("", plain).strip(" \t\r\n:/.,@_*~$\\\"'-")
+    given = (match.group("text") for template in TEMPLATE.findall(value) for match in GIVEN.finditer(template))
+    return bool(rest and not is_place and not HARMLESS.fullmatch(rest)) or any(is_literal(text or "") for text in given)
 
 
 def word_of(name: Any) -> str:
