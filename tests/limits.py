@@ -76,7 +76,10 @@ def pipeline(**changes: Any) -> Data:
             "tags": {f"{number:02}".ljust(128, "k"): "v" * 256 for number in range(50)},
         },
         "tasks": tasks(),
-        "providers": {PROVIDER: {}, "w": {"wait_for": {"s3": f"s3://bucket/{'k' * 1024}", "timeout": LONGEST}}},
+        "providers": {
+            PROVIDER: {},
+            "w": {"wait_for": {"s3": f"s3://bucket/{'k' * 1024}", "timeout": LONGEST, "poke_interval": "2d"}},
+        },
         **changes,
     }
 

@@ -44,10 +44,12 @@ with FakeEcs(definitions={load.task_definition.split(":")[0]: [container]}, ends
     except Exception as error:
         message = str(error)
 sensor = bag.dags["ddex-releases_dag_orchard"].get_task("wait_for_delivery")
-hook = Mock(**{"list_keys.return_value": []})
+hook = Mock()
+listing = hook.get_conn().get_paginator().paginate
+listing.return_value = []
 vars(sys.modules[type(sensor).__module__])["S3Hook"] = lambda connection: hook
 sensor.poke({})
-print(json.dumps([sorted(bag.dags), bag.import_errors, message, hook.list_keys.call_args[0]]))
+print(json.dumps([sorted(bag.dags), bag.import_errors, message, listing.call_args[1]]))
 """
 
 
@@ -138,4 +140,4 @@ def test_the_amazon_provider_of_the_image_runs_tasks_and_sensors(installed: Inst
     assert errors == {}
     assert len(dags) >= 10
     assert "exited with code 3" in message
-    assert arguments[0] == "{{ env.bucket }}"  # not rendered yet
+    assert arguments["Bucket"] == "{{ env.bucket }}"  # not rendered yet

@@ -111,6 +111,7 @@ def test_a_provider_changes_a_part_or_all_of_it(tmp_path: Path) -> None:
         ("{pipeline: cwr/big}", "the DAG waits for itself", "depends_on_past"),
         ("[]", "wait_for has 0 entries", "1 to 10"),
         (f"[{', '.join(['{pipeline: cwr/medium}'] * 2)}]", "the same DAG is awaited twice", "leave one out"),
+        ("{s3: 's3://b/k', poke_interval: 1s, timeout: 81004s}", "it looks 20251 times until its timeout", "shorter"),
         ("[{s3: 's3://b/k'}, {pipeline: cwr/medium, timeout: soon}]", "expected a duration, got the text 'soon'", ""),
         ("{pipeline: [cwr/medium]}", "expected text, got a list", ""),
         ("{s3: \"s3://b/{{ ti.xcom_pull('a') }}\"}", "there is no XCom of 'a' yet", "the run's dates"),

@@ -179,9 +179,10 @@ def environments(draw: Any) -> Data:
     return {"region": "eu-west-1", "clusters": clusters, "pools": POOLS, **some(draw, ENVIRONMENT_FIELDS)}
 
 
+WAIT = st.integers(1, 6_000_000) | st.sampled_from(["90m", "1d12h"])  # seconds: 20,000 looks, one every 5 minutes
 AWAITED = mapping(
     {"s3": st.sampled_from(["s3://bucket/in/*", "s3://{{ env.name }}/{{ provider.name }}/{{ ds }}/[x]?"])},
-    more=optional({"timeout": DURATION, "poke_interval": st.sampled_from(["5m", "1h", 600])}),  # looks are counted
+    more=optional({"timeout": WAIT, "poke_interval": st.sampled_from(["5m", "1h", 600])}),  # looks are counted
 )
 PIPELINE_SETTINGS = optional(
     {
@@ -202,7 +203,7 @@ PIPELINE_SETTINGS = optional(
 )
 # What a provider may say of a param, and of waiting, that its pipeline has already.
 PARTS: Data = {name: {"description": "<b>", **({"default": "y"} if name == "Day" else {})} for name in PARAMS}
-TIMEOUT = mapping({}, more=optional({"timeout": DURATION}))
+TIMEOUT = mapping({}, more=optional({"timeout": WAIT}))
 
 
 @st.composite

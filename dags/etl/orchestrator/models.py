@@ -215,7 +215,7 @@ class WaitFor(Model):
     )
     provider: Optional[ProviderName] = Field(None, description="That DAG's provider; default: the same.")
     task: Optional[TaskId] = Field(None, description="Only this task of that DAG; default: the whole run.")
-    timeout: Optional[Duration] = Field(None, description="How long to wait; default: 12h.")
+    timeout: Optional[Duration] = Field(None, description="How long to wait; default: 12h; at most 20,000 looks.")
     poke_interval: Optional[Duration] = Field(None, description="Pause between looks; default: 5m.")
 
 

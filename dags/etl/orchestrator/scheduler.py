@@ -25,7 +25,7 @@ MAX_TASKS_A_DAY = 100 * DAY
 MAX_CATCHING_UP = 300
 MAX_TASKS_CATCHING_UP = 50_000  # of these runs
 MAX_LOOKS = 500  # a minute, of sensors: each takes a worker's slot for some 3 s, and comes before the tasks behind it
-POKE_INTERVAL = timedelta(minutes=5)
+POKE_INTERVAL, WAIT_TIMEOUT = timedelta(minutes=5), timedelta(hours=12)
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
 
 # The scheduler computes a task's weight by a recursion over all tasks after it (BaseOperator.get_flat_relative_ids), as

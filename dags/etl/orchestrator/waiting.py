@@ -1,5 +1,6 @@
 """What DAGs wait for: whether it can be awaited, and which DAG of which definition is meant."""
 
+from datetime import timedelta
 from itertools import chain, islice
 from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
 
@@ -8,11 +9,16 @@ from .graphs import find_cycles, sort_tasks
 from .models import Settings, WaitFor
 from .problems import MAX_PROBLEMS, KeyPath, Problem, name_providers
 from .rules import text_problems
+from .scheduler import POKE_INTERVAL, WAIT_TIMEOUT
 from .templates import read_template
 from .values import TaskId
 
 # -------------------------------------------------------------------------------------------- what one file says
 
+# Looks of a task. Airflow 2.2.2 reads all before it at each, for the first one's time: 20,000 take 0.5 s and 50 MB of a
+# worker, and 500,000, which a poke_interval of 1 s makes in a month, 14 s and 1.3 GB.
+MAX_TASK_LOOKS = 20_000
+LOOK = timedelta(seconds=3)  # takes one, with the worker's start
 MAX_WAITS = 10  # each has a sensor, and every task that comes first waits for all of them
 
 
@@ -38,6 +44,11 @@ def check_waits(settings: Settings, layers: Layers) -> Iterator[Problem]:
             message = f"the id of the task that waits, '{sensor_id[:60]}...', is longer than Airflow takes"
             yield layers.problem(path, message, "shorten the names")
         seen.add(sensor_id)
+        looks = (wait.timeout or WAIT_TIMEOUT) // ((wait.poke_interval or POKE_INTERVAL) + LOOK)
+        if looks > MAX_TASK_LOOKS:
+            message = f"it looks {looks} times until its timeout; a task has at most {MAX_TASK_LOOKS} looks"
+            hint = "write a shorter timeout, or a longer poke_interval"
+            yield layers.problem((*path, "timeout"), message, hint)
         yield from text_problems(wait.s3 or "", layers, (*path, "s3"))
         for other in sorted(read_template(wait.s3 or "").pulled)[:1]:
             message = f"there is no XCom of '{other[:60]}' yet: a DAG waits before all its tasks"

@@ -2,10 +2,12 @@
 
 import time
 from pathlib import Path
-from typing import Any, List
+from types import SimpleNamespace
+from typing import Any, Iterator, List
 
 import pytest
 from airflow.exceptions import AirflowFailException, AirflowSensorTimeout
+from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 from orchestrator import load
 from orchestrator.dags import Builder
 from orchestrator.generations import IS_3
@@ -18,14 +20,14 @@ from tests.trees import tree
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> List[str]:
     """Return the keys of every bucket, for the test to add to."""
-    from airflow.providers.amazon.aws.hooks.s3 import S3Hook
-
     keys: List[str] = []
 
-    def list_keys(hook: Any, bucket: str, prefix: str) -> List[str]:
-        return [key for key in keys if key.startswith(prefix)]
+    def paginate(Bucket: str, Prefix: str) -> Iterator[Any]:  # noqa: N803 (botocore's names)
+        for key in keys:
+            yield {"Contents": [{"Key": key}]} if key.startswith(Prefix) else {}
 
-    monkeypatch.setattr(S3Hook, "list_keys", list_keys)
+    client = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
+    monkeypatch.setattr(S3Hook, "get_conn", lambda _: client)
     return keys
 
 
@@ -69,6 +71,22 @@ def test_many_wildcards_take_no_longer_than_few(pattern: str, keys: List[str]) -
 
     assert not sensor(f"s3://bucket/{pattern}").poke({})
     assert time.process_time() - started < 5  # fnmatch of Python 3.7 would go on for ever
+
+
+def test_a_look_ends_with_the_page_that_has_the_delivery(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All keys of a bucket would take all memory of a worker."""
+    read: List[int] = []
+
+    def paginate(**_: str) -> Iterator[Any]:
+        for number in range(3):
+            read.append(number)
+            yield {"Contents": [{"Key": f"un/{number}.xml"}]}
+
+    client = SimpleNamespace(get_paginator=lambda _: SimpleNamespace(paginate=paginate))
+    monkeypatch.setattr(S3Hook, "get_conn", lambda _: client)
+
+    assert sensor("s3://bucket/un/1.*").poke({})
+    assert read == [0, 1]
 
 
 def test_a_key_that_cannot_exist_is_not_looked_for(keys: List[str]) -> None:
