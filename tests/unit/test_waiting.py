@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from orchestrator import Definition, load
+from orchestrator import Definition, load, loading
 from orchestrator.dags import Builder, dags_of_folder
 
 from tests.trees import tree
@@ -76,6 +76,29 @@ def test_a_list_has_deliveries_and_dags(tmp_path: Path) -> None:
     assert dag.task_dict["wait_for_delivery-2"].poke_interval == 60
     assert dag.task_dict["wait_for_cwr-medium"].timeout == 3600
     assert dag.task_dict["wait_for_delivery"].timeout == 12 * 3600
+
+
+def test_a_worker_reads_a_file_once_however_many_of_its_dags_are_awaited_and_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wait_for = "[{pipeline: cwr/medium}, {pipeline: cwr/medium, provider: wcm}]"
+    root = with_medium(tmp_path, waiting(wait_for))
+    with (root / "pipelines" / "cwr" / "medium.yaml").open("a", encoding="utf-8") as file:
+        file.write("owner: 'a b'\n")
+    read: List[str] = []
+    real = loading.read_document
+
+    def note(root: Path, file: Path) -> Any:
+        read.append(file.stem)
+        return real(root, file)
+
+    monkeypatch.setattr(loading, "read_document", note)
+    monkeypatch.setattr(loading, "further_problems", None)  # which takes as long as all providers
+
+    (definition,) = load(root, "development", "cwr-big_dag_un").definitions
+
+    assert read == ["development", "big", "medium"]
+    assert [each.is_known for each in definition.awaited.values()] == [False, False]
 
 
 def test_a_provider_changes_a_part_or_all_of_it(tmp_path: Path) -> None:
