@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Callable, Dict, List, Mapping, Optional, Tuple, Type
 
 from .definitions import Context, LoadResult, parse_dag_id
 from .documents import Document, display_path, home_of, read_document
@@ -47,20 +47,14 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     else:
         files, problems = pipeline_files(root)
         provider = None
-    results = each_in_time(root, files, lambda file: read_file(root, file, context, provider), READING, bytes_of)
+    of_files = in_time(files, lambda file: read_file(root, file, context, provider), READING, bytes_of)
+    results = {
+        file: result or LoadResult([], [takes_too_long(display_path(root, file))])
+        for file, result in zip(files, of_files)
+    }
     problems += [problem for result in results.values() for problem in result.problems]
     definitions, of_waiting = find_awaited(root, context, results, {} if provider else results, provider)
     return LoadResult(definitions, in_order([*problems, *of_waiting]))
-
-
-def each_in_time(
-    root: Path, files: Sequence[Path], work: Callable[[Path], LoadResult], part: float, size: Callable[[Path], int]
-) -> Dict[Path, LoadResult]:
-    """Return what ``work`` makes of each file, as :func:`in_time` has it; of one that takes too long, the problem."""
-    return {
-        file: result or LoadResult([], [takes_too_long(display_path(root, file))])
-        for file, result in zip(files, in_time(files, work, part, size))
-    }
 
 
 def bytes_of(file: Path) -> int:
