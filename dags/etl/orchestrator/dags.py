@@ -41,7 +41,7 @@ from .models import SETTING_DEFAULTS, Environment, Param, Settings
 from .operators import EcsTask
 from .pages import cells_of, doc_md, markdown, param_cells, report, task_table
 from .problems import Location, Problem, internal_error, takes_too_long
-from .scheduler import LAST, POKE_INTERVAL, WAIT_TIMEOUT, active_runs
+from .scheduler import LAST, active_runs
 from .time_limits import in_time
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
@@ -321,9 +321,8 @@ class Builder:
                 else:
                     own.awaited = definition.awaited[task_id]
                     own.external_dag_id = own.awaited.dag_id
-                pause = (wait.poke_interval or POKE_INTERVAL).total_seconds()
-                own.poke_interval = max(pause, MIN_POKE_INTERVAL)
-                own.timeout = (wait.timeout or WAIT_TIMEOUT).total_seconds()
+                own.poke_interval = max(wait.pause.total_seconds(), MIN_POKE_INTERVAL)
+                own.timeout = wait.longest.total_seconds()
                 own.set_downstream(roots)
         on_failure = as_callback(FailureAlert(publish)) if publish else None
         is_last = LOOKS_AT_FEW_TASKS and ready * dag.max_active_runs > dag.max_active_tasks

@@ -5,7 +5,7 @@ operator's arguments, the RunTask request) or in dags.py (the DAG); CONTRIBUTING
 """
 
 import re
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
 from typing import Any, Dict, List, Optional, Tuple, Union
@@ -217,6 +217,16 @@ class WaitFor(Model):
     task: Optional[TaskId] = Field(None, description="Only this task of that DAG; default: the whole run.")
     timeout: Optional[Duration] = Field(None, description="How long to wait; default: 12h; at most 20,000 looks.")
     poke_interval: Optional[Duration] = Field(None, description="Pause between looks; default: 5m.")
+
+    @property
+    def longest(self) -> timedelta:
+        """Return how long to wait."""
+        return self.timeout or timedelta(hours=12)
+
+    @property
+    def pause(self) -> timedelta:
+        """Return the time between two looks."""
+        return self.poke_interval or timedelta(minutes=5)
 
 
 @lru_cache(maxsize=1024)  # a thousand providers share a few dates

@@ -1,7 +1,6 @@
 """What the DAGs of a pipeline take of the scheduler, which all DAGs share."""
 
 from collections import Counter, defaultdict
-from datetime import timedelta
 from functools import lru_cache, reduce
 from operator import or_
 from typing import Dict, Iterable, Iterator, List, Mapping, Sequence, Tuple
@@ -25,7 +24,6 @@ MAX_TASKS_A_DAY = 100 * DAY
 MAX_CATCHING_UP = 300
 MAX_TASKS_CATCHING_UP = 50_000  # of these runs
 MAX_LOOKS = 500  # a minute, of sensors: each takes a worker's slot for some 3 s, and comes before the tasks behind it
-POKE_INTERVAL, WAIT_TIMEOUT = timedelta(minutes=5), timedelta(hours=12)
 MAX_AWAITED = 10_000  # other DAGs, as often as one is awaited: to find it takes 7 us, at every parse
 
 # The scheduler computes a task's weight by a recursion over all tasks after it (BaseOperator.get_flat_relative_ids), as
@@ -139,7 +137,7 @@ def check_runs(document: Document, definitions: Sequence[Definition]) -> None:
         counts["awaited"] += number * sum(wait.pipeline is not None for _, wait in settings.waits)
         if settings.schedule is not None:
             a_day, at_once = runs_a_day(settings), active_runs(settings)
-            looks = sum(60 / (wait.poke_interval or POKE_INTERVAL).total_seconds() for _, wait in settings.waits)
+            looks = sum(60 / wait.pause.total_seconds() for _, wait in settings.waits)
             counts["looks"] += number * looks * at_once  # what is late is awaited by run after run
             counts["runs"] += number * a_day
             counts["tasks"] += tasks[key] * a_day

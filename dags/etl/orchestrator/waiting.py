@@ -9,7 +9,6 @@ from .graphs import find_cycles, sort_tasks
 from .models import Settings, WaitFor
 from .problems import MAX_PROBLEMS, KeyPath, Problem, name_providers
 from .rules import text_problems
-from .scheduler import POKE_INTERVAL, WAIT_TIMEOUT
 from .templates import read_template
 from .values import TaskId
 
@@ -44,7 +43,7 @@ def check_waits(settings: Settings, layers: Layers) -> Iterator[Problem]:
             message = f"the id of the task that waits, '{sensor_id[:60]}...', is longer than Airflow takes"
             yield layers.problem(path, message, "shorten the names")
         seen.add(sensor_id)
-        looks = (wait.timeout or WAIT_TIMEOUT) // ((wait.poke_interval or POKE_INTERVAL) + LOOK)
+        looks = wait.longest // (wait.pause + LOOK)
         if looks > MAX_TASK_LOOKS:
             message = f"it looks {looks} times until its timeout; a task has at most {MAX_TASK_LOOKS} looks"
             hint = "write a shorter timeout, or a longer poke_interval"
