@@ -68,6 +68,11 @@ def test_ctrl_c_is_one_sentence(arguments: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "etl: interrupted\n")
 
 
+def test_check_needs_docstrings_which_a_variable_of_the_shell_takes_away() -> None:
+    result = etl("check", PYTHONOPTIMIZE="2")
+    assert " files, " in result.stdout.splitlines()[-1], result.stderr
+
+
 def test_an_unknown_command_suggests_the_nearest() -> None:
     result = etl("rnu")
     assert result.returncode == 2
