@@ -97,7 +97,7 @@ def test_a_worker_reads_a_file_once_however_many_of_its_dags_are_awaited_and_wro
 
     (definition,) = load(root, "development", "cwr-big_dag_un").definitions
 
-    assert read == ["development", "big", "medium"]
+    assert read.count("medium") == 1
     assert [each.is_known for each in definition.awaited.values()] == [False, False]
 
 

@@ -1,7 +1,7 @@
 """A folder of files -> definitions and problems."""
 
 import os
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Callable, Dict, List, Mapping, Optional, Tuple, Type
 
@@ -83,14 +83,14 @@ def find_awaited(
     """
     read: Dict[Path, LoadResult] = {} if known is None else known
 
-    document_of = lru_cache(maxsize=None)(partial(read_document, root))  # once, for all providers that are awaited
+    read_once = lru_cache(maxsize=None)(read_document)  # for all providers that are awaited
 
     @lru_cache(maxsize=None)  # a path takes as long as all else that is looked up
     def read_for(pipeline: str, of_provider: Optional[str]) -> Optional[LoadResult]:
         file = root / "pipelines" / f"{pipeline}.yaml"
         if file not in read and os.path.lexists(file):
             if of_provider is not None:  # of each file, only the DAG that is awaited
-                return read_file(root, file, context, of_provider, document_of)
+                return read_file(root, file, context, of_provider, read_once)
             read[file] = read_file(root, file, context)
         return read.get(file)
 
@@ -206,9 +206,9 @@ def read_file(
     file: Path,
     context: Context,
     provider: Optional[str] = None,
-    document_of: Optional[Callable[[Path], Document]] = None,
+    read: Callable[[Path, Path], Document] = read_document,
 ) -> LoadResult:
-    """Read the definitions of one file, or of one of its providers; with a function that keeps what it has read."""
+    """Read the definitions of one file, or of one of its providers; ``read`` may keep what it has read."""
     path, hint = display_path(root, file), "a definition is pipelines/<family>/<name>.yaml"
     document = None
     try:
@@ -218,7 +218,7 @@ def read_file(
         for text, kind in kinds:
             if not kind.pattern.fullmatch(text):
                 raise Rejected(Problem(Location(path), f"{text!r} is not {kind.what()}", hint))
-        document = document_of(file) if document_of else read_document(root, file)
+        document = read(root, file)
         pipeline, schema_problems = read_pipeline(document, provider)
         definitions, problems = define(document, pipeline, context) if pipeline else LoadResult([], [])
         if schema_problems or document.problems:

@@ -97,14 +97,13 @@ class OtherDags:
                 resolved.append(definition)
                 continue
             awaited: Dict[str, Awaited] = {}
-            for (path, wait), sensor_id in zip(definition.settings.waits, sensor_ids(definition.settings)):
-                if wait.pipeline is not None:
-                    awaited[sensor_id], hint, key = self.find(definition, wait)
-                    if awaited[sensor_id].mistake and len(problems) < MAX_PROBLEMS:
-                        place: KeyPath = (*path, key)
-                        message, names = awaited[sensor_id].mistake, (sensor_id,)
-                        problem = definition.layers.problem(place, message, hint, "dependencies", names=names)
-                        problems.append(problem._replace(provider=definition.provider))
+            for sensor_id, path, wait in waits_for_dags(definition):
+                awaited[sensor_id], hint, key = self.find(definition, wait)
+                if awaited[sensor_id].mistake and len(problems) < MAX_PROBLEMS:
+                    place: KeyPath = (*path, key)
+                    message, names = awaited[sensor_id].mistake, (sensor_id,)
+                    problem = definition.layers.problem(place, message, hint, "dependencies", names=names)
+                    problems.append(problem._replace(provider=definition.provider))
             resolved.append(definition._replace(awaited=awaited) if awaited else definition)
         return LoadResult(resolved, list(name_providers(problems)))
 
@@ -144,6 +143,13 @@ class OtherDags:
         return Awaited(dag_id, is_whole, task_ids, other.settings.schedule, *other.settings.period), "", ""
 
 
+def waits_for_dags(definition: Definition) -> Iterator[Tuple[str, KeyPath, WaitFor]]:
+    """Yield each wait for another DAG, with the id of the task that waits and the place."""
+    for (path, wait), sensor_id in zip(definition.settings.waits, sensor_ids(definition.settings)):
+        if wait.pipeline is not None:
+            yield sensor_id, path, wait
+
+
 def awaited_id(definition: Definition, wait: WaitFor) -> str:
     """Return the id of the DAG that a definition waits for."""
     family, _, name = str(wait.pipeline).partition("/")
@@ -152,9 +158,9 @@ def awaited_id(definition: Definition, wait: WaitFor) -> str:
 
 def wait_for_unknown(definition: Definition) -> Definition:
     """Return a definition of which nobody knows whether the DAGs that it waits for are there."""
-    waits = zip(definition.settings.waits, sensor_ids(definition.settings))
-    ids = {sensor_id: awaited_id(definition, wait) for (_, wait), sensor_id in waits if wait.pipeline is not None}
-    return definition._replace(awaited={key: Awaited(dag_id, is_known=False) for key, dag_id in ids.items()})
+    waits = waits_for_dags(definition)
+    awaited = {sensor_id: Awaited(awaited_id(definition, wait), is_known=False) for sensor_id, _, wait in waits}
+    return definition._replace(awaited=awaited)
 
 
 def check_circles(definitions: Mapping[str, Definition], dag_ids: Iterable[str]) -> List[Problem]:
@@ -190,8 +196,10 @@ def circle(cycle: Sequence[Definition]) -> Iterator[Tuple[str, Problem]]:
         steps = range(number + 1) if number < 19 else (*range(9), *range(number - 8, number + 1))
         shown = [names[(start + step) % number] for step in steps]
         excerpt = shown if number < 19 else [*shown[:9], "...", *shown[9:]]
-        sensor_id = next(name for name, each in definition.awaited.items() if each.dag_id == later.dag_id)
-        path = dict(zip(sensor_ids(definition.settings), (path for path, _ in definition.settings.waits)))[sensor_id]
+        waits = waits_for_dags(definition)
+        sensor_id, path = next(
+            (name, path) for name, path, wait in waits if awaited_id(definition, wait) == later.dag_id
+        )
         message, hint = f"a circle of DAGs: {' -> '.join(excerpt)}", "each waits for the one after its arrow"
         problem = definition.layers.problem((*path, "pipeline"), message, hint, "dependencies", names=(sensor_id,))
         yield definition.dag_id, problem._replace(provider=definition.provider)
