@@ -168,18 +168,13 @@ def build(result: LoadResult, commits: Optional[Mapping[str, str]] = None) -> Tu
         from . import sensors  # noqa: F401 (a package that cannot be imported is no mistake of a definition)
     builder = Builder(commits)
     files = [list(group) for _, group in groupby(result.definitions, key=lambda definition: definition.path)]
-    for definitions, built in zip(files, in_time(files, builder.build_all, BUILDING, number_of_tasks)):
+    for definitions, built in zip(files, in_time(files, builder.build_all, BUILDING)):
         if built is None:
             problems.append(takes_too_long(definitions[0].path))
         else:
             dags.update(built[0])
             problems += built[1]
     return dags, problems
-
-
-def number_of_tasks(definitions: Iterable[Definition]) -> int:
-    """Return how many tasks DAGs have, with those that wait."""
-    return sum(len(each.plan.tasks) + len(each.awaited) for each in definitions)
 
 
 # ---------------------------------------------------------------------------------------------------- the DAGs

@@ -34,7 +34,7 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
         Definitions in the order of files; problems in the order of files and places, each once.
     """
     try:
-        (read,) = in_time([environment], lambda name: read_context(root, name), READING, lambda _: 0)
+        (read,) = in_time([environment], lambda name: read_context(root, name), READING)
     except Rejected as rejected:
         return LoadResult([], list(rejected.args))
     if read is None:
@@ -47,7 +47,7 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     else:
         files, problems = pipeline_files(root)
         provider = None
-    of_files = in_time(files, lambda file: read_file(root, file, context, provider), READING, bytes_of)
+    of_files = in_time(files, lambda file: read_file(root, file, context, provider), READING)
     results = {
         file: result or LoadResult([], [takes_too_long(display_path(root, file))])
         for file, result in zip(files, of_files)
@@ -55,14 +55,6 @@ def load(root: Path, environment: Optional[str], dag_id: Optional[str] = None) -
     problems += [problem for result in results.values() for problem in result.problems]
     definitions, of_waiting = find_awaited(root, context, results, {} if provider else results, provider)
     return LoadResult(definitions, in_order([*problems, *of_waiting]))
-
-
-def bytes_of(file: Path) -> int:
-    """Return the size of a file; 0 where there is none, such as at the end of a link."""
-    try:
-        return os.path.getsize(str(file))
-    except OSError:  # to read it tells why
-        return 0
 
 
 def find_awaited(
@@ -103,11 +95,8 @@ def find_awaited(
     def resolve(file: Path) -> LoadResult:
         return others.resolve(results[file].definitions)
 
-    def waits(file: Path) -> int:
-        return sum(len(each.settings.waits) for each in results[file].definitions if each.settings.wait_for is not None)
-
     others = OtherDags(lookup, names)
-    resolved = in_time(list(results), resolve, AWAITING, waits)
+    resolved = in_time(list(results), resolve, AWAITING)
     found = [each or unresolved(root, file, results[file]) for file, each in zip(results, resolved)]
     definitions = [definition for result in found for definition in result.definitions]
     problems = [problem for result in found for problem in result.problems]

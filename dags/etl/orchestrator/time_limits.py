@@ -17,31 +17,28 @@ class OutOfTime(BaseException):
     """A file takes too long. It is no Exception: a library on the way may handle these."""
 
 
-def in_time(
-    items: Sequence[Item], work: Callable[[Item], Result], part: float, size: Callable[[Item], int]
-) -> List[Optional[Result]]:
+def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) -> List[Optional[Result]]:
     """Return the result of ``work`` for each item; None for one that takes too long, whose work is broken off.
 
-    An equal share of half of the time is kept for each item, so that others cost it none, however dear they are. One
-    may take half of what is not kept at first; the largest come first, as for a small one its share is enough. Who
-    takes longer is tried again after all others, with an equal share of what is left. The timer is that of the
-    process's processor time, as Airflow uses the other one, and its signal is seen between two bytecodes. Without a
-    main thread, or with a profiler that uses the timer, nothing is limited.
+    Each item may take an equal share of the time, whatever its size and its place among the others. Those that take
+    longer are tried again with an equal share of what is left, which is longer, as most others need little of theirs;
+    and so on, as long as it grows. The timer is that of the process's processor time, as Airflow uses the other one,
+    and its signal is seen between two bytecodes. Without a main thread, or with a profiler that uses the timer,
+    nothing is limited.
 
     Args:
         items: What the work is for, such as files.
-        work: It may be called twice for an item.
+        work: It may be called several times for an item.
         part: The part of the time until Airflow's alarm that all items together may take.
-        size: About how much work an item is, compared to others.
     """
     if threading.current_thread() is not threading.main_thread() or signal.getitimer(signal.ITIMER_PROF)[0]:
         return [work(item) for item in items]
     alarm = signal.getitimer(signal.ITIMER_REAL)[0]
     clock = time.monotonic if alarm else time.process_time  # the alarm also rings when others have the processor
-    total = part * (alarm or PASS_SECONDS)
-    end, share = clock() + total, total / 2 / max(len(items), 1)
+    end = clock() + part * (alarm or PASS_SECONDS)
     results: Dict[int, Result] = {}
-    late: List[int] = []
+    late = list(range(len(items)))
+    share = 0.0
     until = 0.0  # what the clock says when an attempt ends
 
     def ring(*_: Any) -> None:
@@ -53,9 +50,6 @@ def in_time(
     def attempt(index: int, seconds: float) -> None:
         nonlocal until
         until = clock() + seconds
-        if seconds < LEAST:
-            late.append(index)
-            return
         try:
             try:
                 signal.setitimer(signal.ITIMER_PROF, min(TICK, seconds), TICK)
@@ -68,12 +62,11 @@ def in_time(
 
     before = signal.signal(signal.SIGPROF, ring)
     try:
-        for number, index in enumerate(sorted(range(len(items)), key=lambda index: -size(items[index]))):
-            free = end - clock() - share * (len(items) - number)
-            attempt(index, max(free / 2, share))
-        again, late = late, []
-        for number, index in enumerate(reversed(again)):
-            attempt(index, (end - clock()) / (len(again) - number))
+        while late and (end - clock()) / len(late) > max(share, LEAST):
+            share = (end - clock()) / len(late)
+            again, late = late, []
+            for number, index in enumerate(again):
+                attempt(index, max((end - clock()) / (len(again) - number), LEAST))
     finally:
         signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
     return [results.get(index) for index in range(len(items))]
