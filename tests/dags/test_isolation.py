@@ -324,39 +324,49 @@ def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monke
         dag = dags[f"cwr-{name}_dag_un"]
         steps, now = 0, pendulum.now("UTC")
         info = dag.next_dagrun_info(None)  # and then as Airflow's DagFileProcessor.manage_slas asks for them
+        dag.get_task("load")
         while info is not None and info.logical_date < now and steps < 1000:
             steps, info = steps + 1, dag.next_dagrun_info(info.data_interval, restricted=False)
         assert 0 < steps < 110, (name, steps)
 
 
 @pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
-def test_however_often_airflow_looks_for_slas_each_task_has_its_turn_and_a_pass_its_end(
+def test_each_task_has_its_latest_missed_slas_found_however_many_others_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
-    tasks = "".join(f"  t{number}: {{sla: 30d}}\n" for number in range(200))
-    text = (
-        f"start_date: 2022-01-01\nschedule: '@daily'\ncatchup: true\ndefaults: {{task_definition: x}}\ntasks:\n{tasks}"
-    )
-    providers = "".join(f"  p{number}: {{}}\n" for number in range(25))
-    dags = dag_bag(tree(tmp_path, {"cwr/big.yaml": f"{text}providers:\n{providers}"})).dags
-    now = pendulum.now("UTC")
+    head = "start_date: 2022-01-01\nschedule: '@hourly'\ncatchup: true\ndefaults: {task_definition: x}\n"
+    many = "".join(f"  t{number}: {{sla: {number + 1}m}}\n" for number in range(400))
+    big = f"{head}tasks:\n{many}  last: {{sla: 9h}}\nproviders:\n" + "".join(f"  p{n}: {{}}\n" for n in range(20))
+    small = f"{head}tasks:\n  first: {{sla: 5m}}\n  last: {{sla: 3d}}\nproviders: {{un: {{}}}}\n"
+    dags = dag_bag(tree(tmp_path, {"cwr/big.yaml": big, "cwr/small.yaml": small})).dags
+    computed: List[Any] = []
+    timetable = type(dags["cwr-small_dag_un"].timetable)
+    real = timetable.next_dagrun_info
 
-    def look(dag: Any) -> List[int]:
-        """Look for the missed SLAs of a DAG as manage_slas does: at the intervals of each task."""
-        steps = []
-        for _ in dag.tasks:
-            info, number = dag.next_dagrun_info(last, restricted=False), 0
-            while info is not None and info.logical_date < now:
-                info, number = dag.next_dagrun_info(info.data_interval, restricted=False), number + 1
-            steps.append(number)
-        return steps
+    def note(*arguments: Any, **more: Any) -> Any:
+        computed.append(arguments)
+        return real(*arguments, **more)
 
-    last = DataInterval(pendulum.datetime(2022, 1, 1), pendulum.datetime(2022, 1, 2))
-    looks = [[look(dag) for dag in dags.values()] for _ in range(3)]
+    monkeypatch.setattr(timetable, "next_dagrun_info", note)
+    last = DataInterval(pendulum.datetime(2022, 1, 1), pendulum.datetime(2022, 1, 1, 1))
 
-    assert min(min(of_dag) for of_dag in looks[0]) >= 1  # each task of each DAG has its turn
-    assert sum(sum(each) for of_pass in looks for each in of_pass) <= 25_000
+    def late(dag: Any, task_id: str) -> List[Any]:
+        """Return the intervals that a task is late for, as manage_slas finds them."""
+        task, found = dag.get_task(task_id), []
+        info = dag.next_dagrun_info(last, restricted=False)
+        while info is not None and info.logical_date < dag.now:
+            info = dag.next_dagrun_info(info.data_interval, restricted=False)
+            found += [info.logical_date] if info and info.logical_date + task.sla < dag.now else []
+        assert found[-1] + task.sla + timedelta(hours=1) >= dag.now
+        return found
+
+    of_big = [late(dag, task.task_id) for dag_id, dag in dags.items() if "big" in dag_id for task in dag.tasks]
+    of_small = [late(dags["cwr-small_dag_un"], task_id) for task_id in ("first", "last")]
+
+    assert {len(each) for each in of_big} <= {1, 2, 3}
+    assert len(computed) < 1000  # not once for each of 8,022 tasks and of its intervals
+    assert {len(each) for each in of_small} <= {24, 25, 26}
 
 
 @pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
