@@ -428,6 +428,14 @@ def test_searching_for_credentials_takes_linear_time(part: str, tmp_path: Path) 
     assert seconds[1] < 24 * seconds[0] + 0.1  # 8 times as long; 64 times if a pattern goes back over the file
 
 
+def test_a_message_says_one_word_however_many_names_stand_beside_a_value(tmp_path: Path) -> None:
+    names = "name: encryption_key\n  " * 1000
+    text = f"{PIPELINE}params:\n  {names}value: {{{', '.join(f'a{n}: x' for n in range(1000))}}}\n"
+    messages = [str(problem) for problem in load(tree(tmp_path, {"cwr/big.yaml": text}), "development").problems]
+
+    assert max(map(len, messages)) < 300
+
+
 @pytest.mark.parametrize(
     "text",
     [

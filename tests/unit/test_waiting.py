@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Dict, List
 
 import pytest
-from orchestrator import Definition, load, loading
+from orchestrator import Definition, load, loading, time_limits
 from orchestrator.dags import Builder, dags_of_folder
 
 from tests.trees import tree
@@ -101,6 +101,26 @@ def test_a_worker_reads_a_file_once_however_many_of_its_dags_are_awaited_and_wro
     assert [each.is_known for each in definition.awaited.values()] == [False, False]
 
 
+def test_a_worker_has_as_much_time_for_awaited_files_as_a_pass_for_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = with_medium(tmp_path, waiting("{pipeline: cwr/medium}"))
+    real = loading.read_document
+
+    def read_slowly(root: Path, file: Path) -> Any:
+        end = time.process_time() + 1
+        while file.stem == "medium" and time.process_time() < end:
+            pass
+        return real(root, file)
+
+    monkeypatch.setattr(loading, "read_document", read_slowly)
+    monkeypatch.setattr(time_limits, "PASS_SECONDS", 5)
+
+    (definition,) = load(root, "development", "cwr-big_dag_un").definitions
+
+    assert [each.is_known for each in definition.awaited.values()] == [True]
+
+
 def test_a_provider_changes_a_part_or_all_of_it(tmp_path: Path) -> None:
     providers = "{un: {wait_for: {timeout: 1h}}, wcm: {wait_for: [{s3: 's3://b/x'}]}}"
     root = with_medium(tmp_path, waiting("{pipeline: cwr/medium}", providers))
@@ -134,6 +154,7 @@ def test_a_provider_changes_a_part_or_all_of_it(tmp_path: Path) -> None:
         ("{pipeline: cwr/big}", "the DAG waits for itself", "depends_on_past"),
         ("[]", "wait_for has 0 entries", "1 to 10"),
         (f"[{', '.join(['{pipeline: cwr/medium}'] * 2)}]", "the same DAG is awaited twice", "leave one out"),
+        ("[{pipeline: cwr/manual-a}, {pipeline: cwr/manual, task: a}]", "two tasks that wait are called", "'provider'"),
         ("{s3: 's3://b/k', poke_interval: 1s, timeout: 81004s}", "it looks 20251 times until its timeout", "shorter"),
         ("[{s3: 's3://b/k'}, {pipeline: cwr/medium, timeout: soon}]", "expected a duration, got the text 'soon'", ""),
         ("{pipeline: [cwr/medium]}", "expected text, got a list", ""),
@@ -215,8 +236,10 @@ def test_a_long_circle_takes_linear_time(tmp_path: Path) -> None:
 
 
 def test_ids_of_sensors_are_taken(tmp_path: Path) -> None:
-    tasks = "{wait_for_cwr-medium: {task_definition: a}, b: {task_definition: a, group: wait_for_delivery}}"
-    wait_for = "[{pipeline: cwr/medium}, {s3: 's3://b/k'}]"
+    group = "b: {task_definition: a, group: wait_for_delivery}"
+    items = "wait_for: {task_definition: a, for_each: [a, delivery-2]}"
+    tasks = f"{{wait_for_cwr-medium: {{task_definition: a}}, {group}, {items}}}"
+    wait_for = "[{pipeline: cwr/medium}, {s3: 's3://b/k'}, {s3: 's3://b/l'}]"
     text = f"{HEAD}wait_for: {wait_for}\ntasks: {tasks}\nproviders: {{un: {{}}}}\n"
     messages: List[str] = [problem.message for problem in load(with_medium(tmp_path, text), "development").problems]
     assert messages == [

@@ -109,6 +109,10 @@ FILES: Dict[str, Tuple[str, str]] = {
         f"{HEAD}wait_for: [{lines('{pipeline: a/b#}, ', 10)}]\n{LOAD}{providers(2700)}",
         ENVIRONMENT,
     ),
+    "pools of the environment": (
+        f"{HEAD}{LOAD}{providers(4000, '{tasks: {}}')}",
+        f"{ENVIRONMENT}defaults: {{pool: p28000}}\npools: [{lines('p#, ', 28_001)}]\n",
+    ),
     "mistakes of providers": (f"{HEAD}{LOAD}{providers(7000, '{retrys: 1}')}", ENVIRONMENT),
 }
 

@@ -115,7 +115,8 @@ def find_credentials(node: Any, path: KeyPath = (), word: str = "") -> Iterator[
             yield Credential(path, node, found[1] if found else literal(word))
     elif isinstance(node, yaml.MappingNode):
         texts = [(key.value if isinstance(key, yaml.ScalarNode) else "", key, value) for key, value in node.value]
-        named = "".join(word_of(value.value) for part, _, value in texts if part.lower() in ("name", "key"))
+        words = (word_of(value.value) for part, _, value in texts if part.lower() in ("name", "key"))
+        named = next(filter(None, words), "")
         for part, key, value in texts:
             below = word or word_of(part)
             if part not in ABOUT and path[-2:-1] == ("params",):

@@ -18,7 +18,7 @@ from .waiting import OtherDags, check_circles, wait_for_unknown
 # Of what is left of a pass, for the environment, and then for all files: building takes four times as long.
 READING = 0.4
 MAX_LEVELS = 5  # of folders that are looked into, for definitions that stand too deep: os.walk calls itself for each
-AWAITING = 0.1  # of what reading leaves: to look up 100,000 DAGs takes a second
+AWAITING = 0.1  # of what reading leaves: to look up 100,000 DAGs takes a second. A worker reads up to ten files for it
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
 
 
@@ -96,7 +96,7 @@ def find_awaited(
         return others.resolve(results[file].definitions)
 
     others = OtherDags(lookup, names)
-    resolved = in_time(list(results), resolve, AWAITING)
+    resolved = in_time(list(results), resolve, READING if provider else AWAITING)
     found = [each or unresolved(root, file, results[file]) for file, each in zip(results, resolved)]
     definitions = [definition for result in found for definition in result.definitions]
     problems = [problem for result in found for problem in result.problems]

@@ -8,7 +8,7 @@ import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Dict, List, Optional, Tuple, Union
+from typing import Any, Dict, List, Optional, Set, Tuple, Union
 
 import pendulum
 from typing_extensions import Literal
@@ -406,7 +406,7 @@ class Environment(Model):
     )
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
-    pools: List[Pool] = Field([], description="Airflow's pools that a task's `pool` may name, beside `default_pool`.")
+    pools: Set[Pool] = Field(set(), description="Airflow's pools that a task's `pool` may name, beside `default_pool`.")
     alerts: Dict[AlertsName, Alerts] = Field({}, description="Who is told of failures, by the name that DAGs use.")
     defaults: Optional[Task] = Field(
         None, description="Every task of every pipeline starts from these; without `depends_on` and `for_each`."

@@ -241,7 +241,7 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
         problems.append(layers.problem(("cluster",), message, hint, names=(task.cluster or task_id, "cluster")))
     elif cluster.is_fargate:
         problems += check_fargate(task, layers)
-    if task.pool is not None and task.pool not in (DEFAULT_POOL, *environment.pools):
+    if task.pool is not None and task.pool != DEFAULT_POOL and task.pool not in environment.pools:
         # In 2.2.2, tasks that wait for a pool that is not there keep those of all other DAGs from being looked at.
         known = layers.did_you_mean(task.pool, [DEFAULT_POOL, *environment.pools])
         hint = "if Airflow has it, add it to 'pools' of each environment in configs/" + (known and f"; {known}")

@@ -110,7 +110,8 @@ class RunSensor(Sensor):
         """Return whether it has succeeded."""
         if self.awaited.mistake:
             raise exceptions.AirflowFailException(f"{self.awaited.dag_id} cannot be awaited: {self.awaited.mistake}")
-        is_done, self.seen = self.look(context) if self.awaited.is_known else (False, "its definition has problems")
+        unknown = False, "its definition has problems, or takes too long to read"
+        is_done, self.seen = self.look(context) if self.awaited.is_known else unknown
         self.log.info("Waiting for DAG %s: %s", self.awaited.dag_id, self.seen)
         return is_done
 

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 from itertools import chain, islice
-from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Set, Tuple
+from typing import Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple
 
 from .definitions import Awaited, Definition, Layers, LoadResult, format_dag_id, sensor_ids
 from .graphs import find_cycles, sort_tasks
@@ -24,7 +24,7 @@ MAX_WAITS = 10  # each has a sensor, and every task that comes first waits for a
 def check_waits(settings: Settings, layers: Layers) -> Iterator[Problem]:
     """Check what a DAG says it waits for, whether or not there is such a DAG."""
     ids = sensor_ids(settings)
-    seen: Set[str] = set()
+    seen: Dict[str, WaitFor] = {}
     if isinstance(settings.wait_for, list) and not 1 <= len(ids) <= MAX_WAITS:
         message, hint = f"wait_for has {len(ids)} entries", f"it has 1 to {MAX_WAITS}; null: nothing is awaited"
         yield layers.problem(("wait_for",), message, hint)
@@ -37,12 +37,15 @@ def check_waits(settings: Settings, layers: Layers) -> Iterator[Problem]:
             message = f"'s3' and '{given[1]}' exclude each other"
             hint = "wait for several things by a list: 'wait_for: [{s3: ...}, {pipeline: ...}]'"
             yield layers.problem((*path, given[1]), message, hint, at_key=True)
-        elif sensor_id in seen:
+        elif sensor_id in seen and wait.pipeline == seen[sensor_id].pipeline:
             yield layers.problem(path, "the same DAG is awaited twice", "leave one out", names=(sensor_id,))
+        elif sensor_id in seen:
+            message, hint = f"two tasks that wait are called '{sensor_id}'", "name the 'provider' of one of them"
+            yield layers.problem(path, message, hint, names=(sensor_id,))
         elif not TaskId.pattern.fullmatch(sensor_id):
             message = f"the id of the task that waits, '{sensor_id[:60]}...', is longer than Airflow takes"
             yield layers.problem(path, message, "shorten the names")
-        seen.add(sensor_id)
+        seen[sensor_id] = wait
         looks = wait.longest // (wait.pause + LOOK)
         if looks > MAX_TASK_LOOKS:
             message = f"it looks {looks} times until its timeout; a task has at most {MAX_TASK_LOOKS} looks"
@@ -57,9 +60,11 @@ def check_waits(settings: Settings, layers: Layers) -> Iterator[Problem]:
 
 def check_sensors(definition: Definition) -> Iterator[Problem]:
     """Check that no task or group has the id of a task that waits."""
-    ids = set(sensor_ids(definition.settings))
-    for planned in {planned.name: planned for planned in definition.plan.tasks.values()}.values():
-        group, name = planned.task.group, planned.name
+    ids, tasks = set(sensor_ids(definition.settings)), definition.plan.tasks
+    named = {planned.name: planned for planned in tasks.values()}
+    named.update((task_id, tasks[task_id]) for task_id in sorted(ids & tasks.keys()))  # of items, too
+    for name, planned in named.items():
+        group = planned.task.group
         if name in ids:
             message = f"a task cannot be called '{name}' beside wait_for"
             yield planned.layers.problem((), message, "rename it", at_key=True, names=(name, "wait_for"))
@@ -110,7 +115,7 @@ class OtherDags:
     def find(self, definition: Definition, wait: WaitFor) -> Tuple[Awaited, str, str]:
         """Return the DAG that a definition waits for; of a mistake also what to write instead, and at which key."""
         pipeline, provider = str(wait.pipeline), wait.provider or definition.provider
-        dag_id = awaited_id(definition, wait)
+        dag_id = awaited_dag_id(definition, wait)
         if dag_id == definition.dag_id:
             hint = "a task waits for the run before by 'depends_on_past: true'"
             return Awaited(dag_id, mistake="the DAG waits for itself"), hint, "pipeline"
@@ -150,7 +155,7 @@ def waits_for_dags(definition: Definition) -> Iterator[Tuple[str, KeyPath, WaitF
             yield sensor_id, path, wait
 
 
-def awaited_id(definition: Definition, wait: WaitFor) -> str:
+def awaited_dag_id(definition: Definition, wait: WaitFor) -> str:
     """Return the id of the DAG that a definition waits for."""
     family, _, name = str(wait.pipeline).partition("/")
     return format_dag_id(family, name, wait.provider or definition.provider, definition.context.folder)
@@ -159,7 +164,7 @@ def awaited_id(definition: Definition, wait: WaitFor) -> str:
 def wait_for_unknown(definition: Definition) -> Definition:
     """Return a definition of which nobody knows whether the DAGs that it waits for are there."""
     waits = waits_for_dags(definition)
-    awaited = {sensor_id: Awaited(awaited_id(definition, wait), is_known=False) for sensor_id, _, wait in waits}
+    awaited = {sensor_id: Awaited(awaited_dag_id(definition, wait), is_known=False) for sensor_id, _, wait in waits}
     return definition._replace(awaited=awaited)
 
 
@@ -198,7 +203,7 @@ def circle(cycle: Sequence[Definition]) -> Iterator[Tuple[str, Problem]]:
         excerpt = shown if number < 19 else [*shown[:9], "...", *shown[9:]]
         waits = waits_for_dags(definition)
         sensor_id, path = next(
-            (name, path) for name, path, wait in waits if awaited_id(definition, wait) == later.dag_id
+            (name, path) for name, path, wait in waits if awaited_dag_id(definition, wait) == later.dag_id
         )
         message, hint = f"a circle of DAGs: {' -> '.join(excerpt)}", "each waits for the one after its arrow"
         problem = definition.layers.problem((*path, "pipeline"), message, hint, "dependencies", names=(sensor_id,))
