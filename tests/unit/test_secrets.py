@@ -263,6 +263,12 @@ GIVEN = [
     'A: "export DB_PASSWORD=$(echo h8nter2)"',
     "A: \"export DB_PASSWORD=$(printf '%s' 'h8nter2')\"",
     'A: "export DB_PASSWORD=`echo -n h8nter2`"',
+    "DB_PASSWORD: \"{{ params.pw if ds >= '2022-06-01' else 'h8nter2' }}\"",
+    'A: \'TOKEN="${TOKEN:-$(echo h8nter2)}" TOKEN="${TOKEN:-${OTHER}h8nter2}"\'',
+    'DB_PASSWORD: "$${USER}h8nter2"',
+    "A: 'DB_PASSWORD=\"etl/H8nter2/h8nter2\" load'",
+    'DATABASE_URL: "postgresql://etl:p?#h8nter2@db/x"',
+    "A: f(password=h8nter2, token=token)",
 ]
 READ = [
     "DB_PASSWORD: \"{{ var.value.get('db_arn') }}{{ var.value.get(item='db') }}{{ params['pw'] }}\"",
@@ -289,7 +295,15 @@ READ = [
     'A: \'export DB_PASSWORD=$(echo "$SECRET" | jq -r .password) TOKEN=$(printf "%s" "$X" | base64 -d)\'',
     'A: "TOKEN=$(echo {{ var.value.x }} | base64 -d) TOKEN=$(cat /run/secrets/x) TOKEN=`cat /run/x`"',
     "A: \"TOKEN='$(echo $SECRET | jq -r .password)' PASSWORD=$(aws secretsmanager get-secret-value --secret-id x)\"",
-    'A: "TOKEN=${X//-/_} TOKEN=${X%/*} TOKEN=${X#*:} TOKEN=${X/a/$Y} SECRET=${NAME/test/prod}"',
+    'A: "TOKEN=${X//-/_} TOKEN=${X%/*} TOKEN=${X#*:} TOKEN=${X/a/$Y} SECRET=${NAME/test/prod} TOKEN=${X/a/$OTHER}"',
+    "DB_PASSWORD: \"{{ var.value.a if '2022-06-01' < ds <= '2022-07-01' else var.value.b if ds > '2022' }}\"",
+    'A: \'TOKEN="${TOKEN:-$(cat /run/token)}" TOKEN="${TOKEN:-${OTHER}}"\'',
+    'A: "http://api:8080?email=data@acme.com smtp://mail:{{ env.port }}?from=etl@acme.com http://x?a=b:c@d.com"',
+    'A: \'export DB_SECRET="etl/prod/db"; load --password "/run/secrets/pw" --secret "etl/x" --token "s3://a/b"\'',
+    'A: \'load --config {"secret": "etl/prod/db"} --config "{\\"secret\\": \\"etl/db:password::\\"}"\'',
+    "A: sh -c 'load --secret etl/prod/db'",
+    'A: "connect(user=user, password=args.password); f(token=token, password=password); s.token=t.db_token"',
+    "A: select a from b where token = %s and password = ? and secret=%(secret)s and api_key = '%s'",
 ]
 
 

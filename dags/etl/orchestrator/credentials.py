@@ -19,8 +19,8 @@ CREDENTIAL = re.compile(
     r"|(?i:\bauthorization)[\"']?:[ ]?[\"']?(?i:basic|bearer|digest|token)[ ]"
     r"(?=[\w.~+/-]{0,99}[0-9]|[\w.~+/-]{16})(?P<authorization>[\w.~+/-]{8,})"
     # It ends behind ://, so what stands in an address is found as well if its password is none, such as $DB_PASSWORD.
-    rf"|://(?=[^\s/:@'\"{{}}]*(?:{FILLED}[^\s/:@'\"{{}}]*){{0,9}}"
-    rf":(?P<password_in_a_URL>[^\s/@'\"{{}}]*(?:{FILLED}[^\s/@'\"{{}}]*){{0,9}})@)"
+    rf"|://(?=[^\s/:@'\"?#{{}}]*(?:{FILLED}[^\s/:@'\"?#{{}}]*){{0,9}}"
+    rf":(?!(?:\d{{1,5}}|{FILLED})[?#])(?P<password_in_a_URL>[^\s/@'\"{{}}]*(?:{FILLED}[^\s/@'\"{{}}]*){{0,9}})@)"
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token"
@@ -71,18 +71,22 @@ GIVEN = re.compile(
     rf"\((?:(?:[^()\"']|\([^()\"']{{0,99}}\)){{0,99}}{TEXT}){{1,9}}"
     r"|(?:\.get\(\s*(?:(?:item|key)\s*=)?|(?<=[\w)\]])(?<!\bor)(?<!\band)(?<!\belse)(?<!\bin)\[)"  # x['a'], no list
     rf"(?:[^()\[\]\"',=]{{0,99}}{TEXT}){{1,9}}"
-    rf"|(?:[=!]=|\bin\b)\s*(?:{TEXT}|[\[(]\s*{TEXT}(?:\s*,\s*{TEXT}){{0,99}})|{TEXT}\s*(?:[=!]=|(?:not\s+)?in\b)"
+    rf"|(?:[=!]=|[<>]=?|\bin\b)\s*(?:{TEXT}|[\[(]\s*{TEXT}(?:\s*,\s*{TEXT}){{0,99}})|{TEXT}\s*(?:[=!]=|[<>]|(?:not\s+)?in\b)"
     r"|(?P<quote>[\"'])(?:\\[nrt]|(?!(?P=quote))\W){0,9}(?P=quote)"  # between others
     r"|[\"'](?P<text>(?<=\")[^\"]*|(?<=')[^']*)[\"']?"
 )
 REFERENCE = re.compile(  # ${X/a/b} has a short text at most
-    r"\$\{\w+(?::?-(?:\$\w+)?|:?\?[^{}]*|[%#][^{}]*|//?[^{}/]*(?:/(?:\$\w+|[^{}]{0,4}))?)?\}|\$\w+|<[\w -]{1,40}>"
+    r"\$\{\w+(?::?-+|:?\?[^{}]*|[%#][^{}]*|//?[^{}/]*(?:/[^{}]{0,4})?)?\}|\$\w+|<[\w -]{1,40}>"
     rf"|\$\((?!{SAID})[^()]*\)|`(?!{SAID})[^`]*`"
 )
-PLACE = re.compile(  # where it is
-    r"/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/){1,99}[a-z0-9_.-]+|(?:file://)?/[\w/.-]+\.[a-z0-9]{1,8}|s3://[\w/.-]+|ssm:[\w/.-]+"
+PLACE = re.compile(  # where it is; ECS has etl/db:password:: as well
+    rf"{QUOTE}(?:/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/){{1,99}}[a-z0-9_.-]+(?:(?::[\w-]*){{3}})?"
+    rf"|(?:file://)?/[\w/.-]+\.[a-z0-9]{{1,8}}|s3://[\w/.-]+|ssm:[\w/.-]+){QUOTE}"
 )
-HARMLESS = re.compile(r"[01]|true|false|yes|no|on|off|null|none|str(?:ing)?|token|arn:\S*", re.I)
+# Also what a program says, args.password, and SQL: %s, and %(x)s without what VALUE leaves out.
+HARMLESS = re.compile(
+    rf"[01]|%s?|true|false|yes|no|on|off|null|none|str(?:ing)?|(?:(?:\w+\.){{1,9}}\w*?)?{WORD}|arn:\S*", re.I
+)
 PRAGMA = re.compile("# *pragma: ?(allow|white)list[ -]secret")  # as detect-secrets has it, in linear time
 NAMED_IN_ECS = "name it under 'secrets' in the ECS task definition"
 HINT = f"keep it in AWS Secrets Manager, and {NAMED_IN_ECS}; if it is no credential, rename it"
@@ -187,7 +191,8 @@ def is_literal(value: str) -> bool:
     """Return whether a value says something itself, and not where it is to be had."""
     plain = TEMPLATE.sub("", value)
     is_place = PLACE.fullmatch(value) or (plain != value and "/" in plain)  # as etl/{{ env.name }}/db, a secret's name
-    rest = REFERENCE.sub("", plain).strip(" \t\r\n:/.,@_*~$\\\"'-")
+    outer = REFERENCE.sub("-", plain)  # as ${X:--} of ${X:-$(cat x)}
+    rest = REFERENCE.sub("", outer).strip(" \t\r\n:/.,?@_*~$\\\"'-")
     given = (match.group("text") for template in TEMPLATE.findall(value) for match in GIVEN.finditer(template))
     return bool(rest and not is_place and not HARMLESS.fullmatch(rest)) or any(is_literal(text or "") for text in given)
 
