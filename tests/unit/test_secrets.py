@@ -269,6 +269,11 @@ GIVEN = [
     "A: 'DB_PASSWORD=\"etl/H8nter2/h8nter2\" load'",
     'DATABASE_URL: "postgresql://etl:p?#h8nter2@db/x"',
     "A: f(password=h8nter2, token=token)",
+    "A: \"echo 'password: h8nter2' > /tmp/conf.yaml && load\"",
+    "A: 'echo \"password: h8nter2\"|tee /tmp/conf.yaml && load'",
+    r"""A: 'sh -c "curl -d ''{\"password\": \"h8nter2\"}'' https://x"'""",
+    r"""A: 'sh -c "curl -d ''{\"passwords\": [\"h8nter2\"]}'' https://x"'""",
+    r"""A: 'sh -c "curl -d ''{\"password\": {\"value\": \"h8nter2\"}}'' https://x"'""",
 ]
 READ = [
     "DB_PASSWORD: \"{{ var.value.get('db_arn') }}{{ var.value.get(item='db') }}{{ params['pw'] }}\"",
@@ -341,6 +346,7 @@ tasks:
       - arn:aws:secretsmanager:eu-west-1:0:secret:un and token:read password:change
       - load --columns "id:bigint,token:string,password:string" --schema "TOKEN:STRING,PASSWORD:STRING"
       - "echo 'password: unchanged' && authorization: bearer authentication"
+      - "see 'the token' > x, the token: see > x, and 'password: see below | etl' || echo 'the token: is > x' | load"
       - jq '{"token": .token}' and f(token=token) and PASSWORD=${DB_PASSWORD:-$OTHER} and TOKEN=${X//a/b}
       - --no-password
       - etl

@@ -39,12 +39,13 @@ SAID = r"\s*(?:echo|printf)\s+(?:-\w{1,3}\s+|[\"']?%s(?:\\n)?[\"']?\s+)?[\"']?(?
 # Not "+": Python keeps 150 bytes for each repeat of a group, and 76 MB of them take ten times as long as 38.
 VALUE = (
     rf"(?P<value>(?:\"[^\"\n]*\"|'[^'\n]*'|{FILLED}|\$\((?={SAID})[^()\n]*\)|`(?={SAID})[^`\n]*`"
-    r"|[^\s,;&|\"'`(){}<>\[\]]|[\"']\S*){1,999})"
+    r"|[^\s,;&|\"'`(){}<>\[\]]|[\"'][^\s>|]*){1,999})"
 )
 # A name and its value within a text: of a shell, of JSON, of a comment, of YAML that cannot be read.
 NAMED = re.compile(
     rf"(?P<word>{WORD}){ENDING}(?:{QUOTE}=(?!=)|{QUOTE}\]{SPACES}=(?!=){SPACES}|:[-=]|(?P<colon>:(?=\w))"
-    rf"|[\"']{SPACES}:{SPACES}(?:\[{SPACES}(?=[\"'{{])|\{{{SPACES}[\"'](?:value|default)[\"']{SPACES}:{SPACES}){{0,3}}"
+    rf"|\\?[\"']{SPACES}:{SPACES}"
+    rf"(?:\[{SPACES}(?=\\?[\"'{{])|\{{{SPACES}{QUOTE}(?:value|default){QUOTE}{SPACES}:{SPACES}){{0,3}}"
     rf"|(?P<prose>{SPACES}:[ \t]{{1,9}}|[ \t]{{1,9}}=[ \t]{{1,9}})"
     rf"|{QUOTE}{SPACES}(?:,|\r?\n){SPACES}(?:\n[ \t]{{0,99}})?{QUOTE}value{QUOTE}{SPACES}:{SPACES}){VALUE}"
     rf"|(?<![\w-])--?(?!-?no-)[\w.-]{{0,50}}?(?P<option>{WORD}){ENDING}"
@@ -53,7 +54,7 @@ NAMED = re.compile(
     re.I,
 )
 # What follows a value in prose: "the token: see below" has none, nor has a test of a shell, [ $TOKEN = x ].
-END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|[^\s\\\"'])", re.M)
+END = re.compile(r"[\\\"']{0,2}(?:[ \t]{0,9}(?:[,;)}\]]|\{\{|$)|(?<=[\"'])[ \t]{0,9}[>|]|[^\s\\\"'])", re.M)
 TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
 HEADER = r"(?:-\w{0,9}H|--header)"  # curl's
 QUOTE_BEFORE = re.compile(rf"(?<!\S){HEADER}[ =]{{0,9}}([\"'])[\w.-]*$")  # before the name of a header in a shell
@@ -71,7 +72,8 @@ GIVEN = re.compile(
     rf"\((?:(?:[^()\"']|\([^()\"']{{0,99}}\)){{0,99}}{TEXT}){{1,9}}"
     r"|(?:\.get\(\s*(?:(?:item|key)\s*=)?|(?<=[\w)\]])(?<!\bor)(?<!\band)(?<!\belse)(?<!\bin)\[)"  # x['a'], no list
     rf"(?:[^()\[\]\"',=]{{0,99}}{TEXT}){{1,9}}"
-    rf"|(?:[=!]=|[<>]=?|\bin\b)\s*(?:{TEXT}|[\[(]\s*{TEXT}(?:\s*,\s*{TEXT}){{0,99}})|{TEXT}\s*(?:[=!]=|[<>]|(?:not\s+)?in\b)"
+    rf"|(?:[=!]=|[<>]=?|\bin\b)\s*(?:{TEXT}|[\[(]\s*{TEXT}(?:\s*,\s*{TEXT}){{0,99}})"
+    rf"|{TEXT}\s*(?:[=!]=|[<>]|(?:not\s+)?in\b)"
     r"|(?P<quote>[\"'])(?:\\[nrt]|(?!(?P=quote))\W){0,9}(?P=quote)"  # between others
     r"|[\"'](?P<text>(?<=\")[^\"]*|(?<=')[^']*)[\"']?"
 )
