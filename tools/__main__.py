@@ -4,6 +4,12 @@ It runs on any Python from 3.7 with nothing installed; the commands run in an en
 a module of ``tools/commands/`` and a line in ``COMMANDS``.
 """
 
+import signal
+
+if __name__ == "__main__":
+    # Before the imports below: a Ctrl-C waits until run_command, which has a sentence for it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+
 import difflib
 import importlib
 import os
@@ -71,7 +77,8 @@ def main(arguments: List[str]) -> int:
     except KeyboardInterrupt:
         print_status("set-up interrupted; the next ./etl continues it")
         return 130
-    # Become the command, so that signals and the exit status are its own.
+    # Become the command, so that signals and the exit status are its own; while it is imported, a Ctrl-C waits again.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     python = str(pythons[0] if pythons else sys.executable)
     return os.execv(python, [python, "-m", module_of(name), *rest])
 

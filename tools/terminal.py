@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import signal
 import sys
 import textwrap
 import time
@@ -60,6 +61,7 @@ def run_command(main: Callable[[List[str]], int]) -> NoReturn:
     An output that cannot be written and Ctrl-C are no tracebacks; a command that can say more of Ctrl-C does so itself.
     """
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # one of the time of the imports arrives here
         status = main(sys.argv[1:])
         if sys.stdout:
             sys.stdout.flush()

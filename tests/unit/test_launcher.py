@@ -68,6 +68,16 @@ def test_ctrl_c_is_one_sentence(arguments: str, tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (130, "etl: interrupted\n")
 
 
+@pytest.mark.parametrize("program", ["tools/__main__.py", "tools/commands/check.py"])
+def test_ctrl_c_while_a_program_is_imported_is_one_sentence(program: str, tmp_path: Path) -> None:
+    copy = checkout(tmp_path, DEFINITIONS)
+    with (copy / "tools" / "terminal.py").open("a") as file:
+        file.write(f"if sys.argv[0].endswith({program!r}): os.kill(os.getpid(), signal.SIGINT)\n")
+    done = subprocess.run([str(copy / "etl"), "check"], capture_output=True, text=True)
+
+    assert (done.returncode, done.stderr) == (130, "etl: interrupted\n")
+
+
 def test_check_needs_docstrings_which_a_variable_of_the_shell_takes_away() -> None:
     result = etl("check", PYTHONOPTIMIZE="2")
     assert " files, " in result.stdout.splitlines()[-1], result.stderr
