@@ -386,6 +386,16 @@ def test_a_template_that_takes_too_long_or_too_much_memory_is_reported(
     assert command(dag, "fetch")[0] == "un False 5"
 
 
+def test_a_lower_limit_of_the_shell_is_kept() -> None:
+    code = (
+        "import resource; from tools.views.confinement import confined;"
+        "resource.setrlimit(resource.RLIMIT_CPU, (3, 3));"  # as ulimit -t 3 does
+        "print(confined([lambda: resource.getrlimit(resource.RLIMIT_CPU)]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=str(REPOSITORY), capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("[((3, 3), '')]\n", "")
+
+
 def test_ctrl_c_while_templates_are_rendered_is_one_sentence(etl: Path) -> None:
     code = (
         "import os, pathlib, signal, time; from tools.commands import show; from tools.terminal import run_command;"

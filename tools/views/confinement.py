@@ -46,8 +46,10 @@ def call_all(functions: Sequence[Callable[[], T]], sender: "Connection") -> None
     with suppress(ValueError, OSError):  # macOS knows no limit of addresses
         resource.setrlimit(resource.RLIMIT_AS, (MEGABYTES << 20, MEGABYTES << 20))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _, most = resource.getrlimit(resource.RLIMIT_CPU)
+    _, most = resource.getrlimit(resource.RLIMIT_CPU)  # `ulimit -t` may have set one that is lower
     with suppress(MemoryError):  # the parent sees that there is no more
         for function in functions:
-            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time()) + SECONDS, most))
+            seconds = int(time.process_time()) + SECONDS
+            lower = seconds if most == resource.RLIM_INFINITY else min(seconds, most)
+            resource.setrlimit(resource.RLIMIT_CPU, (lower, most))
             sender.send(function())
