@@ -124,8 +124,12 @@ def test_without_a_main_branch_a_note_says_that_nothing_is_compared(
     assert "found no main branch to look for removed tasks in" in capsys.readouterr().err
 
 
-def test_without_git_nothing_is_compared(report_of: Reporter, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_git_a_note_says_that_nothing_is_compared(
+    report_of: Reporter, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("PATH", "")
 
     assert report_of(without_load()) == []
+    assert check.main([]) == 0
+    assert capsys.readouterr().err == "etl check: git is not installed, so no removed tasks are looked for\n"
     assert check.main(["--against", "main"]) == 2

@@ -1,6 +1,7 @@
 """./etl check [PATH...]: report every problem of the definitions, with its place and a hint."""
 
 import argparse
+import shutil
 from typing import List
 
 from tools.terminal import help_texts, print_status, run_command
@@ -51,7 +52,9 @@ def main(arguments: List[str]) -> int:
         print_status(str(error), "etl check")
         return 2
     print_report(report, options.format)
-    if report.revision is None:  # as in a shallow clone, which a pipeline of CI often is
+    if report.revision is None and not shutil.which("git"):
+        print_status("git is not installed, so no removed tasks are looked for", "etl check")
+    elif report.revision is None:  # as in a shallow clone, which a pipeline of CI often is
         print_status("found no main branch to look for removed tasks in; name a commit: --against", "etl check")
     return 1 if report.problems else 0
 
