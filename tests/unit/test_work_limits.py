@@ -73,10 +73,10 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     ),
     "runs that end soon": (
         lambda n: (
-            f"{HEAD}schedule: '@daily'\ncatchup: true\ndagrun_timeout: 1m\nmax_active_runs: 10\n{LOAD}{providers(n)}"
+            f"{HEAD}schedule: '@daily'\ncatchup: true\ndagrun_timeout: 15s\nmax_active_runs: 10\n{LOAD}{providers(n)}"
         ),
-        12,
-        "the DAGs could need 187200 runs a day; those of a file at most 172800",
+        3,
+        "the DAGs could need 230400 runs a day; those of a file at most 172800",
     ),
     "tasks a day": (
         lambda n: (
@@ -99,24 +99,23 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         128,
         "the lists of the template could have",
     ),
-    "tasks that catch up": (
-        lambda n: (
-            f"{HEAD}schedule: '@daily'\ncatchup: true\nmax_active_runs: 10\ndefaults: {{task_definition: x}}\n"
-            + "tasks:\n"
-            + lines("  t{}: {{}}\n", 500)
-            + providers(n)
-        ),
-        10,
-        "the DAGs could catch up with 55000 tasks at once; those of a file at most 50000",
-    ),
     "runs that catch up": (
         lambda n: (
-            f"{HEAD}schedule: '@daily'\ncatchup: true\n{LOAD}{providers(3, '{max_active_runs: 100}')}"
-            + lines("  q{}: {{max_active_runs: 2}}\n", n % 300)
+            f"{HEAD}schedule: '@daily'\ncatchup: true\n{LOAD}{providers(1, '{max_active_runs: 50}')}"
+            + lines("  q{}: {{max_active_runs: 2}}\n", n % 50)
             + lines("  r{}:\n", 1000)
         ),
-        300,
-        "the DAGs could catch up with 302 runs at once; those of a file at most 300",
+        50,
+        "the DAGs could catch up with 52 runs at once; those of a file at most 50",
+    ),
+    "DAGs that catch up with many runs": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\ncatchup: true\n{LOAD}{providers(n, '{max_active_runs: 3}')}"
+            + lines("  q{}: {{max_active_runs: 2}}\n", 11)
+            + lines("  r{}: {{max_active_runs: 3, catchup: false}}\n", 30)
+        ),
+        8,
+        "the DAGs with catchup and max_active_runs of 3 or more are 9; those of a file at most 8",
     ),
     "tags of all DAGs": (
         lambda n: (
