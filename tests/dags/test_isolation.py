@@ -15,7 +15,7 @@ import pendulum
 import pytest
 from airflow.timetables.base import DataInterval
 from orchestrator import load
-from orchestrator.generations import IS_2_2
+from orchestrator.generations import HAS_SLAS, IS_2_2
 from sqlalchemy import create_engine, event
 from sqlalchemy.orm import Session
 
@@ -312,7 +312,7 @@ def test_the_banner_shows_no_line_of_a_file_with_a_credential(
     assert "h8nter2" not in import_error(bag) + caplog.text + printed.stdout + printed.stderr
 
 
-@pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
+@pytest.mark.skipif(not HAS_SLAS, reason="3 has deadlines instead")
 def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
     text = SMALL.replace("loader}", "loader, sla: 1h}").replace("2022-01-01", "1970-01-01")
@@ -330,7 +330,7 @@ def test_the_slas_of_a_dag_that_is_far_behind_take_no_time(tmp_path: Path, monke
         assert 0 < steps < 110, (name, steps)
 
 
-@pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
+@pytest.mark.skipif(not HAS_SLAS, reason="3 has deadlines instead")
 def test_each_task_has_its_latest_missed_slas_found_however_many_others_there_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
