@@ -143,7 +143,7 @@ class Task(Model):
     )
     sla: Optional[Duration] = Field(
         None,
-        description="When the task should have succeeded, from the run's planned start; less than 25 intervals.",
+        description="When the task should have succeeded, from the run's planned start.",
     )
     pool: Optional[Pool] = Field(None, description="Airflow pool that the task takes a slot of.")
     priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
