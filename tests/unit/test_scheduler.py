@@ -56,3 +56,16 @@ def test_tasks_that_their_dag_may_hold_back_come_after_those_of_all_other_dags(t
 )
 def test_tasks_that_can_all_run_when_they_are_ready_keep_their_priority(text: str, tmp_path: Path) -> None:
     assert min(weights(tmp_path, HEAD + text).values()) >= 1
+
+
+def test_tasks_of_a_pool_come_after_all_others_in_the_order_of_their_own_priorities(tmp_path: Path) -> None:
+    """Airflow looks at those that come first, and only then whether their pool has a slot for them."""
+    tasks = "a: {pool: small, priority_weight: 10000}, b: {pool: small, depends_on: [a]}, c: {pool: default_pool}"
+    root = tree(tmp_path, {"cwr/big.yaml": f"{HEAD}defaults: {{task_definition: a}}\ntasks: {{{tasks}}}\n{UN}"})
+    with (root / "configs" / "development.yaml").open("a", encoding="utf-8") as file:
+        file.write("pools: [small]\n")
+
+    (dag,) = build(load(root, "development"))[0].values()
+    weight = {task.task_id: task.priority_weight_total for task in dag.tasks}
+
+    assert weight["b"] < weight["a"] < 1 <= weight["c"]

@@ -3,18 +3,15 @@
 import os
 import sys
 from copy import copy
-from datetime import timedelta
-from functools import lru_cache, partial
+from functools import partial
 from io import TextIOWrapper
 from itertools import groupby
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Callable, ClassVar, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Mapping, Optional, Sequence, Tuple, Type
 
 import pendulum
-import setproctitle
 from airflow.configuration import conf
-from airflow.timetables.base import DagRunInfo, DataInterval
 
 from .alerts import FailureAlert, Publisher, alert_sla_miss, alert_timeout, tell_nobody
 from .definitions import Definition, LoadResult, Plan, PlannedTask, parse_dag_id, sensor_ids
@@ -25,7 +22,6 @@ from .generations import (
     KEEPS_SLOTS,
     LOOKS_AT_FEW_TASKS,
     MIN_POKE_INTERVAL,
-    REPEATS_SLA_LOOKS,
     BaseOperator,
     ParamsDict,
     TaskGroup,
@@ -40,8 +36,10 @@ from .loading import load
 from .models import SETTING_DEFAULTS, Environment, Param, Settings
 from .operators import EcsTask
 from .pages import cells_of, doc_md, markdown, param_cells, report, task_table
+from .planning import DEFAULT_POOL
 from .problems import Location, Problem, internal_error, takes_too_long
 from .scheduler import LAST, active_runs
+from .slas import SlaDag, is_pass
 from .time_limits import in_time
 
 # ------------------------------------------------------------------------------------------ what factory.py calls
@@ -182,63 +180,6 @@ def build(result: LoadResult, commits: Optional[Mapping[str, str]] = None) -> Tu
 BUILDING = 0.8  # of the time until Airflow's alarm: Airflow bags the DAGs after it
 
 
-MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
-
-
-class OnePass(List[str]):
-    """Texts that can be gone through once; whether one is among them can be asked for ever."""
-
-    is_over = False
-
-    def __iter__(self) -> Iterator[str]:
-        """Return all of them, and from the second time on none."""
-        texts = iter(()) if self.is_over else super().__iter__()
-        self.is_over = True
-        return texts
-
-
-class SlaDag(DAG):
-    """A DAG whose missed SLAs are looked for once, among its latest intervals; only for the pass that looks for them.
-
-    Templates such as ``{{ next_ds }}`` ask in the same way, in the process of a task.
-
-    Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
-    pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has. So it
-    looks at the last 25 intervals that are late, or at 2 where many tasks have an SLA, and computes each once for all
-    tasks of a DAG: it takes 0.4 ms.
-
-    It also does so once for each look that the scheduler had at a run since the pass before, some hundred times, and
-    reads the last success of every task from all runs there have been: 20 DAGs of 3 tasks that had run every minute for
-    30 days made a pass of 37 s. So a DAG has tasks only the first time. Later versions look once.
-    """
-
-    dags: ClassVar[int] = 0  # with SLAs, of this process, which is a pass
-    number: int = 0  # of its tasks that have an SLA
-    sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
-    task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it gets one by one
-
-    def __init__(self, *arguments: Any, **more: Any) -> None:
-        super().__init__(*arguments, **more)
-        self.now = pendulum.now("UTC")
-        self.after = lru_cache(maxsize=None)(partial(super().next_dagrun_info, restricted=False))
-        self.latest_before = lru_cache(maxsize=None)(self.timetable.infer_manual_data_interval)
-
-    def get_task(self, task_id: str, include_subdags: bool = False) -> Any:
-        """Return a task; Airflow asks for that whose missed SLAs it then looks for."""
-        task = super().get_task(task_id, include_subdags)
-        self.sla = task.sla
-        return task
-
-    def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
-        """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
-        if restricted or self.sla is None or not isinstance(last, DataInterval):
-            return super().next_dagrun_info(last, restricted=restricted)
-        late = max(2, min(25, MAX_LATE // max(1, SlaDag.dags * self.number)))
-        earliest = self.now - self.sla - late * (last.end - last.start)
-        info = self.after(last if last.end >= earliest else self.latest_before(run_after=earliest))
-        return info if info and info.logical_date + self.sla < self.now else None
-
-
 class Builder:
     """Builds the DAGs of one parse, of one environment.
 
@@ -249,8 +190,7 @@ class Builder:
     def __init__(self, commits: Optional[Mapping[str, str]] = None) -> None:
         self._commits = commits or {}
         self._made: Dict[Tuple[Callable[[Any], Any], int], Any] = {}
-        is_pass = "DagFileProcessor" in setproctitle.getproctitle()  # which looks for missed SLAs
-        self._class: Type[DAG] = SlaDag if HAS_SLAS and is_pass else DAG
+        self._class: Type[DAG] = SlaDag if HAS_SLAS and is_pass() else DAG
 
     def build_all(self, definitions: Iterable[Definition]) -> Tuple[Dict[str, DAG], List[Problem]]:
         """Build the DAGs of definitions, by their ids, and return those that failed as problems."""
@@ -326,16 +266,14 @@ class Builder:
         on_failure = as_callback(FailureAlert(publish)) if publish else None
         is_last = LOOKS_AT_FEW_TASKS and ready * dag.max_active_runs > dag.max_active_tasks
         for task in tasks.values():
-            if is_last:
-                task.priority_weight, task.weight_rule = LAST, "absolute"
+            if is_last or (LOOKS_AT_FEW_TASKS and task.pool != DEFAULT_POOL):
+                task.priority_weight, task.weight_rule = LAST + (0 if is_last else task.priority_weight - 1), "absolute"
             if params:
                 task.typed_params = params
             if on_failure:
                 task.on_failure_callback = on_failure
         if isinstance(dag, SlaDag):
-            dag.task_ids = OnePass(tasks) if REPEATS_SLA_LOOKS else list(tasks)
-            dag.number = sum(task.sla is not None for task in tasks.values())
-            SlaDag.dags += bool(dag.number)
+            dag.prepare_looks()
         return dag
 
     def _publish(self, definition: Definition) -> Optional[Callable[[str, Mapping[str, Any]], None]]:

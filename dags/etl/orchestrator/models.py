@@ -145,7 +145,9 @@ class Task(Model):
         None,
         description="When the task should have succeeded, from the run's planned start.",
     )
-    pool: Optional[Pool] = Field(None, description="Airflow pool that the task takes a slot of.")
+    pool: Optional[Pool] = Field(
+        None, description="Airflow pool that the task takes a slot of; tasks without one come first."
+    )
     priority_weight: Optional[Weight] = Field(None, description="Higher goes first when slots are scarce.")
     trigger_rule: Optional[TriggerRule] = Field(
         None, description="When the task runs, by the states of those before it."

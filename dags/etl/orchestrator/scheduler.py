@@ -197,9 +197,10 @@ def active_runs(settings: Settings) -> int:
     return int(settings.max_active_runs or SETTING_DEFAULTS["max_active_runs"])
 
 
-# The priority of tasks that may be ready and not run, as their DAG has max_active_tasks: 2.2.2's scheduler looks at
-# as many tasks as there are slots, those of the highest priority first, and takes out these only then. So they would
-# keep the tasks of all other DAGs from being looked at. One for all of them, so that none is before others for ever.
+# The priority of tasks that may be ready and not run, as their DAG has max_active_tasks, or their pool so many slots:
+# 2.2.2's scheduler looks at as many tasks as there are slots, those of the highest priority first, and takes out these
+# only then. So they would keep the tasks of all other DAGs from being looked at. One for all of a DAG's, so that none
+# is before others for ever; priority_weight, which is at most 10,000, counts among those of pools.
 LAST = -10_001
 
 
