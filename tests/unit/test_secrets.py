@@ -266,6 +266,7 @@ GIVEN = [
     "DB_PASSWORD: \"{{ params.pw if ds >= '2022-06-01' else 'h8nter2' }}\"",
     'A: \'TOKEN="${TOKEN:-$(echo h8nter2)}" TOKEN="${TOKEN:-${OTHER}h8nter2}"\'',
     'DB_PASSWORD: "$${USER}h8nter2"',
+    'A: "export DB_PASSWORD=${A:-${B:-h8nter2}}; run"',
     "A: 'DB_PASSWORD=\"etl/H8nter2/h8nter2\" load'",
     'DATABASE_URL: "postgresql://etl:p?#h8nter2@db/x"',
     "A: f(password=h8nter2, token=token)",

@@ -78,13 +78,14 @@ def test_a_list_has_deliveries_and_dags(tmp_path: Path) -> None:
     assert dag.task_dict["wait_for_delivery"].timeout == 12 * 3600
 
 
+@pytest.mark.parametrize("mistake", ["owner: 'a b'\n", "a: [\n"], ids=["a wrong value", "no YAML"])
 def test_a_worker_reads_a_file_once_however_many_of_its_dags_are_awaited_and_wrong(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    mistake: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wait_for = "[{pipeline: cwr/medium}, {pipeline: cwr/medium, provider: wcm}]"
     root = with_medium(tmp_path, waiting(wait_for))
     with (root / "pipelines" / "cwr" / "medium.yaml").open("a", encoding="utf-8") as file:
-        file.write("owner: 'a b'\n")
+        file.write(mistake)
     read: List[str] = []
     real = loading.read_document
 

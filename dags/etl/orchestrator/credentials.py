@@ -8,7 +8,7 @@ import yaml
 from .problems import KeyPath
 
 # What is filled in later. In an address or at the end of a name it stands for a word.
-FILLED = r"(?:\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$\{[^{}\n]*\})"
+FILLED = r"(?:\{\{[^{}\n]*\}\}|\{%[^{}\n]*%\}|\$\{[^{}\n]*(?:\$\{[^{}\n]*\}[^{}\n]*){0,9}\})"
 # What cannot be anything else. `./etl check` looks for more. Every pattern here takes linear time: no repeat can
 # start at each character of what another start has walked over.
 CREDENTIAL = re.compile(

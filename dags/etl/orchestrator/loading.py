@@ -3,7 +3,7 @@
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable, Dict, List, Mapping, Optional, Tuple, Type
+from typing import Callable, Dict, List, Mapping, Optional, Tuple, Type, Union
 
 from .definitions import Context, LoadResult, parse_dag_id
 from .documents import Document, display_path, home_of, read_document
@@ -75,7 +75,18 @@ def find_awaited(
     """
     read: Dict[Path, LoadResult] = {} if known is None else known
 
-    read_once = lru_cache(maxsize=None)(read_document)  # for all providers that are awaited
+    @lru_cache(maxsize=None)  # for all providers that are awaited
+    def read_or_reject(file: Path) -> Union[Document, Rejected]:
+        try:
+            return read_document(root, file)
+        except Rejected as rejected:
+            return rejected
+
+    def read_once(_: Path, file: Path) -> Document:
+        result = read_or_reject(file)
+        if isinstance(result, Rejected):
+            raise result
+        return result
 
     @lru_cache(maxsize=None)  # a path takes as long as all else that is looked up
     def read_for(pipeline: str, of_provider: Optional[str]) -> Optional[LoadResult]:
@@ -105,11 +116,10 @@ def find_awaited(
     all_definitions = {each.dag_id: each for result in results.values() for each in result.definitions}
     all_definitions.update((each.dag_id, each) for each in definitions)
     asked = list(all_definitions)
-    while True:
-        more = [each for dag_id, each in others.found.items() if dag_id not in all_definitions]
-        if not more:
-            break
-        all_definitions.update((each.dag_id, each) for each in others.resolve(more).definitions)
+    while others.found:
+        dag_id, found_one = others.found.popitem()
+        if dag_id not in all_definitions:
+            (all_definitions[dag_id],) = others.resolve([found_one]).definitions
     return LoadResult(definitions, problems + check_circles(all_definitions, asked))
 
 
