@@ -117,9 +117,9 @@ def find_awaited(
     all_definitions.update((each.dag_id, each) for each in definitions)
     asked = list(all_definitions)
     while others.found:
-        dag_id, found_one = others.found.popitem()
-        if dag_id not in all_definitions:
-            (all_definitions[dag_id],) = others.resolve([found_one]).definitions
+        dag_id, awaited = others.found.popitem()
+        if dag_id not in all_definitions:  # a DAG of a file that nobody has asked for
+            (all_definitions[dag_id],) = others.resolve([awaited]).definitions
     return LoadResult(definitions, problems + check_circles(all_definitions, asked))
 
 
