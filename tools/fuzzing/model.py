@@ -176,9 +176,11 @@ def dags(name: str, environment: Data, family: str, stem: str, pipeline: Data) -
                 items[task_id] = task["for_each"][index] if "for_each" in task else None
         ready = len(operators) - longest(tasks) + 1 + bool(waiting)
         at_once = settings.get("max_active_runs", 1) * ready
-        if at_once > settings.get("max_active_tasks", 16):
-            for each in operators.values():
+        for each in operators.values():
+            if at_once > settings.get("max_active_tasks", 16):
                 each["priority_weight"] = -10_001
+            elif each["pool"] != "default_pool":
+                each["priority_weight"] -= 10_002
         if waiting:
             upstream = {task_id: before or ["wait_for_delivery"] for task_id, before in upstream.items()}
             upstream["wait_for_delivery"] = []
