@@ -199,6 +199,10 @@ def test_airflows_alarm_counts_also_after_a_call_that_no_signal_breaks() -> None
         signal.signal(signal.SIGALRM, before)
 
 
+def test_a_share_that_is_too_short_to_measure_is_enough_for_what_takes_hardly_any_time() -> None:
+    assert in_time(range(20_000), str, 0.1) == list(map(str, range(20_000)))
+
+
 def test_the_code_of_others_is_broken_off_a_second_later_as_it_may_have_taken_a_lock() -> None:
     lock = threading.Lock()
 

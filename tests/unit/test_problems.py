@@ -262,6 +262,10 @@ def test_definitions_outside_a_family_are_reported_and_other_files_ignored(tmp_p
             "region: eu-west-1\nclusters: {a: {cluster: x}}\ndefaults: {depends_on: [load]}\n",
             "an environment's defaults have no 'depends_on'",
         ),
+        (
+            f"region: eu-west-1\nclusters: {{a: {{cluster: x}}}}\npools: {['p'] * 1001}\n",
+            "1001 pools; an environment has",
+        ),
         ("region: x y\nclusters: {a: {cluster: x}}\n", "'x y' is not an AWS region"),
         ("region: '3'\nclusters: {a: {cluster: x}}\n", "'3' is not an AWS region"),
         ("region: eu-west-1\naws_conn_id: '  '\nclusters: {a: {cluster: x}}\n", "'  ' is not a connection's name"),

@@ -111,7 +111,7 @@ FILES: Dict[str, Tuple[str, str]] = {
     ),
     "pools of the environment": (
         f"{HEAD}{LOAD}{providers(4000, '{tasks: {}}')}",
-        f"{ENVIRONMENT}defaults: {{pool: p28000}}\npools: [{lines('p#, ', 28_001)}]\n",
+        f"{ENVIRONMENT}defaults: {{pool: p999}}\npools: [{lines('p#, ', 1000)}]\n",
     ),
     "mistakes of providers": (f"{HEAD}{LOAD}{providers(7000, '{retrys: 1}')}", ENVIRONMENT),
 }

@@ -8,7 +8,7 @@ import re
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from math import isfinite
-from typing import Any, Dict, List, Optional, Set, Tuple, Union
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 import pendulum
 from typing_extensions import Literal
@@ -394,6 +394,9 @@ class SourceUrl(Text):
     )
 
 
+MAX_POOLS = 1000  # 28,000 took 0.3 ms of each task
+
+
 class Environment(Model):
     """One environment of the company: where its tasks run."""
 
@@ -408,11 +411,18 @@ class Environment(Model):
     )
     schedules: StrictBool = Field(True, description="False: it runs only what a person triggers.")
     clusters: Dict[PlainText, Cluster] = Field(..., description="Clusters by the name that a task's `cluster` uses.")
-    pools: Set[Pool] = Field(set(), description="Airflow's pools that a task's `pool` may name, beside `default_pool`.")
+    pools: List[Pool] = Field([], description="Airflow's pools that a task's `pool` may name, beside `default_pool`.")
     alerts: Dict[AlertsName, Alerts] = Field({}, description="Who is told of failures, by the name that DAGs use.")
     defaults: Optional[Task] = Field(
         None, description="Every task of every pipeline starts from these; without `depends_on` and `for_each`."
     )
+
+    @validator("pools", allow_reuse=True)
+    def are_searched_by_each_task(cls, value: List[Pool]) -> List[Pool]:
+        """Refuse more than each task can search."""
+        if len(value) > MAX_POOLS:
+            raise InvalidValue(f"{len(value)} pools; an environment has at most {MAX_POOLS}", "leave some out")
+        return value
 
     @validator("defaults", allow_reuse=True)
     def multiplies_no_task(cls, value: Optional[Task]) -> Optional[Task]:

@@ -52,13 +52,13 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
 
     def attempt(index: int, seconds: float) -> None:
         nonlocal until
-        until = clock() + seconds
-        if seconds < LEAST:
+        until = clock() + max(seconds, LEAST)
+        if clock() >= end:
             late.append(index)
             return
         try:
             try:
-                signal.setitimer(signal.ITIMER_PROF, min(TICK, seconds), TICK)
+                signal.setitimer(signal.ITIMER_PROF, TICK, TICK)
                 results[index] = work(items[index])
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
@@ -68,8 +68,8 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
 
     before = signal.signal(signal.SIGPROF, ring)
     try:
-        while late and (end - clock()) / len(late) > max(share, LEAST):
-            share = (end - clock()) / len(late)
+        while late and max((end - clock()) / len(late), LEAST) > share:
+            share = max((end - clock()) / len(late), LEAST)
             again, late = late, []
             for number, index in enumerate(again):
                 attempt(index, (end - clock()) / (len(again) - number))
