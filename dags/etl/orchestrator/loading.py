@@ -18,7 +18,8 @@ from .waiting import OtherDags, check_circles, wait_for_unknown
 # Of what is left of a pass, for the environment, and then for all files: building takes four times as long.
 READING = 0.4
 MAX_LEVELS = 5  # of folders that are looked into, for definitions that stand too deep: os.walk calls itself for each
-AWAITING = 0.1  # of what reading leaves: to look up 100,000 DAGs takes a second. A worker reads up to ten files for it
+# Of what reading leaves: to look up 100,000 DAGs takes a second. A worker reads up to ten files for it: it has READING.
+AWAITING = 0.1
 PROTOCOL = 1  # how factory.py calls this package; in the manifest of a release
 
 

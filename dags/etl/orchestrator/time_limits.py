@@ -50,9 +50,12 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
             signal.setitimer(signal.ITIMER_PROF, 1, 1)  # and each second after, if a destructor swallows it
             raise OutOfTime
 
+    def share_of(number: int) -> float:
+        return max((end - clock()) / number, LEAST)
+
     def attempt(index: int, seconds: float) -> None:
         nonlocal until
-        until = clock() + max(seconds, LEAST)
+        until = clock() + seconds
         if clock() >= end:
             late.append(index)
             return
@@ -68,11 +71,11 @@ def in_time(items: Sequence[Item], work: Callable[[Item], Result], part: float) 
 
     before = signal.signal(signal.SIGPROF, ring)
     try:
-        while late and max((end - clock()) / len(late), LEAST) > share:
-            share = max((end - clock()) / len(late), LEAST)
+        while late and share_of(len(late)) > share:
+            share = share_of(len(late))
             again, late = late, []
             for number, index in enumerate(again):
-                attempt(index, (end - clock()) / (len(again) - number))
+                attempt(index, share_of(len(again) - number))
     finally:
         signal.signal(signal.SIGPROF, before or signal.SIG_DFL)
     return [results.get(index) for index in range(len(items))]
