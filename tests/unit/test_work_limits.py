@@ -340,16 +340,20 @@ def test_a_provider_whose_tasks_ask_too_much_of_the_scheduler_loses_only_its_own
 def test_the_names_that_templates_look_up_are_counted(tmp_path: Path) -> None:
     command = lines("{{{{env.a{}}}}}", 500)
 
-    def messages(number: int) -> List[str]:
-        text = f"{HEAD}tasks: {{load: {{task_definition: a, command: ['{command}']}}}}\n{providers(number)}"
-        root = tree(tmp_path / str(number), {"cwr/big.yaml": text})
+    def messages(number: int, provider: str = "") -> List[str]:
+        tasks = f"tasks: {{load: {{task_definition: a, command: ['{command}']}}}}\n"
+        text = HEAD + tasks + f"providers: {{{lines(f'p{{}}: {{{{{provider}}}}}, ', number)}}}\n"
+        root = tree(tmp_path / f"{number}{provider[:5]}", {"cwr/big.yaml": text})
         variables = f"variables: {{{lines('a{}: 1, ', 500)}}}\n"
         configs = f"region: eu-west-1\n{variables}clusters: {{default: {{cluster: etl}}}}\n"
         (root / "configs" / "development.yaml").write_text(configs)
         return [problem.message for problem in load(root, "development").problems]
 
-    assert messages(2000) == []
-    assert messages(2001) == ["more than 1000000 names of env, provider and params in the templates of all DAGs"]
+    too_many = "more than 1000000 names of env, provider and params in the templates of all DAGs"
+    assert messages(1999) == []  # those of the command once more
+    assert messages(2000) == [too_many]
+    assert messages(1000, "tasks: {}") == []  # each with a plan of its own
+    assert messages(1001, "tasks: {}") == [too_many]
 
 
 def test_a_dag_page_has_the_beginning_of_what_is_long(tmp_path: Path) -> None:

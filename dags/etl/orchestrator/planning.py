@@ -259,9 +259,8 @@ def plan_task(task_id: str, task: Task, layers: Layers, context: Context) -> Tup
 
 MAX_PLANNED = 1000  # tasks of a pipeline, of which providers may leave some out: one takes 0.2 ms
 MAX_ITEMS = 100_000  # in lists and mappings of tasks, after all layers: one takes 4 us
-MAX_REFERENCES = 1_000_000  # names of env, provider and params in templates, of all DAGs: 0.2 us each to look up
-# Characters of what all operators are made of. Airflow stores them for each DAG: 30,000 tasks of 2,200 characters,
-# as much again as these tasks are without.
+MAX_REFERENCES = 1_000_000  # names of env, provider and params in the texts of plans, 1.2 us each, and of each DAG, 0.2
+# Characters of what all operators are made of, which Airflow stores for each DAG: 30,000 tasks of 2,200.
 MAX_STORED = 2**26
 
 
@@ -299,6 +298,7 @@ def define(document: Document, pipeline: Pipeline, context: Context) -> LoadResu
         who = provider if override.__fields_set__ & {"defaults", "tasks"} else None
         if who not in plans:
             plans[who] = plan_tasks(document, pipeline, who, context)
+            asked += sum(map(len, plans[who].references.values()))
         plan = plans[who]
         references = awaited.setdefault(id(settings.wait_for), {})
         for path, wait in settings.waits if settings.wait_for is not None and not references else ():
