@@ -380,6 +380,10 @@ def test_each_task_has_its_latest_missed_slas_found_however_many_others_there_ar
         ("0 1,2 4 10 *", "Australia/Sydney", "1h", "2026-11-28T08:30:00", 0),
         ("0 1,13 * * *", "Europe/Berlin", "6h", "2026-10-26T15:00:01", 0),
         ("*/5 0 * 3,10 0", "Antarctica/Troll", "1h", "2026-11-28T08:30:00", 0),
+        ("0 2 * * *", "Europe/Berlin", "2h", "2026-03-28T06:07:00", 2),  # the next run is in an hour that is left out
+        ("0 2 * * *", "Europe/Berlin", "2h", "2026-03-30T00:07:00", 2),
+        ("0 2 * * *", "Europe/Berlin", "2h", "2026-03-30T06:07:00", 2),
+        ("30 1 * * *", "Europe/London", "2h", "2026-03-29T06:07:00", 2),
     ],
 )
 def test_looks_for_missed_slas_go_on_and_end(

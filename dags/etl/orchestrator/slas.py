@@ -2,15 +2,16 @@
 
 from datetime import timedelta
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Iterator, List, Optional
+from typing import Any, ClassVar, Iterator, List, Optional, Set
 
 import pendulum
 import setproctitle
 from airflow.timetables.base import DagRunInfo, DataInterval
+from airflow.timetables.interval import CronDataIntervalTimetable
 
 from .generations import DAG, REPEATS_SLA_LOOKS
+from .runs import interval_before
 
-MOMENT = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
 MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
 
 
@@ -41,7 +42,7 @@ class SlaDag(DAG):
     30 days made a pass of 37 s. So a DAG has tasks only the first time. Later versions look once.
     """
 
-    dags: ClassVar[int] = 0  # with SLAs, of this process, which is a pass
+    dags: ClassVar[Set[str]] = set()  # with SLAs, of this process, which is a pass
     number: int = 0  # of its tasks that have an SLA
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
     task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it gets one by one
@@ -57,7 +58,8 @@ class SlaDag(DAG):
         """Count what has an SLA, when the DAG has all its tasks."""
         self.task_ids = OnePass(self.task_dict) if REPEATS_SLA_LOOKS else list(self.task_dict)
         self.number = sum(task.sla is not None for task in self.tasks)
-        SlaDag.dags += bool(self.number)
+        if self.number:
+            self.dags.add(self.dag_id)
 
     def get_task(self, task_id: str, include_subdags: bool = False) -> Any:
         """Return a task; Airflow asks for that whose missed SLAs it then looks for."""
@@ -67,7 +69,8 @@ class SlaDag(DAG):
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
-        if restricted or self.sla is None or not isinstance(last, DataInterval):
+        is_cron = isinstance(self.timetable, CronDataIntervalTimetable)  # others have no intervals, such as @once
+        if restricted or self.sla is None or not is_cron or not isinstance(last, DataInterval):
             return super().next_dagrun_info(last, restricted=restricted)
         info = self.after(max(last, self.start_of_looks(self.sla)))
         if info and info.data_interval.start < last.end:  # across a clock change, Airflow goes back on another way
@@ -76,10 +79,8 @@ class SlaDag(DAG):
 
     def _start_of_looks(self, sla: timedelta) -> DataInterval:
         """Return the interval after which the looks for missed SLAs begin; Airflow tells of all but the first."""
-        interval = self.latest_before(run_after=self.now - sla)
-        for _ in range(max(2, min(25, MAX_LATE // max(1, SlaDag.dags * self.number)))):
-            interval = self.latest_before(run_after=interval.start + MOMENT)
-        return interval
+        most = max(2, min(25, MAX_LATE // max(1, len(self.dags) * self.number)))
+        return interval_before(self.latest_before, self.now - sla, most + 1)
 
 
 def is_pass() -> bool:
