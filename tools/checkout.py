@@ -4,10 +4,10 @@ import os
 import subprocess
 import tarfile
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Dict, Iterator, List
 
 from orchestrator import LoadResult, Problem, environment_names, is_yaml, load, parse_dag_id, pipeline_files
 
@@ -82,19 +82,28 @@ def git(*arguments: str, root: Path = ROOT) -> bytes:
     return done.stdout
 
 
-def branch_point(root: Path = ROOT) -> Optional[str]:
-    """Return the commit where this branch left the main one: HEAD on main itself, None without a main branch."""
+def branch_point(root: Path = ROOT) -> str:
+    """Return the commit where this branch left the main one: HEAD on main itself.
+
+    Raises:
+        RevisionError: There is no main branch, as in a shallow clone, or git cannot read the repository.
+    """
+    git("log", "-1", root=root)  # says what is wrong with the repository
     for branch in MAIN_BRANCHES:
         try:
             return git("merge-base", "HEAD", branch, root=root).decode().strip()
         except RevisionError:
             continue
-    return None
+    raise RevisionError("there is no main branch to compare with here; name a commit, such as HEAD")
 
 
 @contextmanager
 def etl_of_commit(revision: str, root: Path = ROOT) -> Iterator[Path]:
-    """Provide the folder ``dags/etl`` of a commit for as long as the context lasts; raise RevisionError."""
+    """Provide the folder ``dags/etl`` of a commit for as long as the context lasts.
+
+    Raises:
+        RevisionError: There is no such commit, or no room for a copy of it.
+    """
     try:
         name = f"{revision}^{{commit}}"
         commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", name, root=root).decode().split()[-1]
@@ -102,8 +111,12 @@ def etl_of_commit(revision: str, root: Path = ROOT) -> Iterator[Path]:
         raise RevisionError(str(error) or f"there is no commit '{revision}'") from None
     names = ("configs", "dags", ".airflowignore", "requirements.txt")
     paths = [path for path in names if git("ls-tree", "--name-only", commit, "--", path, root=root)]
-    with tempfile.TemporaryDirectory(prefix="etl-") as folder:
-        if paths:
-            with tarfile.open(fileobj=BytesIO(git("archive", commit, "--", *paths, root=root))) as archive:
-                archive.extractall(folder)
+    archived = git("archive", commit, "--", *paths, root=root) if paths else b""
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="etl-"))
+            if archived:
+                stack.enter_context(tarfile.open(fileobj=BytesIO(archived))).extractall(folder)
+        except OSError as error:
+            raise RevisionError(f"a commit cannot be unpacked into a temporary folder: {error.strerror}") from error
         yield Path(folder) / "dags" / "etl"

@@ -121,7 +121,20 @@ def test_without_a_main_branch_a_note_says_that_nothing_is_compared(
 
     assert report_of(without_load()) == []
     assert check.main([]) == 0
-    assert "found no main branch to look for removed tasks in" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "etl check: no removed tasks are looked for without --against: "
+        "there is no main branch to compare with here; name a commit, such as HEAD\n"
+    )
+
+
+def test_a_repository_that_git_cannot_read_is_reported_in_its_words(
+    report_of: Reporter, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (repository / ".git" / "HEAD").write_text("broken")
+
+    assert report_of(without_load()) == []
+    assert check.main([]) == 0
+    assert "without --against: fatal: not a git repository" in capsys.readouterr().err
 
 
 def test_without_git_a_note_says_that_nothing_is_compared(
@@ -131,5 +144,5 @@ def test_without_git_a_note_says_that_nothing_is_compared(
 
     assert report_of(without_load()) == []
     assert check.main([]) == 0
-    assert capsys.readouterr().err == "etl check: git is not installed, so no removed tasks are looked for\n"
+    assert "no removed tasks are looked for without --against: git is not installed" in capsys.readouterr().err
     assert check.main(["--against", "main"]) == 2

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any, Callable, Dict, List
 
@@ -434,13 +435,23 @@ def test_an_unknown_commit_is_reported(repository: Repository) -> None:
         assert repository.err == f"etl: there is no commit '{revision}'\n"
 
 
+def test_a_commit_without_a_folder_to_unpack_it_in_is_reported(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(repository.root / "missing"))
+
+    assert repository.plan("HEAD") == ""
+    assert repository.status == 1
+    assert "a commit cannot be unpacked into a temporary folder: No such file or directory" in repository.err
+
+
 def test_without_a_main_branch_a_commit_is_required(repository: Repository) -> None:
     repository.git("branch", "--move", "trunk")
 
     assert repository.plan() == ""
     assert (repository.status, repository.err) == (
         1,
-        "etl: there is no main branch to compare with here; name a commit, such as: ./etl plan HEAD\n",
+        "etl: there is no main branch to compare with here; name a commit, such as HEAD\n",
     )
     assert "no changes" in repository.plan("HEAD")
 
@@ -448,6 +459,10 @@ def test_without_a_main_branch_a_commit_is_required(repository: Repository) -> N
 def test_a_missing_repository_and_a_missing_git_are_reported(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    (repository.root / ".git" / "HEAD").write_text("broken")
+    assert repository.plan() == ""
+    assert "not a git repository" in repository.err
+
     shutil.rmtree(str(repository.root / ".git"))
     assert repository.plan() == ""
     assert "not a git repository" in repository.err

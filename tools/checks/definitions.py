@@ -45,7 +45,7 @@ class Report(NamedTuple):
     files: int
     dags: int
     environments: int
-    revision: Optional[str]  # the commit whose tasks must still be there
+    uncompared: str = ""  # why no removed tasks were looked for
 
     def __str__(self) -> str:
         checked = [count(self.files, "file"), count(self.dags, "DAG"), count(self.environments, "environment")]
@@ -112,11 +112,15 @@ def check_definitions(
     if airflow:
         for problem in check_contexts(contexts, airflow):
             problems += [problem] if problem.location.path in paths else []
-    revision = checkout.branch_point(etl.parent.parent) if against is None else against
-    if revision is not None:
+    uncompared = ""
+    try:
+        revision = checkout.branch_point(etl.parent.parent) if against is None else against
+    except checkout.RevisionError as error:
+        uncompared = str(error)
+    else:
         problems += check_removed(etl, [file for file in pipelines if file in files], revision)
     problems = hide_credentials(problems, etl, sorted({*files, *configs}))
-    return Report(in_order(problems), len(files), len(dag_ids), len(names), revision)
+    return Report(in_order(problems), len(files), len(dag_ids), len(names), uncompared)
 
 
 def read_contexts(etl: Path, names: Iterable[str]) -> Tuple[List[Context], List[Problem]]:
