@@ -397,9 +397,9 @@ def test_looks_for_missed_slas_go_on_and_end(
     runs = [dag.next_dagrun_info(None)]
     while runs[-1].data_interval.end < dag.now:
         runs.append(dag.next_dagrun_info(runs[-1].data_interval, restricted=False))
-    task = dag.get_task("load")
 
     for run in runs[:-1]:
+        task = dag.get_task("load")
         steps: List[Any] = []
         last = run.data_interval
         while len(steps) < 100:

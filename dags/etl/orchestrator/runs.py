@@ -2,7 +2,7 @@
 
 import re
 from datetime import timedelta
-from typing import Any, Callable, Mapping, NamedTuple, Optional
+from typing import Any, Mapping, NamedTuple, Optional
 
 import pendulum
 from airflow.timetables.base import DataInterval, TimeRestriction
@@ -17,8 +17,6 @@ if HAS_DATABASE:
 
 # Begins Airflow's own ids of runs: the kind, and the moment of which it is.
 MOMENT = re.compile(r"[a-z_]+__([0-9-]{10}T[0-9:.]+)")
-STEP, MAX_STEP = timedelta(hours=1), timedelta(days=1000)  # back, over what is no interval
-SECOND = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
 
 
 class Run(NamedTuple):
@@ -37,8 +35,7 @@ def awaited_date(awaited: Awaited, moment: pendulum.DateTime) -> Optional[pendul
         return start
     timetable = CronDataIntervalTimetable(schedule, start.timezone)  # type: ignore[arg-type]
     restriction = TimeRestriction(earliest=None, latest=end, catchup=True)
-    until = moment if end is None else min(moment, end)
-    interval = interval_before(timetable.infer_manual_data_interval, until - timedelta(days=1), 3)
+    interval = interval_before(timetable, moment if end is None else min(moment, end))
     while True:
         following = timetable.next_dagrun_info(last_automated_data_interval=interval, restriction=restriction)
         if following is None or following.data_interval.end > moment:
@@ -47,27 +44,19 @@ def awaited_date(awaited: Awaited, moment: pendulum.DateTime) -> Optional[pendul
     return pendulum.instance(interval.start) if start <= interval.start else None
 
 
-def interval_before(latest: Callable[..., DataInterval], moment: pendulum.DateTime, number: int) -> DataInterval:
-    """Return the data interval that begins so many intervals before a moment.
+def interval_before(timetable: CronDataIntervalTimetable, moment: pendulum.DateTime) -> DataInterval:
+    """Return a data interval that is a day and two intervals before a moment, or more.
 
     From there, Airflow's timetable counts forward, as the scheduler does. Backward, 2.2.2 finds other intervals where
     the clocks change, and stays where an hour does not exist.
-
-    Args:
-        latest: infer_manual_data_interval of a CronDataIntervalTimetable: others may have no intervals.
-        moment: Before which to look.
-        number: How many intervals end between the beginning of the one that is returned and the moment, or more.
     """
-    interval, found, step = latest(run_after=moment), 0, STEP
-    while step < MAX_STEP:
-        if interval.start < interval.end <= moment:
-            found, moment, step = found + 1, interval.start + SECOND, STEP
-        else:  # a yearly schedule stays for half a year
-            moment, step = moment - step, 1.25 * step
-        if found == number:
-            break
-        interval = latest(run_after=moment)
-    return interval
+    before, found = moment - timedelta(days=1), 0
+    while True:
+        interval = timetable.infer_manual_data_interval(run_after=before)
+        is_one = interval.start < interval.end <= before
+        found, before = found + is_one, interval.start if is_one else before - timedelta(hours=3)
+        if found == 3:
+            return interval
 
 
 def find_run(ti: Any, awaited: Awaited, date: Optional[pendulum.DateTime]) -> Optional[Run]:

@@ -1,17 +1,16 @@
 """DAGs as Airflow's pass over the DAG file has them: it looks for their missed SLAs."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Iterator, List, Optional, Set
 
 import pendulum
 import setproctitle
 from airflow.timetables.base import DagRunInfo, DataInterval
-from airflow.timetables.interval import CronDataIntervalTimetable
 
 from .generations import DAG, REPEATS_SLA_LOOKS
-from .runs import interval_before
 
+MOMENT = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
 MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
 
 
@@ -45,6 +44,7 @@ class SlaDag(DAG):
     dags: ClassVar[Set[str]] = set()  # with SLAs, of this process, which is a pass
     number: int = 0  # of its tasks that have an SLA
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
+    looks: int = 0  # for that task
     task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it gets one by one
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -64,23 +64,42 @@ class SlaDag(DAG):
     def get_task(self, task_id: str, include_subdags: bool = False) -> Any:
         """Return a task; Airflow asks for that whose missed SLAs it then looks for."""
         task = super().get_task(task_id, include_subdags)
-        self.sla = task.sla
+        self.sla, self.looks = task.sla, 0
         return task
+
+    @property
+    def most(self) -> int:
+        """The number of intervals that are looked at for a task."""
+        return max(2, min(25, MAX_LATE // max(1, len(self.dags) * self.number)))
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
-        is_cron = isinstance(self.timetable, CronDataIntervalTimetable)  # others have no intervals, such as @once
-        if restricted or self.sla is None or not is_cron or not isinstance(last, DataInterval):
+        if restricted or self.sla is None or not isinstance(last, DataInterval):
             return super().next_dagrun_info(last, restricted=restricted)
+        self.looks += 1
+        if self.looks > 2 * self.most + 2:  # further back than meant, across a clock change
+            return None
         info = self.after(max(last, self.start_of_looks(self.sla)))
         if info and info.data_interval.start < last.end:  # across a clock change, Airflow goes back on another way
             info = self.after(last)
         return info if info and info.logical_date + self.sla < self.now else None
 
     def _start_of_looks(self, sla: timedelta) -> DataInterval:
-        """Return the interval after which the looks for missed SLAs begin; Airflow tells of all but the first."""
-        most = max(2, min(25, MAX_LATE // max(1, len(self.dags) * self.number)))
-        return interval_before(self.latest_before, self.now - sla, most + 1)
+        """Return the interval after which the looks for missed SLAs begin; Airflow tells of all but the first.
+
+        On the day before an hour that the clocks leave out, 2.2.2 stays at an empty interval in that hour.
+        """
+        moment = self.now - sla
+        for _ in range(self.most + 1):
+            interval = self.latest_before(run_after=moment)
+            is_one = interval.start < interval.end <= moment
+            moment = interval.start + MOMENT if is_one else midnight_before(moment)
+        return interval
+
+
+def midnight_before(moment: datetime) -> datetime:
+    """Return the beginning of the day in which the second before a moment lies: the same for many moments."""
+    return (moment - MOMENT).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 def is_pass() -> bool:
