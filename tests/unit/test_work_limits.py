@@ -338,22 +338,22 @@ def test_a_provider_whose_tasks_ask_too_much_of_the_scheduler_loses_only_its_own
 
 
 def test_the_names_that_templates_look_up_are_counted(tmp_path: Path) -> None:
-    command = lines("{{{{env.a{}}}}}", 500)
-
-    def messages(number: int, provider: str = "") -> List[str]:
+    def messages(number: int, provider: str = "", command: str = "", subnet: str = "") -> List[str]:
         tasks = f"tasks: {{load: {{task_definition: a, command: ['{command}']}}}}\n"
-        text = HEAD + tasks + f"providers: {{{lines(f'p{{}}: {{{{{provider}}}}}, ', number)}}}\n"
-        root = tree(tmp_path / f"{number}{provider[:5]}", {"cwr/big.yaml": text})
+        root = tree(tmp_path / str(number), {"cwr/big.yaml": HEAD + tasks + providers(number, provider)})
         variables = f"variables: {{{lines('a{}: 1, ', 500)}}}\n"
-        configs = f"region: eu-west-1\n{variables}clusters: {{default: {{cluster: etl}}}}\n"
+        cluster = f"{{cluster: etl, subnets: [{', '.join([repr(subnet)] * 10)}]}}" if subnet else "{cluster: etl}"
+        configs = f"region: eu-west-1\n{variables}clusters: {{default: {cluster}}}\n"
         (root / "configs" / "development.yaml").write_text(configs)
         return [problem.message for problem in load(root, "development").problems]
 
     too_many = "more than 1000000 names of env, provider and params in the templates of all DAGs"
-    assert messages(1999) == []  # those of the command once more
-    assert messages(2000) == [too_many]
-    assert messages(1000, "tasks: {}") == []  # each with a plan of its own
-    assert messages(1001, "tasks: {}") == [too_many]
+    command = lines("{{{{env.a{}}}}}", 500)
+    assert messages(1999, command=command) == []  # and once in the plan of all
+    assert messages(2000, command=command) == [too_many]
+    subnet = lines("{{{{env.a{}}}}}", 100)  # 10 times in each provider's own plan
+    assert messages(909, "{tasks: {}}", subnet=subnet) == []
+    assert messages(910, "{tasks: {}}", subnet=subnet) == [too_many]
 
 
 def test_a_dag_page_has_the_beginning_of_what_is_long(tmp_path: Path) -> None:

@@ -129,6 +129,7 @@ class Airflow211(Airflow):
         "AIRFLOW__SCHEDULER__MIN_FILE_PROCESS_INTERVAL": "5",
         "AIRFLOW__SCHEDULER__DAG_DIR_LIST_INTERVAL": "30",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+        "GUNICORN_CMD_ARGS": "--no-control-socket",  # gunicorn.ctl in the checkout
     }
     set_up: ClassVar[Sequence[Command]] = (
         Command("database set-up", ["airflow", "db", "migrate"]),
