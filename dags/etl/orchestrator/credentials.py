@@ -20,7 +20,7 @@ CREDENTIAL = re.compile(
     r"(?=[\w.~+/-]{0,99}[0-9]|[\w.~+/-]{16})(?P<authorization>[\w.~+/-]{8,})"
     # It ends behind ://, so what stands in an address is found as well if its password is none, such as $DB_PASSWORD.
     rf"|://(?=[^\s/:@'\"?#{{}}]*(?:{FILLED}[^\s/:@'\"?#{{}}]*){{0,9}}"
-    rf":(?!(?:\d{{1,5}}|{FILLED})\?[\w.-]{{1,50}}=)(?P<password_in_a_URL>[^\s/@'\"{{}}]*(?:{FILLED}[^\s/@'\"{{}}]*){{0,9}})@)"
+    rf":(?!(?:\d{{1,5}}|\$\w+|{FILLED})[?#;,])(?P<password_in_a_URL>[^\s/@'\"{{}}]*(?:{FILLED}[^\s/@'\"{{}}]*){{0,9}})@)"
 )
 WORD = (
     r"(?:passwords?|passwd|passphrase|pwd|secret|token"
@@ -59,10 +59,12 @@ TESTED = re.compile(r"\$\{?\w*$")  # before a name that a shell reads
 HEADER = r"(?:-\w{0,9}H|--header)"  # curl's
 QUOTE_BEFORE = re.compile(rf"(?<!\S){HEADER}[ =]{{0,9}}([\"'])[\w.-]*$")  # before the name of a header in a shell
 COLON_NAME = re.compile(r"(?:^|[\s{,\[\"'])[\w.-]*$")  # before NAME:value; arn:aws:...:secret:x is no name
+CAPITALS = r"(?:PASSWORD|SECRET|TOKEN|(?:API|ACCESS|SECRET)_KEY)"
 # What a program says of a value, and not a value: password=os.environ['PASSWORD'], password=args.db_password.
 CODE = re.compile(
     r"[A-Za-z_][\w.]*(?:\([^()\n]{0,200}\)|\[[^\[\]\n]{0,200}\])"
-    rf"|(?:[a-z_]{{1,50}}\.){{1,9}}[a-z_]{{0,50}}?{WORD}(?![\w.-])"
+    rf"|(?:(?:[a-z_]{{0,50}}\.){{1,9}}[a-z_]{{0,50}}?{WORD}|(?:[A-Za-z_]{{1,50}}\.){{1,9}}[A-Z_]{{0,50}}?{CAPITALS})"
+    r"(?=[\s,;)}\]'\"|&<>]|::|$)"  # and nothing else of a value
 )
 TEMPLATE = re.compile(r"\{\{[^{}]*\}\}|\{%[^{}]*%\}")
 TEXT = r"(?:\"[^\"]*\"|'[^']*')"
@@ -85,7 +87,7 @@ REFERENCE = re.compile(  # ${X/a/b} has a short text at most
     rf"|\$\((?!{SAID})[^()]*\)|`(?!{SAID})[^`]*`"
 )
 PLACE = re.compile(  # where it is; ECS has etl/db:password:: as well
-    rf"{QUOTE}(?:/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/){{1,99}}[a-z0-9_.-]+(?::[\w-]*:[A-Z]*:[0-9a-f-]{{0,36}})?"
+    rf"{QUOTE}(?:/[a-z0-9_.-]+|/?(?:[a-z0-9_.-]+/){{1,99}}[a-z0-9_.-]+(?::[\w.-]*:[\w-]*:(?:[0-9a-f-]{{36}})?)?"
     rf"|(?:file://)?/[\w/.-]+\.[a-z0-9]{{1,8}}|s3://[\w/.-]+|ssm:[\w/.-]+){QUOTE}"
 )
 # SQL's are %s, and %(x)s without what VALUE leaves out.
@@ -161,10 +163,10 @@ def find_in_text(text: str, is_yaml: bool = False) -> Optional[Tuple[int, str]]:
         is_code = CODE.match(text, match.start("value")) if match.group("value") else None
         is_tested = match.group("prose") and TESTED.search(before)
         value = match.group("value") or match.group("argument")
-        word = match.group("word") or match.group("option")
-        is_same = value == word  # as a program passes it on: f(token=token)
+        # As a program passes it on: f(api_token=api_token).
+        is_same = (before + match.group(0)).endswith((f"({value}={value}", f" {value}={value}", f",{value}={value}"))
         if not (is_prose or is_code or is_tested or is_scope or is_same) and is_literal(value):
-            return match.start(), literal(word)
+            return match.start(), literal(match.group("word") or match.group("option"))
     return None
 
 
