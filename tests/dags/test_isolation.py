@@ -416,6 +416,32 @@ def test_looks_for_missed_slas_go_on_and_end(
             assert steps[-number:] == missed[-number:], run
 
 
+@pytest.mark.skipif(not HAS_SLAS, reason="3 has deadlines instead")
+def test_looks_for_missed_slas_end_when_a_dag_has_used_up_its_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
+    slas = "".join(f"  t{n}: {{task_definition: x, sla: {n + 1}h}}\n" for n in range(50))
+    text = f"schedule: '@hourly'\nstart_date: 2022-01-01\ntasks:\n{slas}providers: {{un: {{}}}}\n"
+    dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": text})).dags["cwr-big_dag_un"]
+    last = dag.timetable.infer_manual_data_interval(run_after=pendulum.now("UTC") - timedelta(days=9))
+
+    def looks() -> int:
+        count = 0
+        for task_id in list(dag.task_dict):
+            dag.get_task(task_id)
+            info = dag.next_dagrun_info(last, restricted=False)
+            while info is not None:
+                count, info = count + 1, dag.next_dagrun_info(info.data_interval, restricted=False)
+        return count
+
+    assert looks() > 1000
+    monkeypatch.setattr(type(dag), "share", dag.spent * 1.01)
+    for cached in (dag.after, dag.latest_before, dag.start_of_looks):
+        cached.cache_clear()
+    assert looks() < 500
+
+
 @pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
 def test_airflow_reads_the_history_of_a_dag_with_slas_once_in_a_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

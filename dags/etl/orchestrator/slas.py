@@ -1,5 +1,6 @@
 """DAGs as Airflow's pass over the DAG file has them: it looks for their missed SLAs."""
 
+import time
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import Any, ClassVar, Iterator, List, Optional, Set
@@ -11,6 +12,7 @@ from airflow.timetables.base import DagRunInfo, DataInterval
 from .generations import DAG, REPEATS_SLA_LOOKS
 
 MOMENT = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
+LOOKING = 10  # seconds of processor time in a pass, which all DAGs have in equal parts
 MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
 
 
@@ -45,6 +47,7 @@ class SlaDag(DAG):
     number: int = 0  # of its tasks that have an SLA
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
     looks: int = 0  # for that task
+    spent: float = 0  # seconds of processor time
     task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it gets one by one
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -72,16 +75,24 @@ class SlaDag(DAG):
         """The number of intervals that are looked at for a task."""
         return max(2, min(25, MAX_LATE // max(1, len(self.dags) * self.number)))
 
+    @property
+    def share(self) -> float:
+        """The seconds of processor time that looks of this DAG may take in this pass."""
+        return LOOKING / max(1, len(self.dags))
+
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
         if restricted or self.sla is None or not isinstance(last, DataInterval):
             return super().next_dagrun_info(last, restricted=restricted)
         self.looks += 1
-        if self.looks > 2 * self.most + 2:  # further back than meant, across a clock change
+        # It may have gone further back than meant, across a clock change; and croniter may take 3 ms for a step.
+        if self.looks > 2 * self.most + 2 or self.spent > self.share:
             return None
+        started = time.process_time()
         info = self.after(max(last, self.start_of_looks(self.sla)))
         if info and info.data_interval.start < last.end:  # across a clock change, Airflow goes back on another way
             info = self.after(last)
+        self.spent += time.process_time() - started
         return info if info and info.logical_date + self.sla < self.now else None
 
     def _start_of_looks(self, sla: timedelta) -> DataInterval:
@@ -89,11 +100,13 @@ class SlaDag(DAG):
 
         On the day before an hour that the clocks leave out, 2.2.2 stays at an empty interval in that hour.
         """
-        moment = self.now - sla
+        moment, end = self.now - sla, time.process_time() + self.share / 2
         for _ in range(self.most + 1):
             interval = self.latest_before(run_after=moment)
             is_one = interval.start < interval.end <= moment
             moment = interval.start + MOMENT if is_one else midnight_before(moment)
+            if time.process_time() > end:
+                break
         return interval
 
 
