@@ -13,6 +13,8 @@ from orchestrator import LoadResult, Problem, environment_names, is_yaml, load, 
 
 from tools import ETL, ROOT
 
+# Git sets them for hooks of a worktree; then it takes the folder that it runs in for the top of the repository.
+OF_HOOKS = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_COMMON_DIR")
 MAIN_BRANCHES = ("main", "origin/main", "master", "origin/master")
 
 
@@ -73,10 +75,13 @@ def load_dag(etl: Path, environment: str, dag_id: str) -> LoadResult:
 
 def git(*arguments: str, root: Path = ROOT) -> bytes:
     """Return what a git command prints; raise RevisionError with git's own words if it fails."""
+    environ = {name: value for name, value in os.environ.items() if name not in OF_HOOKS}
     try:
-        done = subprocess.run(["git", *arguments], cwd=str(root), capture_output=True)
+        done = subprocess.run(["git", *arguments], cwd=str(root), env=environ, capture_output=True)
     except FileNotFoundError:
         raise RevisionError("git is not installed; install it, e.g.: apt-get install git") from None
+    except OSError as error:
+        raise RevisionError(f"git cannot be started: {error.strerror}") from error
     if done.returncode:
         raise RevisionError(done.stderr.decode(errors="replace").strip())
     return done.stdout
@@ -86,7 +91,8 @@ def branch_point(root: Path = ROOT) -> str:
     """Return the commit where this branch left the main one: HEAD on main itself.
 
     Raises:
-        RevisionError: There is no main branch, as in a shallow clone, or git cannot read the repository.
+        RevisionError: There is no main branch with which this one has a commit in common, as in a shallow clone, or git
+            cannot read the repository.
     """
     git("log", "-1", root=root)  # says what is wrong with the repository
     for branch in MAIN_BRANCHES:
@@ -94,7 +100,8 @@ def branch_point(root: Path = ROOT) -> str:
             return git("merge-base", "HEAD", branch, root=root).decode().strip()
         except RevisionError:
             continue
-    raise RevisionError("there is no main branch to compare with here; name a commit, such as HEAD")
+    hint = "name a commit, such as HEAD, or fetch all of main: git fetch --unshallow"
+    raise RevisionError(f"there is no main branch here that this one comes from; {hint}")
 
 
 @contextmanager

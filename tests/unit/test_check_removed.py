@@ -123,7 +123,8 @@ def test_without_a_main_branch_a_note_says_that_nothing_is_compared(
     assert check.main([]) == 0
     assert capsys.readouterr().err == (
         "etl check: no removed tasks are looked for without --against: "
-        "there is no main branch to compare with here; name a commit, such as HEAD\n"
+        "there is no main branch here that this one comes from; "
+        "name a commit, such as HEAD, or fetch all of main: git fetch --unshallow\n"
     )
 
 

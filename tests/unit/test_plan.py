@@ -451,9 +451,18 @@ def test_without_a_main_branch_a_commit_is_required(repository: Repository) -> N
     assert repository.plan() == ""
     assert (repository.status, repository.err) == (
         1,
-        "etl: there is no main branch to compare with here; name a commit, such as HEAD\n",
+        "etl: there is no main branch here that this one comes from; "
+        "name a commit, such as HEAD, or fetch all of main: git fetch --unshallow\n",
     )
     assert "no changes" in repository.plan("HEAD")
+
+
+def test_a_hook_of_a_worktree_compares_as_anybody_does(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = repository.plan("HEAD~1")
+
+    monkeypatch.setenv("GIT_DIR", str(repository.root / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(repository.root / "dags"))
+    assert repository.plan("HEAD~1") == expected
 
 
 def test_a_missing_repository_and_a_missing_git_are_reported(
@@ -470,6 +479,10 @@ def test_a_missing_repository_and_a_missing_git_are_reported(
     monkeypatch.setenv("PATH", str(repository.root))
     assert repository.plan() == ""
     assert "git is not installed" in repository.err
+
+    (repository.root / "git").write_text("")
+    assert repository.plan() == ""
+    assert "git cannot be started: Permission denied" in repository.err
 
 
 # ---------------------------------------------------------------------------------------------------- Markdown
