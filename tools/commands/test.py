@@ -74,10 +74,11 @@ def run_everything() -> int:
     """
     # Airflow writes its configuration at the first import, and two processes would do so at once.
     subprocess.run([sys.executable, "-W", "ignore", "-c", "import tests.conftest, airflow"], check=True)
-    with tempfile.NamedTemporaryFile("w") as output, open(output.name) as written:
+    with tempfile.NamedTemporaryFile("w") as output, open(output.name, errors="replace") as written:
         e2e = subprocess.Popen([*PYTEST, "tests/e2e"], stdout=output, stderr=subprocess.STDOUT)
+        others = subprocess.Popen([*PYTEST, "tests/dags", "tests/unit"])
         try:
-            status = subprocess.call([*PYTEST, "tests/dags", "tests/unit"])
+            others.wait()
             print("\nThe tests of e2e, which began at the same time:", flush=True)
             has_ended = False
             while not has_ended:
@@ -85,11 +86,12 @@ def run_everything() -> int:
                 print(written.read(), end="", flush=True)
                 time.sleep(0.2)
         except KeyboardInterrupt:  # which has reached both
+            others.wait()
             e2e.wait()
             return 130
-    if status:
+    if others.returncode:
         print("\nTests of dags or unit have failed: see above.")
-    return status or e2e.returncode
+    return others.returncode or e2e.returncode
 
 
 if __name__ == "__main__":
