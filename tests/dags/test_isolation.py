@@ -421,7 +421,7 @@ def test_looks_for_missed_slas_end_when_a_dag_has_used_up_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
-    slas = "".join(f"  t{n}: {{task_definition: x, sla: {n + 1}h}}\n" for n in range(50))
+    slas = "".join(f"  t{n}: {{task_definition: x, sla: {n + 60}m}}\n" for n in range(50))
     text = f"schedule: '@hourly'\nstart_date: 2022-01-01\ntasks:\n{slas}providers: {{un: {{}}}}\n"
     dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": text})).dags["cwr-big_dag_un"]
     last = dag.timetable.infer_manual_data_interval(run_after=pendulum.now("UTC") - timedelta(days=9))

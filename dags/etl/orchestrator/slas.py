@@ -12,8 +12,11 @@ from airflow.timetables.base import DagRunInfo, DataInterval
 from .generations import DAG, REPEATS_SLA_LOOKS
 
 MOMENT = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
-LOOKING = 10  # seconds of processor time in a pass, which all DAGs have in equal parts
+LOOKING = 10  # seconds of processor time in a pass, which all DAGs have in equal parts,
+LEAST_LOOKING = 0.01  # but for these of each DAG: 8 steps back at most times, and one where croniter is slowest
 MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
+MAX_DATES = 100  # of a DAG that are late: 25 for each task, and its tasks may have different SLAs
+MAX_READ = 2**17  # tasks of such dates, of all DAGs in a pass, which Airflow reads: 60 us and 4 KB each
 
 
 class OnePass(List[str]):
@@ -46,13 +49,13 @@ class SlaDag(DAG):
     dags: ClassVar[Set[str]] = set()  # with SLAs, of this process, which is a pass
     number: int = 0  # of its tasks that have an SLA
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
-    looks: int = 0  # for that task
     spent: float = 0  # seconds of processor time
     task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it gets one by one
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.now = pendulum.now("UTC")
+        self.dates: Set[datetime] = set()  # of which Airflow reads all tasks
         self.after = lru_cache(maxsize=None)(partial(super().next_dagrun_info, restricted=False))
         self.latest_before = lru_cache(maxsize=None)(self.timetable.infer_manual_data_interval)
         self.start_of_looks = lru_cache(maxsize=None)(self._start_of_looks)
@@ -61,13 +64,13 @@ class SlaDag(DAG):
         """Count what has an SLA, when the DAG has all its tasks."""
         self.task_ids = OnePass(self.task_dict) if REPEATS_SLA_LOOKS else list(self.task_dict)
         self.number = sum(task.sla is not None for task in self.tasks)
-        if self.number:
+        if self.number and self.timetable.periodic:
             self.dags.add(self.dag_id)
 
     def get_task(self, task_id: str, include_subdags: bool = False) -> Any:
         """Return a task; Airflow asks for that whose missed SLAs it then looks for."""
         task = super().get_task(task_id, include_subdags)
-        self.sla, self.looks = task.sla, 0
+        self.sla = task.sla
         return task
 
     @property
@@ -78,22 +81,26 @@ class SlaDag(DAG):
     @property
     def share(self) -> float:
         """The seconds of processor time that looks of this DAG may take in this pass."""
-        return LOOKING / max(1, len(self.dags))
+        return max(LEAST_LOOKING, LOOKING / max(1, len(self.dags)))
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
         if restricted or self.sla is None or not isinstance(last, DataInterval):
             return super().next_dagrun_info(last, restricted=restricted)
-        self.looks += 1
-        # It may have gone further back than meant, across a clock change; and croniter may take 3 ms for a step.
-        if self.looks > 2 * self.most + 2 or self.spent > self.share:
+        if self.spent > self.share:
             return None
         started = time.process_time()
         info = self.after(max(last, self.start_of_looks(self.sla)))
         if info and info.data_interval.start < last.end:  # across a clock change, Airflow goes back on another way
             info = self.after(last)
         self.spent += time.process_time() - started
-        return info if info and info.logical_date + self.sla < self.now else None
+        if info is None or info.logical_date + self.sla >= self.now:
+            return None
+        read = MAX_READ // max(1, len(self.dags) * len(self.task_dict))
+        if len(self.dates) >= max(2 * self.most, min(MAX_DATES, read)) and info.logical_date not in self.dates:
+            return None
+        self.dates.add(info.logical_date)
+        return info
 
     def _start_of_looks(self, sla: timedelta) -> DataInterval:
         """Return the interval after which the looks for missed SLAs begin; Airflow tells of all but the first.
