@@ -442,6 +442,31 @@ def test_looks_for_missed_slas_end_when_a_dag_has_used_up_its_time(
     assert looks() < 500
 
 
+@pytest.mark.skipif(not HAS_SLAS, reason="3 has deadlines instead")
+def test_few_dates_of_a_large_dag_are_late_and_dags_without_looks_take_nothing_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
+    slas = "".join(f"  t{n}: {{task_definition: x, sla: {n + 1}m}}\n" for n in range(300))
+    big = f"schedule: '* * * * *'\nstart_date: 2022-01-01\ntasks:\n{slas}providers: {{un: {{}}}}\n"
+    others = "".join(f"  p{n}: {{}}\n" for n in range(500))
+    without = (
+        f"schedule: null\nstart_date: 2022-01-01\ntasks: {{a: {{task_definition: x, sla: 1h}}}}\nproviders:\n{others}"
+    )
+    dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": big, "cwr/none.yaml": without})).dags["cwr-big_dag_un"]
+    last = dag.timetable.infer_manual_data_interval(run_after=pendulum.now("UTC") - timedelta(days=1))
+
+    dates = set()
+    for task_id in list(dag.task_dict):
+        dag.get_task(task_id)
+        info = dag.next_dagrun_info(last, restricted=False)
+        while info is not None:
+            dates.add(info.logical_date)
+            info = dag.next_dagrun_info(info.data_interval, restricted=False)
+
+    assert len(dates) == 100  # of some 320
+
+
 @pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
 def test_airflow_reads_the_history_of_a_dag_with_slas_once_in_a_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
