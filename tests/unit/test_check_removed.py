@@ -128,6 +128,16 @@ def test_without_a_main_branch_a_note_says_that_nothing_is_compared(
     )
 
 
+def test_a_hook_of_a_worktree_compares_as_anybody_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "project", {"cwr/big.yaml": PIPELINE})
+    begin_history(tmp_path)
+    (root / "pipelines" / "cwr" / "big.yaml").write_text(without_load())
+
+    monkeypatch.setenv("GIT_DIR", str(tmp_path / ".git"))
+    (problem,) = check_definitions(root).problems
+    assert problem.message == "task 'load' is gone from cwr-big_dag_un, cwr-big_dag_wcm"
+
+
 def test_a_repository_that_git_cannot_read_is_reported_in_its_words(
     report_of: Reporter, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

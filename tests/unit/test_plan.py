@@ -457,14 +457,6 @@ def test_without_a_main_branch_a_commit_is_required(repository: Repository) -> N
     assert "no changes" in repository.plan("HEAD")
 
 
-def test_a_hook_of_a_worktree_compares_as_anybody_does(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = repository.plan("HEAD~1")
-
-    monkeypatch.setenv("GIT_DIR", str(repository.root / ".git"))
-    monkeypatch.setenv("GIT_WORK_TREE", str(repository.root / "dags"))
-    assert repository.plan("HEAD~1") == expected
-
-
 def test_a_missing_repository_and_a_missing_git_are_reported(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -45,7 +45,7 @@ class Report(NamedTuple):
     files: int
     dags: int
     environments: int
-    uncompared: str = ""  # why no removed tasks were looked for
+    uncompared: str  # why no removed tasks were looked for; "" if they were
 
     def __str__(self) -> str:
         checked = [count(self.files, "file"), count(self.dags, "DAG"), count(self.environments, "environment")]

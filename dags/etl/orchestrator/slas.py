@@ -46,7 +46,7 @@ class SlaDag(DAG):
     30 days made a pass of 37 s. So a DAG has tasks only the first time. Later versions look once.
     """
 
-    dags: ClassVar[Set[str]] = set()  # with SLAs, of this process, which is a pass
+    dags: ClassVar[Set[str]] = set()  # with a schedule and SLAs, of this process, which is a pass
     number: int = 0  # of its tasks that have an SLA
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
     spent: float = 0  # seconds of processor time
@@ -79,6 +79,11 @@ class SlaDag(DAG):
         return max(2, min(25, MAX_LATE // max(1, len(self.dags) * self.number)))
 
     @property
+    def most_dates(self) -> int:
+        """The number of dates that all tasks of this DAG together may be late for."""
+        return max(2 * self.most, min(MAX_DATES, MAX_READ // max(1, len(self.dags) * len(self.task_dict))))
+
+    @property
     def share(self) -> float:
         """The seconds of processor time that looks of this DAG may take in this pass."""
         return max(LEAST_LOOKING, LOOKING / max(1, len(self.dags)))
@@ -96,8 +101,7 @@ class SlaDag(DAG):
         self.spent += time.process_time() - started
         if info is None or info.logical_date + self.sla >= self.now:
             return None
-        read = MAX_READ // max(1, len(self.dags) * len(self.task_dict))
-        if len(self.dates) >= max(2 * self.most, min(MAX_DATES, read)) and info.logical_date not in self.dates:
+        if info.logical_date not in self.dates and len(self.dates) >= self.most_dates:
             return None
         self.dates.add(info.logical_date)
         return info
