@@ -423,7 +423,8 @@ def looks(dag: Any, last: DataInterval) -> List[Any]:
     """Return the logical dates that all tasks are late for, if each has succeeded last in the same interval."""
     dates = []
     for task_id in list(dag.task_dict):
-        dag.get_task(task_id)
+        if not dag.get_task(task_id).sla:
+            continue
         info = dag.next_dagrun_info(last, restricted=False)
         while info is not None:
             dates.append(info.logical_date)
@@ -465,6 +466,26 @@ def test_few_dates_of_a_large_dag_are_late_and_dags_without_looks_take_nothing_f
     assert len({*looks(dag, last)}) == 100  # of some 320
 
 
+@pytest.mark.skipif(not HAS_SLAS, reason="3 has deadlines instead")
+@pytest.mark.parametrize(("number", "others", "most"), [(60, 1000, 4), (2, 5000, 5)], ids=["many tasks", "many DAGs"])
+def test_the_last_dates_that_are_late_are_told_however_many_tasks_airflow_has_to_read(
+    number: int, others: int, most: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("setproctitle.getproctitle", lambda: "airflow scheduler - DagFileProcessor factory.py")
+    tasks = "".join(f"  t{n}: {{task_definition: x}}\n" for n in range(number))
+    head = f"schedule: '@hourly'\nstart_date: 2022-01-01\ntasks:\n  a: {{task_definition: x, sla: 1h}}\n{tasks}"
+    text = f"{head}providers: {{un: {{}}}}\n"
+    dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": text})).dags["cwr-big_dag_un"]
+    monkeypatch.setattr(type(dag), "dags", {dag.dag_id, *map(str, range(others))})
+    monkeypatch.setattr(type(dag), "share", 60.0)  # seconds, also on a busy machine
+    last = dag.timetable.infer_manual_data_interval(run_after=dag.now - timedelta(days=9))
+
+    dates = looks(dag, last)
+
+    assert 2 <= len(dates) <= most  # of 26
+    assert dates[-1] + timedelta(hours=2) >= dag.now
+
+
 @pytest.mark.skipif(not IS_2_2, reason="2.2.2 looks for SLAs this way")
 def test_airflow_reads_the_history_of_a_dag_with_slas_once_in_a_pass(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -495,6 +516,7 @@ def test_airflow_reads_the_history_of_a_dag_with_slas_once_in_a_pass(
         DagFileProcessor(dag_ids=None, log=logging.getLogger()).manage_slas(dag, session=session)
         assert session.query(SlaMiss).count() == 4
     assert ["load" in each for each in histories] == [True, False, False]
+    assert "other" not in str(histories)  # which has no SLA
     assert "other" in dag.task_ids  # or Airflow would delete its instances as those of a task that is gone
 
 

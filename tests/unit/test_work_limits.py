@@ -246,6 +246,15 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
         "the DAGs could look 501 times a minute at what they wait for; those of a file at most 500",
     ),
     "providers": (lambda n: f"{HEAD}{LOAD}{providers(n)}", 10_000, "10001 providers; a file has at most 10000"),
+    "DAGs with a schedule": (
+        lambda n: (
+            f"{HEAD}schedule: '@daily'\n{LOAD}{providers(2000)}"
+            + lines("  q{}: {{schedule: '@once'}}\n", n - 2000)
+            + lines("  r{}: {{schedule: null}}\n", 100)
+        ),
+        2500,
+        "the DAGs with a schedule are 2501; those of a file at most 2500",
+    ),
     "looks of many runs": (
         lambda n: (
             f"{HEAD}schedule: '@daily'\n{LOAD}wait_for: {{s3: s3://b/x, poke_interval: 6s}}\nmax_active_runs: {n}\n{UN}"
@@ -357,7 +366,8 @@ def test_the_names_that_templates_look_up_are_counted(tmp_path: Path) -> None:
 
 
 def test_a_dag_page_has_the_beginning_of_what_is_long(tmp_path: Path) -> None:
-    text = f"{HEAD}defaults: {{command: [{'a' * 256}zz]}}\nparams: {{day: {{default: {'c' * 300}}}}}\n{LOAD}{UN}"
+    days = f"{{day: {{default: {'c' * 300}, description: {'<' * 200}}}}}"
+    text = f"{HEAD}defaults: {{command: [{'a' * 256}zz]}}\nparams: {days}\n{LOAD}{UN}"
 
     page = str(build(load(tree(tmp_path, {"cwr/big.yaml": text}), "development"))[0]["cwr-big_dag_un"].doc_md)
 
@@ -365,6 +375,8 @@ def test_a_dag_page_has_the_beginning_of_what_is_long(tmp_path: Path) -> None:
     assert "c" * 255 + "..." in page  # after the quote of JSON
     assert "zz" not in page
     assert "c" * 256 not in page
+    assert page.count("&#60;") == 102  # 512 characters, and no part of one that is escaped
+    assert "&#60;..." in page
 
 
 def test_a_mistake_that_all_tasks_inherit_is_reported_once_and_soon(tmp_path: Path) -> None:

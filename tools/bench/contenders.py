@@ -242,8 +242,10 @@ def write_factory(folder: Path, number: int) -> Layout:
 
 
 def write_one_file(folder: Path, number: int) -> Layout:
-    """Write this factory, with all providers in one definition."""
-    return write_definitions(folder, number, number)
+    """Write this factory, with all providers in one definition, or in as few as hold them."""
+    from orchestrator.scheduler import MAX_SCHEDULED  # not at the top, as yaml below
+
+    return write_definitions(folder, number, min(number, MAX_SCHEDULED))
 
 
 def write_definitions(folder: Path, number: int, share: int) -> Layout:

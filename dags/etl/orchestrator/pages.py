@@ -81,15 +81,24 @@ def param_cells(param: Param) -> str:
     return cells_of((kind, json.dumps(param.default), param.description or param.title or ""))
 
 
-# Characters of a cell. Each DAG has a page of its own, which Airflow stores: 10,000 providers with a command of 8,000
-# brackets, each of which is escaped, had pages of 1.2 GB.
-MAX_CELL = 256
+# Characters of a cell, and of what they are when they are escaped. Each DAG has a page of its own, which Airflow
+# stores: 10,000 providers with a command of 8,000 brackets had pages of 1.2 GB. A pass that stored 1,000 pages, each of
+# 29 tasks with 256 brackets in two cells, took 1 GB.
+MAX_CELL, MAX_ESCAPED = 256, 512
 
 
 def cells_of(texts: Iterable[str], tag: str = "td") -> str:
     """Return cells of a table, of long texts the beginning."""
-    cells = [markdown(f"{text[:MAX_CELL]}..." if len(text) > MAX_CELL else text) for text in texts]
+    cells = [beginning(text) for text in texts]
     return "".join(f"<{tag}>{cell}</{tag}>" if SHOWS_HTML else f"| {cell} " for cell in cells)
+
+
+def beginning(text: str) -> str:
+    """Return what a cell has of a text, escaped."""
+    escaped = markdown(text[:MAX_CELL])
+    if len(text) <= MAX_CELL and len(escaped) <= MAX_ESCAPED:
+        return escaped
+    return re.sub("&[^;]*$", "", escaped[:MAX_ESCAPED]) + "..."
 
 
 def table_of(heads: str, rows: Iterable[str]) -> str:

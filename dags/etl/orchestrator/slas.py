@@ -3,7 +3,7 @@
 import time
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
-from typing import Any, ClassVar, Iterator, List, Optional, Set
+from typing import Any, ClassVar, Iterable, Iterator, List, Optional, Set
 
 import pendulum
 import setproctitle
@@ -16,19 +16,20 @@ LOOKING = 10  # seconds of processor time in a pass, which all DAGs have in equa
 LEAST_LOOKING = 0.01  # but for these of each DAG: 8 steps back at most times, and one where croniter is slowest
 MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
 MAX_DATES = 100  # of a DAG that are late: 25 for each task, and its tasks may have different SLAs
-MAX_READ = 2**17  # tasks of such dates, of all DAGs in a pass, which Airflow reads: 60 us and 4 KB each
+MAX_READ = 2**17  # tasks of such dates, of all DAGs in a pass, which Airflow reads: 60 us and 4 KB each,
+LEAST_DATES = 4  # but for those of these dates of each DAG: 120,000 of the 30,000 tasks that a file has at most
 
 
 class OnePass(List[str]):
-    """Texts that can be gone through once; whether one is among them can be asked for ever."""
+    """Texts of which some can be gone through once; whether one is among all of them can be asked for ever."""
 
-    is_over = False
+    def __init__(self, texts: Iterable[str] = (), once: Iterable[str] = ()) -> None:
+        super().__init__(texts)
+        self.once = iter(once)
 
     def __iter__(self) -> Iterator[str]:
-        """Return all of them, and from the second time on none."""
-        texts = iter(()) if self.is_over else super().__iter__()
-        self.is_over = True
-        return texts
+        """Return those that are left to go through."""
+        return self.once
 
 
 class SlaDag(DAG):
@@ -38,19 +39,20 @@ class SlaDag(DAG):
 
     Airflow 2.2.2 looks at every interval since a task's last success (DagFileProcessor.manage_slas), and does so in the
     pass over the DAG file. 20,000 of them, of one DAG that catches up, took longer than the 50 s that a pass has. So it
-    looks at the last 25 intervals that are late, or at 2 where many tasks have an SLA, and computes each once for all
+    looks at the last 25 intervals that are late, or at fewer where there are many tasks, and computes each once for all
     tasks of a DAG: it takes 0.4 ms.
 
     It also does so once for each look that the scheduler had at a run since the pass before, some hundred times, and
     reads the last success of every task from all runs there have been: 20 DAGs of 3 tasks that had run every minute for
-    30 days made a pass of 37 s. So a DAG has tasks only the first time. Later versions look once.
+    30 days made a pass of 37 s. So a DAG has tasks only the first time, and only those with an SLA. Later versions look
+    once.
     """
 
     dags: ClassVar[Set[str]] = set()  # with a schedule and SLAs, of this process, which is a pass
     number: int = 0  # of its tasks that have an SLA
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
     spent: float = 0  # seconds of processor time
-    task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it gets one by one
+    task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it goes through
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
@@ -62,8 +64,9 @@ class SlaDag(DAG):
 
     def prepare_looks(self) -> None:
         """Count what has an SLA, when the DAG has all its tasks."""
-        self.task_ids = OnePass(self.task_dict) if REPEATS_SLA_LOOKS else list(self.task_dict)
-        self.number = sum(task.sla is not None for task in self.tasks)
+        with_sla = [task.task_id for task in self.tasks if task.sla is not None]
+        self.task_ids = OnePass(self.task_dict, with_sla) if REPEATS_SLA_LOOKS else list(self.task_dict)
+        self.number = len(with_sla)
         if self.number and self.timetable.periodic:
             self.dags.add(self.dag_id)
 
@@ -75,13 +78,13 @@ class SlaDag(DAG):
 
     @property
     def most(self) -> int:
-        """The number of intervals that are looked at for a task."""
-        return max(2, min(25, MAX_LATE // max(1, len(self.dags) * self.number)))
+        """The number of intervals that are looked at for a task, after one that Airflow does not tell of."""
+        return max(2, min(25, self.most_dates - 1, MAX_LATE // max(1, len(self.dags) * self.number)))
 
     @property
     def most_dates(self) -> int:
         """The number of dates that all tasks of this DAG together may be late for."""
-        return max(2 * self.most, min(MAX_DATES, MAX_READ // max(1, len(self.dags) * len(self.task_dict))))
+        return max(LEAST_DATES, min(MAX_DATES, MAX_READ // max(1, len(self.dags) * len(self.task_dict))))
 
     @property
     def share(self) -> float:
