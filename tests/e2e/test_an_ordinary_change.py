@@ -16,16 +16,22 @@ BUILDSPEC = yaml.safe_load((REPOSITORY / ".aws" / "buildspec.yml").read_text(enc
 # Left out is what makes all its definitions itself and takes minutes for it, and what looks at Python alone.
 ELSEWHERE = [
     "tests/dags/test_abuse.py",
+    "tests/dags/test_awaited_runs.py",
     "tests/dags/test_fuzz.py",
+    "tests/dags/test_isolation.py",
     "tests/dags/test_races.py",
     "tests/dags/test_releases.py",
+    "tests/dags/test_requests_of_generations.py",
+    "tests/dags/test_slas.py",
     "tests/dags/test_templates_rendered.py",
     "tests/dags/test_time_limits.py",
     "tests/unit/operator/",
     "tests/unit/test_bench.py",
     "tests/unit/test_emulated_ecs.py",
+    "tests/unit/test_fields.py",
     "tests/unit/test_patterns.py",
     "tests/unit/test_static.py",
+    "tests/unit/test_work_costs.py",
     "tests/unit/test_work_limits.py",
 ]
 PARTS = ("unit", "dags")
