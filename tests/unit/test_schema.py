@@ -48,6 +48,7 @@ UNSEEN = {
     "cron_29_february": "the calendar has to be known",
     "cron_before_last_day": "croniter has to be asked",
     "cron_never": "the calendar has to be known",
+    "cron_two_days": "each field is right",
     "duplicate_key": "the YAML parser of the editor reports it before the schema",
     "duplicate_provider": "the YAML parser of the editor reports it before the schema",
     "secret_as_duplicate_key": "the YAML parser of the editor reports it before the schema",

@@ -191,7 +191,15 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "params": (
         lambda n: f"{HEAD}params: {{{lines('p{}: {{default: 1}}, ', 50)}}}\n{LOAD}{providers(n // 50 + n % 50)}",
         50_000,
-        "50050 params of 1001 providers; a file has at most 50000",
+        "50050 values of params of 1001 providers; a file has at most 50000",
+    ),
+    "values of a param": (
+        lambda n: (
+            f"{HEAD}params: {{p: {{default: [{lines('{{}}, ', 400)}[{lines('{{}}, ', 98)}]]}}}}\n"
+            f"{LOAD}{providers(n // 500 + n % 500)}"
+        ),
+        50_000,
+        "50500 values of params of 101 providers; a file has at most 50000",
     ),
     "dependencies": (
         lambda n: (
@@ -248,12 +256,12 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
     "providers": (lambda n: f"{HEAD}{LOAD}{providers(n)}", 10_000, "10001 providers; a file has at most 10000"),
     "DAGs with a schedule": (
         lambda n: (
-            f"{HEAD}schedule: '@daily'\n{LOAD}{providers(2000)}"
-            + lines("  q{}: {{schedule: '@once'}}\n", n - 2000)
+            f"{HEAD}schedule: '@daily'\n{LOAD}{providers(1500)}"
+            + lines("  q{}: {{schedule: '@once'}}\n", n - 1500)
             + lines("  r{}: {{schedule: null}}\n", 100)
         ),
-        2500,
-        "the DAGs with a schedule are 2501; those of a file at most 2500",
+        2000,
+        "the DAGs with a schedule are 2001; those of a file at most 2000",
     ),
     "looks of many runs": (
         lambda n: (
@@ -317,8 +325,8 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
             f"{HEAD}defaults: {{task_definition: a, command: [{'x' * 7600}]}}\n"
             f"tasks:\n{lines('  t{}: {{}}' + chr(10), 500)}{providers(n)}"
         ),
-        16,
-        "more than 67108864 characters of the tasks of all DAGs",
+        8,
+        "more than 33554432 characters of the tasks of all DAGs",
     ),
 }
 

@@ -12,12 +12,26 @@ from airflow.timetables.base import DagRunInfo, DataInterval
 from .generations import DAG, REPEATS_SLA_LOOKS
 
 MOMENT = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
-LOOKING = 10  # seconds of processor time in a pass, which all DAGs have in equal parts,
+LOOKING = 10  # seconds of processor time in a pass,
 LEAST_LOOKING = 0.01  # but for these of each DAG: 8 steps back at most times, and one where croniter is slowest
 MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
 MAX_DATES = 100  # of a DAG that are late: 25 for each task, and its tasks may have different SLAs
 MAX_READ = 2**17  # tasks of such dates, of all DAGs in a pass, which Airflow reads: 60 us and 4 KB each,
 LEAST_DATES = 4  # but for those of these dates of each DAG: 120,000 of the 30,000 tasks that a file has at most
+
+
+class Budget:
+    """What a pass may take of something: each DAG an equal part, or a fiftieth of what is left if that is more.
+
+    Of a thousand DAGs, few are late, and need more than a thousandth. All together take twice as much at most.
+    """
+
+    def __init__(self, total: float) -> None:
+        self.total = self.left = total
+
+    def part(self, number: int) -> float:
+        """Return what one of a number of DAGs may take."""
+        return max(self.total / max(1, number), self.left / 50)
 
 
 class OnePass(List[str]):
@@ -49,9 +63,14 @@ class SlaDag(DAG):
     """
 
     dags: ClassVar[Set[str]] = set()  # with a schedule and SLAs, of this process, which is a pass
+    looking: ClassVar[Budget] = Budget(LOOKING)
+    late: ClassVar[Budget] = Budget(MAX_LATE)
+    read: ClassVar[Budget] = Budget(MAX_READ)
     number: int = 0  # of its tasks that have an SLA
+    slas: int = 0  # different ones
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
-    spent: float = 0  # seconds of processor time
+    share: float = 0  # seconds of processor time that its looks may take; 0 before the first
+    spent: float = 0  # of these
     task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it goes through
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
@@ -66,7 +85,7 @@ class SlaDag(DAG):
         """Count what has an SLA, when the DAG has all its tasks."""
         with_sla = [task.task_id for task in self.tasks if task.sla is not None]
         self.task_ids = OnePass(self.task_dict, with_sla) if REPEATS_SLA_LOOKS else list(self.task_dict)
-        self.number = len(with_sla)
+        self.number, self.slas = len(with_sla), len({task.sla for task in self.tasks if task.sla is not None})
         if self.number and self.timetable.periodic:
             self.dags.add(self.dag_id)
 
@@ -76,50 +95,53 @@ class SlaDag(DAG):
         self.sla = task.sla
         return task
 
-    @property
-    def most(self) -> int:
-        """The number of intervals that are looked at for a task, after one that Airflow does not tell of."""
-        return max(2, min(25, self.most_dates - 1, MAX_LATE // max(1, len(self.dags) * self.number)))
+    def begin_looks(self) -> None:
+        """Take this DAG's part of what a pass has, when Airflow first looks for its missed SLAs.
 
-    @property
-    def most_dates(self) -> int:
-        """The number of dates that all tasks of this DAG together may be late for."""
-        return max(LEAST_DATES, min(MAX_DATES, MAX_READ // max(1, len(self.dags) * len(self.task_dict))))
-
-    @property
-    def share(self) -> float:
-        """The seconds of processor time that looks of this DAG may take in this pass."""
-        return max(LEAST_LOOKING, LOOKING / max(1, len(self.dags)))
+        Each SLA has the same number of intervals, after one that Airflow does not tell of: the last ones are told.
+        """
+        number = len(self.dags)
+        self.share = max(LEAST_LOOKING, self.looking.part(number))
+        self.most_dates = max(LEAST_DATES, min(MAX_DATES, int(self.read.part(number) / len(self.task_dict))))
+        self.most = max(2, min(25, self.most_dates // self.slas - 1, int(self.late.part(number) / self.number)))
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
         if restricted or self.sla is None or not isinstance(last, DataInterval):
             return super().next_dagrun_info(last, restricted=restricted)
+        if not self.share:
+            self.begin_looks()
         if self.spent > self.share:
             return None
         started = time.process_time()
         info = self.after(max(last, self.start_of_looks(self.sla)))
         if info and info.data_interval.start < last.end:  # across a clock change, Airflow goes back on another way
             info = self.after(last)
-        self.spent += time.process_time() - started
+        taken = time.process_time() - started
+        self.spent += taken
+        self.looking.left -= taken
         if info is None or info.logical_date + self.sla >= self.now:
             return None
-        if info.logical_date not in self.dates and len(self.dates) >= self.most_dates:
-            return None
-        self.dates.add(info.logical_date)
+        if info.logical_date not in self.dates:
+            if len(self.dates) >= self.most_dates:
+                return None
+            self.dates.add(info.logical_date)
+            self.read.left -= len(self.task_dict)
+        self.late.left -= 1
         return info
 
     def _start_of_looks(self, sla: timedelta) -> DataInterval:
         """Return the interval after which the looks for missed SLAs begin; Airflow tells of all but the first.
 
-        On the day before an hour that the clocks leave out, 2.2.2 stays at an empty interval in that hour.
+        The way back has a third of the time: the way forward has as many steps and must reach the last intervals. On
+        the day before an hour that the clocks leave out, 2.2.2 stays at an empty interval in that hour.
         """
-        moment, end = self.now - sla, time.process_time() + self.share / 2
-        for _ in range(self.most + 1):
+        moment, end = self.now - sla, time.process_time() + self.share / 3 / self.slas
+        for step in range(self.most + 1):
             interval = self.latest_before(run_after=moment)
             is_one = interval.start < interval.end <= moment
             moment = interval.start + MOMENT if is_one else midnight_before(moment)
-            if time.process_time() > end:
+            if step and time.process_time() > end:
                 break
         return interval
 

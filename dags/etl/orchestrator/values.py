@@ -303,10 +303,13 @@ class Cron(Text):
             zero = index in (2, 3) and re.search(r"(?:^|[,-])0+(?:$|[,/-])", part)
             if random or zero or not croniter.is_valid(" ".join(probe)):
                 return f"{part[:60]!r} is not a cron field for the {cls.fields[index]}", "daily at 3 is '0 3 * * *'"
+        # croniter takes # and L of the weekday for the day of the month as well, and may search for 60 ms, not for 7.
+        if parts[2] != "*" and re.search("[#Ll]", parts[4]):
+            return f"Airflow misreads a day of the month beside {parts[4]!r}", "write * for one of the two"
         try:
-            croniter(text, datetime(2000, 1, 1)).get_next()
-            # Airflow computes the previous time as well, and croniter 1.0.15 cannot from 29 February.
-            croniter(text, datetime(2001, 1, 1)).get_prev()
+            # Years without 29 February, from which croniter 1.0.15 cannot compute the time before.
+            croniter(text, datetime(2001, 1, 1), max_years_between_matches=1).get_next()
+            croniter(text, datetime(2000, 1, 1), max_years_between_matches=1).get_prev()
         except ValueError:
             hint = "there is no such day in every year; a daily task can ask for the date itself"
             return f"Airflow cannot compute the runs of the schedule {text!r}", hint
