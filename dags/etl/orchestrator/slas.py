@@ -29,9 +29,9 @@ class Budget:
     def __init__(self, total: float) -> None:
         self.total = self.left = total
 
-    def part(self, number: int) -> float:
+    def part(self, dags: int) -> float:
         """Return what one of a number of DAGs may take."""
-        return max(self.total / max(1, number), self.left / 50)
+        return max(self.total / max(1, dags), self.left / 50)
 
 
 class OnePass(List[str]):
@@ -100,10 +100,10 @@ class SlaDag(DAG):
 
         Each SLA has the same number of intervals, after one that Airflow does not tell of: the last ones are told.
         """
-        number = len(self.dags)
-        self.share = max(LEAST_LOOKING, self.looking.part(number))
-        self.most_dates = max(LEAST_DATES, min(MAX_DATES, int(self.read.part(number) / len(self.task_dict))))
-        self.most = max(2, min(25, self.most_dates // self.slas - 1, int(self.late.part(number) / self.number)))
+        dags = len(self.dags)
+        self.share = max(LEAST_LOOKING, self.looking.part(dags))
+        self.most_dates = max(LEAST_DATES, min(MAX_DATES, int(self.read.part(dags) / len(self.task_dict))))
+        self.most = max(2, min(25, self.most_dates // self.slas - 1, int(self.late.part(dags) / self.number)))
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
