@@ -25,15 +25,21 @@ def in_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def looks(dag: Any, last: DataInterval, task_ids: Iterable[str] = ()) -> List[Any]:
-    """Return the logical dates that tasks are late for, all by default, if each succeeded last in the same interval."""
+    """Return the logical dates of which Airflow tells that tasks were late for them; all tasks by default.
+
+    Args:
+        dag: One of a pass.
+        last: The interval in which each task has succeeded last.
+        task_ids: The tasks.
+    """
     dates = []
     for task_id in task_ids or list(dag.task_dict):
         if not dag.get_task(task_id).sla:
             continue
-        info = dag.next_dagrun_info(last, restricted=False)
+        info = dag.next_dagrun_info(last, restricted=False)  # of this one, Airflow does not tell
         while info is not None:
-            dates.append(info.logical_date)
             info = dag.next_dagrun_info(info.data_interval, restricted=False)
+            dates += [info.logical_date] if info else []
     return dates
 
 
@@ -147,7 +153,7 @@ def test_looks_for_missed_slas_end_when_a_dag_has_used_up_its_time(
     last = dag.timetable.infer_manual_data_interval(run_after=pendulum.now("UTC") - timedelta(days=9))
 
     number = len(looks(dag, last))
-    assert number >= 100
+    assert number >= 50
     dag.share = dag.spent * 1.01
     for cached in (dag.after, dag.latest_before, dag.start_of_looks):
         cached.cache_clear()
@@ -169,7 +175,7 @@ def test_few_dates_of_a_large_dag_are_late_and_dags_without_looks_take_nothing_f
 
 @pytest.mark.parametrize(
     ("number", "others", "left", "most"),
-    [(60, 1000, 0, 4), (2, 5000, 0, 6), (60, 1000, 1, 26), (2, 5000, 1, 26)],
+    [(60, 1000, 0, 4), (2, 5000, 0, 2), (60, 1000, 1, 25), (2, 5000, 1, 25)],
     ids=["many tasks", "many DAGs", "many tasks, others on time", "many DAGs, others on time"],
 )
 def test_the_last_dates_that_are_late_are_told_however_much_others_take(
@@ -187,21 +193,22 @@ def test_the_last_dates_that_are_late_are_told_however_much_others_take(
 
     dates = looks(dag, last)
 
-    assert most - 2 <= len(dates) <= most
+    assert most - 1 <= len(dates) <= most
     assert dates[-1] + timedelta(hours=2) >= dag.now
 
 
-@pytest.mark.parametrize("others", [0, 600, 2500])
+@pytest.mark.parametrize(("others", "slas", "more"), [(0, 10, 0), (600, 10, 0), (2500, 10, 0), (60, 4, 300)])
 def test_each_of_several_slas_has_its_last_date_told_beside_many_dags_that_are_on_time(
-    others: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    others: int, slas: int, more: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tasks = "".join(f"  t{n}: {{task_definition: x, sla: {30 + 25 * n}m}}\n" for n in range(10))
+    tasks = "".join(f"  t{n}: {{task_definition: x, sla: {30 + 25 * n}m}}\n" for n in range(slas))
+    tasks += "".join(f"  u{n}: {{task_definition: x}}\n" for n in range(more))
     text = f"schedule: '@hourly'\nstart_date: 2022-01-01\ntasks:\n{tasks}providers: {{un: {{}}}}\n"
     dag = dag_bag(tree(tmp_path, {"cwr/big.yaml": text})).dags["cwr-big_dag_un"]
     monkeypatch.setattr(type(dag), "dags", {dag.dag_id, *map(str, range(others))})
     last = dag.timetable.infer_manual_data_interval(run_after=dag.now - timedelta(hours=40))
 
-    for task in dag.tasks:
+    for task in dag.tasks[:slas]:
         newest = looks(dag, last, [task.task_id])[-1]
         assert newest + task.sla < dag.now <= newest + task.sla + timedelta(hours=1)
 

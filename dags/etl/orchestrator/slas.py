@@ -12,9 +12,9 @@ from airflow.timetables.base import DagRunInfo, DataInterval
 from .generations import DAG, REPEATS_SLA_LOOKS
 
 MOMENT = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
-LOOKING = 10  # seconds of processor time in a pass,
-LEAST_LOOKING = 0.01  # but for these of each DAG: 8 steps back at most times, and one where croniter is slowest
-MAX_LATE = 25_000  # intervals that are late, of all tasks in a pass, but for 2 of each task
+LOOKING = 5  # seconds of processor time in a pass,
+LEAST_LOOKING = 0.005  # but for these of each SLA of a DAG, of 4 at most: 4 steps of 0.4 to 1 ms are enough
+MAX_LATE = 10_000  # intervals that are late, of all tasks in a pass, 0.3 ms each, but for 1 of each task
 MAX_DATES = 100  # of a DAG that are late: 25 for each task, and its tasks may have different SLAs
 MAX_READ = 2**17  # tasks of such dates, of all DAGs in a pass, which Airflow reads: 60 us and 4 KB each,
 LEAST_DATES = 4  # but for those of these dates of each DAG: 120,000 of the 30,000 tasks that a file has at most
@@ -69,6 +69,7 @@ class SlaDag(DAG):
     number: int = 0  # of its tasks that have an SLA
     slas: int = 0  # different ones
     sla: Optional[timedelta] = None  # of the task that Airflow has just asked for
+    is_told: bool = False  # what comes next: Airflow does not tell of the first interval of a task
     share: float = 0  # seconds of processor time that its looks may take; 0 before the first
     spent: float = 0  # of these
     task_ids: List[str] = OnePass()  # Airflow reads the successes of those that it goes through
@@ -92,18 +93,18 @@ class SlaDag(DAG):
     def get_task(self, task_id: str, include_subdags: bool = False) -> Any:
         """Return a task; Airflow asks for that whose missed SLAs it then looks for."""
         task = super().get_task(task_id, include_subdags)
-        self.sla = task.sla
+        self.sla, self.is_told = task.sla, False
         return task
 
     def begin_looks(self) -> None:
         """Take this DAG's part of what a pass has, when Airflow first looks for its missed SLAs.
 
-        Each SLA has the same number of intervals, after one that Airflow does not tell of: the last ones are told.
+        Each SLA has the same number of intervals, the last ones.
         """
         dags = len(self.dags)
-        self.share = max(LEAST_LOOKING, self.looking.part(dags))
+        self.share = max(LEAST_LOOKING * min(4, self.slas), self.looking.part(dags))
         self.most_dates = max(LEAST_DATES, min(MAX_DATES, int(self.read.part(dags) / len(self.task_dict))))
-        self.most = max(2, min(25, self.most_dates // self.slas - 1, int(self.late.part(dags) / self.number)))
+        self.most = max(1, min(25, self.most_dates // self.slas, int(self.late.part(dags) / self.number)))
 
     def next_dagrun_info(self, last: Any, *, restricted: bool = True) -> Optional[DagRunInfo]:
         """Return what comes after an interval; if Airflow looks for missed SLAs, only what is late."""
@@ -122,6 +123,9 @@ class SlaDag(DAG):
         self.looking.left -= taken
         if info is None or info.logical_date + self.sla >= self.now:
             return None
+        if not self.is_told:
+            self.is_told = True
+            return info
         if info.logical_date not in self.dates:
             if len(self.dates) >= self.most_dates:
                 return None
