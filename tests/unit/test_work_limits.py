@@ -325,8 +325,8 @@ LIMITS: Dict[str, Tuple[Callable[[int], str], int, str]] = {
             f"{HEAD}defaults: {{task_definition: a, command: [{'x' * 7600}]}}\n"
             f"tasks:\n{lines('  t{}: {{}}' + chr(10), 500)}{providers(n)}"
         ),
-        8,
-        "more than 33554432 characters of the tasks of all DAGs",
+        9,
+        "more than 40000000 characters of the tasks of all DAGs",
     ),
 }
 

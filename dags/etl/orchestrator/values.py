@@ -250,7 +250,6 @@ class LogPrefix(PlainText):
 # croniter and Airflow expand a field value by value, for each DAG: "0-59," twenty times takes 20 ms. Airflow 3 stores
 # no DAG beside one whose schedule in words has more than 1,000 characters: of 70 there are 973; all hours are 69.
 MAX_CRON = 70  # characters
-MAX_CRON_VALUES = 60  # in the ranges of a field
 
 
 class Cron(Text):
@@ -258,7 +257,7 @@ class Cron(Text):
 
     presets = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
     presets_of_cron: ClassVar[Dict[str, str]] = {"@midnight": "@daily", "@annually": "@yearly"}
-    fields = ("minute", "hour", "day of month", "month", "day of week")
+    fields: ClassVar[Dict[str, int]] = {"minute": 60, "hour": 24, "day of month": 31, "month": 12, "day of week": 8}
 
     @classmethod
     def validate(cls, value: Any) -> str:
@@ -291,9 +290,9 @@ class Cron(Text):
             hint = f"they are: {', '.join(cls.fields)}"
             hint += "; or write null for a DAG that is only triggered" if len(parts) < 2 else ""
             return f"a cron expression has five fields, this has {len(parts)}", hint
-        for index, part in enumerate(parts):
+        for index, (part, (field, most)) in enumerate(zip(parts, cls.fields.items())):
             ranges = [abs(int(end) - int(start)) + 1 for start, end in re.findall("(?<![0-9])([0-9]+)-([0-9]+)", part)]
-            if sum(ranges) + part.count("*") * MAX_CRON_VALUES > MAX_CRON_VALUES:
+            if sum(ranges) + part.count("*") * most > most:
                 return f"the ranges of {part!r} overlap", "name each value once"
             probe = ["*"] * len(parts)
             probe[index] = part
@@ -302,7 +301,7 @@ class Cron(Text):
             # It takes day 0 and month 0 for 1.
             zero = index in (2, 3) and re.search(r"(?:^|[,-])0+(?:$|[,/-])", part)
             if random or zero or not croniter.is_valid(" ".join(probe)):
-                return f"{part[:60]!r} is not a cron field for the {cls.fields[index]}", "daily at 3 is '0 3 * * *'"
+                return f"{part[:60]!r} is not a cron field for the {field}", "daily at 3 is '0 3 * * *'"
         # croniter takes # and L of the weekday for the day of the month as well, and may search for 60 ms, not for 7.
         if parts[2] != "*" and re.search("[#Ll]", parts[4]):
             return f"Airflow misreads a day of the month beside {parts[4]!r}", "write * for one of the two"
