@@ -13,7 +13,7 @@ from .generations import DAG, REPEATS_SLA_LOOKS
 
 MOMENT = timedelta(seconds=1)  # 2.2.2 finds the interval that ends before a moment, later versions one that ends then
 LOOKING = 5  # seconds of processor time in a pass,
-LEAST_LOOKING = 0.005  # but for these of each SLA of a DAG, of 4 at most: 4 steps of 0.4 to 1 ms are enough
+LEAST_LOOKING = 0.005  # but for these of each SLA of a DAG that has 2 to 4, and twice these of others: 4 steps of 1 ms
 MAX_LATE = 10_000  # intervals that are late, of all tasks in a pass, 0.3 ms each, but for 1 of each task
 MAX_DATES = 100  # of a DAG that are late: 25 for each task, and its tasks may have different SLAs
 MAX_READ = 2**17  # tasks of such dates, of all DAGs in a pass, which Airflow reads: 60 us and 4 KB each,
@@ -102,7 +102,7 @@ class SlaDag(DAG):
         Each SLA has the same number of intervals, the last ones.
         """
         dags = len(self.dags)
-        self.share = max(LEAST_LOOKING * min(4, self.slas), self.looking.part(dags))
+        self.share = max(LEAST_LOOKING * (self.slas if 2 <= self.slas <= 4 else 2), self.looking.part(dags))
         self.most_dates = max(LEAST_DATES, min(MAX_DATES, int(self.read.part(dags) / len(self.task_dict))))
         self.most = max(1, min(25, self.most_dates // self.slas, int(self.late.part(dags) / self.number)))
 
