@@ -80,13 +80,10 @@ def test_each_task_has_its_latest_missed_slas_found_however_many_others_there_ar
     last = DataInterval(pendulum.datetime(2022, 1, 1), pendulum.datetime(2022, 1, 1, 1))
 
     def late(dag: Any, task_id: str) -> List[Any]:
-        """Return the intervals that a task is late for, as manage_slas finds them."""
-        task, found = dag.get_task(task_id), []
-        info = dag.next_dagrun_info(last, restricted=False)
-        while info is not None and info.logical_date < dag.now:
-            info = dag.next_dagrun_info(info.data_interval, restricted=False)
-            found += [info.logical_date] if info and info.logical_date + task.sla < dag.now else []
-        assert found[-1] + task.sla + timedelta(hours=1) >= dag.now
+        """Return the intervals that a task is late for, of which the last one is among them."""
+        found = looks(dag, last, [task_id])
+        newest = found[-1] + dag.task_dict[task_id].sla
+        assert newest < dag.now <= newest + timedelta(hours=1)
         return found
 
     of_big = [late(dag, task.task_id) for dag_id, dag in dags.items() if "big" in dag_id for task in dag.tasks]

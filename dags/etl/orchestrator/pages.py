@@ -89,8 +89,7 @@ MAX_CELL, MAX_ESCAPED = 256, 512
 
 def cells_of(texts: Iterable[str], tag: str = "td") -> str:
     """Return cells of a table, of long texts the beginning."""
-    cells = [beginning(text) for text in texts]
-    return "".join(f"<{tag}>{cell}</{tag}>" if SHOWS_HTML else f"| {cell} " for cell in cells)
+    return "".join(f"<{tag}>{cell}</{tag}>" if SHOWS_HTML else f"| {cell} " for cell in map(beginning, texts))
 
 
 def beginning(text: str) -> str:

@@ -23,7 +23,8 @@ LEAST_DATES = 4  # but for those of these dates of each DAG: 120,000 of the 30,0
 class Budget:
     """What a pass may take of something: each DAG an equal part, or a fiftieth of what is left if that is more.
 
-    Of a thousand DAGs, few are late, and need more than a thousandth. All together take twice as much at most.
+    Of a thousand DAGs, few are late, and need more than a thousandth. All together take twice as much at most, and what
+    is the least for each.
     """
 
     def __init__(self, total: float) -> None:
@@ -84,9 +85,9 @@ class SlaDag(DAG):
 
     def prepare_looks(self) -> None:
         """Count what has an SLA, when the DAG has all its tasks."""
-        with_sla = [task.task_id for task in self.tasks if task.sla is not None]
-        self.task_ids = OnePass(self.task_dict, with_sla) if REPEATS_SLA_LOOKS else list(self.task_dict)
-        self.number, self.slas = len(with_sla), len({task.sla for task in self.tasks if task.sla is not None})
+        slas = {task.task_id: task.sla for task in self.tasks if task.sla is not None}
+        self.task_ids = OnePass(self.task_dict, slas) if REPEATS_SLA_LOOKS else list(self.task_dict)
+        self.number, self.slas = len(slas), len({*slas.values()})
         if self.number and self.timetable.periodic:
             self.dags.add(self.dag_id)
 

@@ -257,6 +257,7 @@ class Cron(Text):
 
     presets = ("@once", "@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
     presets_of_cron: ClassVar[Dict[str, str]] = {"@midnight": "@daily", "@annually": "@yearly"}
+    # How many values each has: of days of the week, 0 and 7 are Sunday.
     fields: ClassVar[Dict[str, int]] = {"minute": 60, "hour": 24, "day of month": 31, "month": 12, "day of week": 8}
 
     @classmethod
